@@ -1,0 +1,127 @@
+"""A name becomes a MONAI network: full-resolution logits, one channel a class."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from rsuper.errors import UsageError
+
+
+class NetworkConfig(BaseModel):
+    """Which network, and how large.
+
+    Args:
+        name: ``dynunet`` (nnU-Net's plain U-Net), ``segresnet``, or ``custom`` with ``factory``.
+        width: channels of the first level; every level doubles them up to ``max_width``.
+        levels: resolution levels; the patch must be divisible by 2 ** (levels - 1).
+        max_width: upper bound of channels.
+        deep_supervision: also return the head one level below, upsampled (training only).
+        factory: ``package.module:function`` called with ``(in_channels, out_channels)``; only for ``custom``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Literal["dynunet", "segresnet", "custom"] = "dynunet"
+    width: int = Field(default=32, ge=4, le=256)
+    levels: int = Field(default=5, ge=2, le=7)
+    max_width: int = Field(default=320, ge=4)
+    deep_supervision: bool = False
+    factory: str | None = None
+
+    @property
+    def filters(self) -> tuple[int, ...]:
+        """Channels a level."""
+        return tuple(min(self.width * 2**level, self.max_width) for level in range(self.levels))
+
+    @property
+    def stride(self) -> int:
+        """Every side of a patch must be a multiple of this."""
+        return int(2 ** (self.levels - 1))
+
+
+class Network(nn.Module):
+    """A backbone whose output is always a list of full-resolution heads, the final head first.
+
+    Args:
+        backbone: maps [B,1,D,H,W] to [B,C,D,H,W], or in training to [B,heads,C,D,H,W] (MONAI's deep supervision).
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Logits of every head, each [B,C,D,H,W]."""
+        output = self.backbone(image)
+        if isinstance(output, Tensor) and output.ndim == 6:
+            return list(output.unbind(1))
+        return list(output) if isinstance(output, Sequence) else [output]
+
+
+def build_network(config: NetworkConfig, out_channels: int, *, in_channels: int = 1) -> Network:
+    """The network a configuration names, with fresh weights.
+
+    Args:
+        config: name and size.
+        out_channels: number of classes C.
+        in_channels: image channels, 1 for CT.
+
+    Returns:
+        A module from [B,in_channels,D,H,W] to a list of [B,C,D,H,W] logits.
+
+    Raises:
+        UsageError: ``unknown_network`` if the factory of a custom network cannot be imported.
+
+    Example:
+        >>> network = build_network(NetworkConfig(width=4, levels=2), 3)
+        >>> import torch
+        >>> [tuple(head.shape) for head in network(torch.zeros(1, 1, 8, 8, 8))]
+        [(1, 3, 8, 8, 8)]
+    """
+    if config.name == "custom":
+        return Network(_import_factory(config.factory)(in_channels, out_channels))
+    if config.name == "segresnet":
+        from monai.networks.nets.segresnet import SegResNet
+
+        return Network(
+            SegResNet(
+                spatial_dims=3,
+                init_filters=config.width,
+                in_channels=in_channels,
+                out_channels=out_channels,
+                blocks_down=(1,) * config.levels,
+                blocks_up=(1,) * (config.levels - 1),
+            )
+        )
+    from monai.networks.nets.dynunet import DynUNet
+
+    return Network(
+        DynUNet(
+            spatial_dims=3,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            kernel_size=[3] * config.levels,
+            strides=[1] + [2] * (config.levels - 1),
+            upsample_kernel_size=[2] * (config.levels - 1),
+            filters=list(config.filters),
+            deep_supervision=config.deep_supervision,
+            deep_supr_num=1,
+        )
+    )
+
+
+def _import_factory(path: str | None) -> type[nn.Module]:
+    module, _, name = (path or "").partition(":")
+    try:
+        factory: type[nn.Module] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"no network at {path!r}",
+            code="unknown_network",
+            hint="give --network package.module:function, importable from here",
+        ) from error
+    return factory
