@@ -31,6 +31,8 @@ class LesionTarget:
         sigma_log: standard deviation of log volume around the median.
         attenuation: stated density; only hypo, iso and hyper give an attenuation term.
         malignant: True or False where a pathology report settles it for this lesion.
+        centers: bool [D,H,W], where the centre of this lesion's ball may lie (within 5 mm of the host); None is
+            anywhere in its region.
     """
 
     diameters_mm: tuple[float, ...] = ()
@@ -43,6 +45,7 @@ class LesionTarget:
     sigma_log: float | None = None
     attenuation: Literal["hypo", "iso", "hyper", "mixed", "unknown"] = "unknown"
     malignant: bool | None = None
+    centers: Bool[Tensor, "D H W"] | None = None
 
     def __post_init__(self) -> None:
         if len(self.diameters_mm) > 3 or any(not d > 0 for d in self.diameters_mm):
@@ -68,6 +71,8 @@ class ClassTarget:
         weight: certainty weight of the pair in [0, 1]; 0 keeps the pair out of the loss.
         margin_mm: the Euclidean margin that made the region.
         codes: coded findings, such as ``part_mask_missing``.
+        ignore: bool [D,H,W], voxels that stay unknown besides the region: lesions that do not count as this class,
+            a side the report does not mention; None is none.
     """
 
     state: ClassState
@@ -79,6 +84,7 @@ class ClassTarget:
     weight: float = 1.0
     margin_mm: float = 0.0
     codes: tuple[str, ...] = ()
+    ignore: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +158,11 @@ class SupervisionBatch:
 
         def move(pair: PairTarget) -> PairTarget:
             lesions = tuple(
-                lesion if lesion.region is None else replace(lesion, region=lesion.region.to(device))
+                replace(
+                    lesion,
+                    region=None if lesion.region is None else lesion.region.to(device),
+                    centers=None if lesion.centers is None else lesion.centers.to(device),
+                )
                 for lesion in pair.lesions
             )
             return replace(pair, region=pair.region.to(device), lesions=lesions)
