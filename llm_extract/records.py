@@ -60,8 +60,13 @@ IssueCode = Literal[
     "duplicate_id",
     "empty_report",
     "extraction_error",
+    "extraction_timeout",
+    "fallback_encoding",
     "implausible_size",
+    "invalid_case_id",
+    "invalid_date",
     "invalid_id",
+    "malformed_row",
     "missing_id",
     "missing_text",
     "model_output_invalid",
@@ -71,6 +76,7 @@ IssueCode = Literal[
     "unmapped_anatomy",
     "unsupported_language",
     "unused_measurement",
+    "worker_crashed",
 ]
 
 Millimetre = Annotated[float, Field(gt=0, le=2000, allow_inf_nan=False)]

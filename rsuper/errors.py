@@ -1,51 +1,11 @@
-"""Errors that say what, where, why and what to type next, with a stable code; never any report text."""
+"""Errors that say what, where, why and what to type next, with a stable code; never any report text.
+
+The classes live in ``llm_extract.errors``, which may not import this package, so that one ``except`` catches both.
+"""
 
 from __future__ import annotations
 
+from llm_extract.errors import DataError, PartialError, ResourceError, UsageError
+from llm_extract.errors import PipelineError as RsuperError
 
-class RsuperError(Exception):
-    """An expected failure of the pipeline.
-
-    Args:
-        message: what went wrong and where, without any report text.
-        code: stable identifier such as ``missing_organ_mask``.
-        case_id: the case it belongs to, if there is one.
-        hint: what to type or change next.
-    """
-
-    exit_code = 3
-
-    def __init__(self, message: str, *, code: str, case_id: str | None = None, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.case_id = case_id
-        self.hint = hint
-
-    def __str__(self) -> str:
-        where = f" [case {self.case_id}]" if self.case_id else ""
-        hint = f" — {self.hint}" if self.hint else ""
-        return f"{self.code}{where}: {self.args[0]}{hint}"
-
-
-class UsageError(RsuperError):
-    """The command or the configuration asks for something that cannot be done (exit code 2)."""
-
-    exit_code = 2
-
-
-class DataError(RsuperError):
-    """Input data are broken or do not fit together (exit code 3)."""
-
-    exit_code = 3
-
-
-class PartialError(RsuperError):
-    """Some cases could not be processed, the others are done (exit code 4)."""
-
-    exit_code = 4
-
-
-class ResourceError(RsuperError):
-    """Memory, disk or a device is missing (exit code 5)."""
-
-    exit_code = 5
+__all__ = ["DataError", "PartialError", "ResourceError", "RsuperError", "UsageError"]

@@ -1,0 +1,254 @@
+"""Turn files into rows: one function a format, each streaming and none of them changing a text.
+
+Bytes are read as UTF-8. A value that is not UTF-8 is read as Windows-1252, the usual export of older systems, and its
+row says so (``fallback_encoding``); a value that is neither is reported as ``undecodable_text``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from llm_extract.errors import DataError, UsageError
+from llm_extract.records import IssueCode
+from llm_extract.reports import Row
+
+MAX_FIELD_BYTES = 1 << 28
+"""Upper limit of one CSV field; a text longer than the reader's own limit is quarantined, not an error."""
+
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+def table_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
+    """Open a table of reports.
+
+    Args:
+        path: a .csv, .tsv, .parquet or .jsonl file.
+
+    Returns:
+        The names of the columns, and the rows in order.
+
+    Raises:
+        UsageError: the type of the file is not known.
+        DataError: the file is empty or broken.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in {".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"}:
+        raise UsageError(
+            f"{path} is not a .csv, .tsv, .parquet or .jsonl file and not a folder",
+            code="unknown_input_type",
+            hint="convert it to one of these",
+        )
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty", code="empty_input", hint="check the export that wrote it")
+        if suffix == ".parquet":
+            return parquet_rows(path)
+        return json_rows(path) if suffix in {".jsonl", ".ndjson"} else csv_rows(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", code="unreadable_input") from error
+
+
+def text_folder_rows(folder: Path) -> Iterator[Row]:
+    """Read a folder of text files, in the order of their names; ids are the names without ``.txt``."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.is_file())
+    if not paths:
+        raise DataError(f"{folder} holds no .txt files", code="empty_input", hint="check the path")
+    for path in paths:
+        text, issues = decode(path.read_bytes())
+        yield Row({"id": path.stem, "text": text}, issues)
+
+
+def decode(data: bytes) -> tuple[str, tuple[IssueCode, ...]]:
+    """Decode one value: UTF-8 (or UTF-16 with its mark), else Windows-1252, else nothing.
+
+    Returns:
+        The text with its BOM as read, and what to declare about it.
+
+    >>> decode("Läsion".encode("cp1252"))
+    ('Läsion', ('fallback_encoding',))
+    """
+    if data.startswith(_UTF16_MARKS):
+        return _strictly(data, "utf-16", ())
+    try:
+        return data.decode("utf-8"), ()
+    except UnicodeDecodeError:
+        return _strictly(data, "cp1252", ("fallback_encoding",))
+
+
+def _strictly(data: bytes, encoding: str, declared: tuple[IssueCode, ...]) -> tuple[str, tuple[IssueCode, ...]]:
+    try:
+        return data.decode(encoding), declared
+    except UnicodeDecodeError:
+        return "", ("undecodable_text",)
+
+
+def json_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
+    """Open JSON lines; blank lines are no rows, a line that is no object is a malformed row."""
+    columns: dict[str, None] = {}
+    for row in _json_lines(path):
+        columns.update(dict.fromkeys(row.values))
+    return tuple(columns), _json_lines(path)
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for line_number, line in enumerate(file):
+            data = line.removeprefix(b"\xef\xbb\xbf") if line_number == 0 else line
+            if data.strip():
+                yield _json_row(data)
+
+
+def _json_row(data: bytes) -> Row:
+    line, issues = decode(data)
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return Row({}, issues or ("malformed_row",))
+    return Row(value, issues) if isinstance(value, dict) else Row({}, ("malformed_row",))
+
+
+def csv_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
+    """Open a CSV file with a header line; delimiters are ``,`` ``;`` tab or ``|``, whichever the header uses."""
+    stream = _csv_stream(path)
+    header_line = stream.readline()
+    delimiter = max(_DELIMITERS, key=header_line.count)
+    stream.seek(0)
+    header = tuple(name.strip() for name in next(csv.reader(stream, delimiter=delimiter), []))
+    stream.close()
+    if not any(header):
+        raise DataError(f"{path} has no header line", code="empty_input", hint="the first line names the columns")
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path} has columns of the same name: {', '.join(repeated)}", code="repeated_column")
+    return header, _csv_lines(path, header, delimiter)
+
+
+def _csv_stream(path: Path) -> IO[str]:
+    with path.open("rb") as file:
+        mark = file.read(3)
+    encoding = "utf-16" if mark.startswith(_UTF16_MARKS) else "utf-8-sig"
+    return io.TextIOWrapper(path.open("rb"), encoding=encoding, errors="surrogateescape", newline="")
+
+
+class _CountedLines:
+    """Physical lines, remembering those of the record that is being read."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.stream = stream
+        self.pending: list[str] = []
+        self.first_line = 1
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.stream:
+            self.pending.append(line)
+            yield line
+
+    def next_record(self) -> None:
+        self.first_line += len(self.pending)
+        self.pending.clear()
+
+
+def _csv_lines(path: Path, header: tuple[str, ...], delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(MAX_FIELD_BYTES)
+    with _csv_stream(path) as stream:
+        lines = _CountedLines(stream)
+        records = csv.reader(iter(lines), delimiter=delimiter)
+        first_line = 0
+        record: list[str] | None = None
+        last: list[str] = []
+        try:
+            for record in records:
+                last, first_line = list(lines.pending), lines.first_line
+                lines.next_record()
+                if first_line > 1 and record:
+                    yield _csv_row(record, header)
+        except csv.Error as error:
+            raise DataError(
+                f"{path}, line {lines.first_line}: {error}", code="broken_csv", hint="check quotes in this line"
+            ) from error
+        _refuse_open_quote(last, path=path, first_line=first_line, delimiter=delimiter)
+
+
+def _refuse_open_quote(lines: list[str], *, path: Path, first_line: int, delimiter: str) -> None:
+    """A quote that never closes would swallow the rest of the file into one text."""
+    try:
+        list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise DataError(
+                f"{path}: a quoted field that opens in the record at line {first_line} never closes",
+                code="broken_csv",
+                hint='close the quote, or double it ("") where it is part of the text',
+            ) from error
+
+
+def _csv_row(record: list[str], header: tuple[str, ...]) -> Row:
+    issues: list[IssueCode] = []
+    if len(record) > len(header):
+        issues.append("malformed_row")
+    values: dict[str, object] = {}
+    for name, value in zip(header, record, strict=False):
+        if value.isascii():
+            values[name] = value
+            continue
+        try:
+            value.encode("utf-8")
+            values[name] = value
+        except UnicodeEncodeError:
+            text, declared = decode(value.encode("utf-8", "surrogateescape"))
+            values[name] = None if "undecodable_text" in declared else text
+            issues.extend(declared)
+    return Row(values, tuple(dict.fromkeys(issues)))
+
+
+def parquet_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
+    """Open a Parquet file; only the columns that reports use are read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        columns = tuple(pq.read_schema(path).names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file", code="unreadable_input") from error
+    return columns, _parquet_records(path)
+
+
+def _parquet_records(path: Path) -> Iterator[Row]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1024):
+            columns = [(name, _arrow_values(batch.column(index))) for index, name in enumerate(batch.schema.names)]
+            for position in range(batch.num_rows):
+                yield _parquet_row({name: values[position] for name, values in columns})
+
+
+def _arrow_values(column: Any) -> list[object]:
+    """Python values of a column; text as bytes, so that one value of bad UTF-8 does not spoil its neighbours."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = column.cast(pa.large_binary())
+    values: list[object] = column.to_pylist()
+    return values
+
+
+def _parquet_row(values: Mapping[str, object]) -> Row:
+    issues: list[IssueCode] = []
+    decoded: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, bytes):
+            text, declared = decode(value)
+            decoded[name] = None if "undecodable_text" in declared else text
+            issues.extend(declared)
+        else:
+            decoded[name] = value
+    return Row(decoded, tuple(dict.fromkeys(issues)))
