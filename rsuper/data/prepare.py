@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rsuper.data.layout import CaseEntry, Dataset
 from rsuper.data.store import FORMAT_VERSION, PreparedCase, read_case, write_case
 from rsuper.errors import DataError, RsuperError
+from rsuper.files import write_atomic_text
 from rsuper.supervision import build_case_targets
 from rsuper.volumes import Volume, read_mask, resample, same_grid, to_canonical
 
@@ -129,7 +129,7 @@ def prepare(
             hint="run `rsuper check DATASET` to see each finding",
         )
     meta = {"format_version": FORMAT_VERSION, "config": config.model_dump(), "cases": done, "failed": failed}
-    _write_atomic(out / "prepared.json", json.dumps(meta, indent=1))
+    write_atomic_text(out / "prepared.json", json.dumps(meta, indent=1))
     return PreparedDataset.open(out)
 
 
@@ -255,12 +255,3 @@ def _roi(
         start.append(max(0, int(hit[0]) - margin))
         stop.append(min(shape[axis], int(hit[-1]) + 1 + margin))
     return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
-
-
-def _write_atomic(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)

@@ -1,5 +1,15 @@
-"""Networks: a name and a size become a module; weights are safetensors with JSON beside them."""
+"""Networks: a name and a size become a module; weights are safetensors with JSON inside."""
 
 from rsuper.networks.build import Network, NetworkConfig, build_network
+from rsuper.networks.inference import predict_probabilities
+from rsuper.networks.weights import load_into, load_weights, save_weights
 
-__all__ = ["Network", "NetworkConfig", "build_network"]
+__all__ = [
+    "Network",
+    "NetworkConfig",
+    "build_network",
+    "load_into",
+    "load_weights",
+    "predict_probabilities",
+    "save_weights",
+]
