@@ -1,7 +1,7 @@
-"""Organs, their parts, the words that name them and the label files that hold them: one table, user-extensible.
+"""Organs, their parts, the words that name them and the label files that hold them: one extensible table.
 
-The table is ``anatomy.yaml``. A user adds an organ, a part, a synonym or a language with a second YAML file of the
-same shape, given to :func:`load_anatomy`; lists are extended, single values replaced.
+The table is ``anatomy.yaml``. A user adds an organ, a part, a synonym or a language with a second YAML file of
+the same shape, given to :func:`load_anatomy`; lists are extended, single values replaced.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -108,12 +108,12 @@ class Anatomy(_Table):
         return None
 
     def organ_structures(self, organ: str, laterality: str = "unknown") -> tuple[str, ...]:
-        """Stems of the label files whose union is the organ, of one side where ``left`` or ``right`` is given."""
+        """Stems of the label files whose union is the organ, of one side if that side is given."""
         entry = self.organs[organ]
         if not entry.side_structures:
             return entry.structures
-        sides = (laterality,) if laterality in SIDES else SIDES
-        return tuple(stem for side in sides for stem in entry.side_structures.get(cast("Side", side), ()))
+        sides = tuple(side for side in SIDES if laterality not in SIDES or side == laterality)
+        return tuple(stem for side in sides for stem in entry.side_structures.get(side, ()))
 
     def structures_for(
         self, organ: str, parts: Sequence[str] = (), laterality: str = "unknown"
@@ -151,7 +151,8 @@ def load_anatomy(extra: Path | None = None) -> Anatomy:
     """The built-in table, extended by a user's own YAML file of the same shape.
 
     Args:
-        extra: a file whose entries are added: lists are extended, single values replaced, organs and parts may be new.
+        extra: a file whose entries are added: lists are extended, single values
+            replaced; organs and parts may be new.
 
     Raises:
         ValueError: the table is not consistent, for example a part that stands for an unknown part.
