@@ -236,8 +236,7 @@ def _on_grid(mask: Volume, ct: Volume, case_id: str, name: str) -> NDArray[np.bo
 
 
 def _mask_on(grid: Volume, ct: Volume, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    moved = resample(Volume(mask.astype(np.float32), ct.affine), grid, order=1)
-    return np.asarray(moved.array) >= 0.5
+    return np.asarray(resample(ct.with_array(mask), grid).array).astype(bool)
 
 
 def _roi(

@@ -22,7 +22,7 @@ import rsuper
 from rsuper.config import RunConfig
 from rsuper.data.batches import Batch, Batches, Channels, Stage
 from rsuper.data.fingerprint import IntensityFingerprint, fingerprint
-from rsuper.data.prepare import PreparedDataset
+from rsuper.data.prepare import PrepareConfig, PreparedDataset
 from rsuper.data.store import PreparedCase
 from rsuper.errors import DataError, UsageError
 from rsuper.files import write_atomic_text
@@ -105,7 +105,15 @@ def train(
     )
     intensity = fingerprint(cases, seed=0)
     _open_run(run, config, prepared)
-    session = _Session(config, channels, cases, intensity=intensity, device=device, initial_weights=initial_weights)
+    session = _Session(
+        config,
+        channels,
+        cases,
+        intensity=intensity,
+        device=device,
+        initial_weights=initial_weights,
+        prepared=prepared.config,
+    )
     return session.run(run, validation, progress)
 
 
@@ -121,8 +129,10 @@ class _Session:
         intensity: IntensityFingerprint,
         device: str,
         initial_weights: Path | None,
+        prepared: PrepareConfig,
     ) -> None:
         self.config = config
+        self.prepared = prepared
         self.channels = channels
         self.intensity = intensity
         self.device = device
@@ -290,6 +300,7 @@ class _Session:
             "structures": list(self.channels.structures),
             "lesion_classes": list(self.channels.lesion_classes),
             "intensity": self.intensity.model_dump(),
+            "prepared": self.prepared.model_dump(mode="json"),
             "patch_size": list(self.config.sampling.patch_size),
             "thresholds": {name: summary.threshold for name, summary in summaries.items()},
             "step": step,
