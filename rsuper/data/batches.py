@@ -5,7 +5,7 @@ Nothing here keeps a random state, so a run that resumes at step n sees exactly 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -245,12 +245,15 @@ def augment(sample: _Sample, rng: np.random.Generator, *, config: SamplingConfig
     )
 
 
-def map_regions(pair: PairTarget, change: Mapping[str, Tensor] | object) -> PairTarget:
-    """The pair with ``change`` applied to its region and to the region of every lesion."""
-    if not callable(change):
-        raise TypeError("change must be a function of a region")
+def map_regions(pair: PairTarget, change: Callable[[Tensor], Tensor]) -> PairTarget:
+    """The pair with ``change`` applied to its region and to every mask of its lesions."""
     lesions = tuple(
-        lesion if lesion.region is None else replace(lesion, region=change(lesion.region)) for lesion in pair.lesions
+        replace(
+            lesion,
+            region=None if lesion.region is None else change(lesion.region),
+            centers=None if lesion.centers is None else change(lesion.centers),
+        )
+        for lesion in pair.lesions
     )
     return replace(pair, region=change(pair.region), lesions=lesions)
 
@@ -280,6 +283,9 @@ def _lesion_labels(
     elif state in {"reported", "unknown"}:
         region = case.targets[name]["region"]
         known = ~case.mask(region, start, stop) if region else np.zeros(shape, dtype=bool)
+    ignore = case.targets[name]["ignore"]
+    if ignore:
+        known &= ~case.mask(ignore, start, stop)
     return label, known
 
 

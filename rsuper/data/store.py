@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rsuper.errors import DataError
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget
@@ -90,18 +91,20 @@ class PreparedCase:
     def _class_target(self, name: str, data: Mapping[str, Any]) -> ClassTarget:
         lesions = []
         for item in data["lesions"]:
-            region = item["region"]
+            plain = {key: _tuple(value) for key, value in item.items() if key not in {"region", "centers", "volume_mm3"}}
             lesions.append(
                 LesionTarget(
-                    **{key: _tuple(value) for key, value in item.items() if key not in {"region", "volume_mm3"}},
+                    **plain,
                     volume_mm3=_interval(item["volume_mm3"]),
-                    region=None if region is None else torch.from_numpy(self.mask(region)),
+                    region=self._optional_tensor(item["region"]),
+                    centers=self._optional_tensor(item["centers"]),
                 )
             )
-        region_name = data["region"]
+        region_name, ignore_name = data["region"], data["ignore"]
         return ClassTarget(
             state=data["state"],
             region=None if region_name is None else self.mask(region_name),
+            ignore=None if ignore_name is None else self.mask(ignore_name),
             lesions=tuple(lesions),
             volume_mm3=_interval(data["volume_mm3"]),
             median_mm3=data["median_mm3"],
@@ -110,6 +113,9 @@ class PreparedCase:
             margin_mm=data["margin_mm"],
             codes=tuple(data["codes"]),
         )
+
+    def _optional_tensor(self, channel: str | None) -> Tensor | None:
+        return None if channel is None else torch.from_numpy(self.mask(channel))
 
 
 def write_case(
@@ -192,22 +198,16 @@ def read_case(folder: Path) -> PreparedCase:
 
 
 def _describe(name: str, target: ClassTarget, channels: dict[str, NDArray[np.bool_]]) -> dict[str, Any]:
-    region_name = None
-    if target.region is not None:
-        region_name = f"region:{name}"
-        channels[region_name] = target.region
+    """One class target as JSON; its masks become channels, equal masks share one."""
+    region = _channel(f"region:{name}", target.region, channels)
     lesions = []
     for index, lesion in enumerate(target.lesions):
-        lesion_region = None
-        if lesion.region is not None:
-            lesion_region = f"lesion_region:{name}:{index}"
-            channels[lesion_region] = lesion.region.numpy()
-        low, high = lesion.volume_mm3
         lesions.append(
             {
                 "diameters_mm": list(lesion.diameters_mm),
-                "volume_mm3": [low, None if math.isinf(high) else high],
-                "region": lesion_region,
+                "volume_mm3": _finite(lesion.volume_mm3),
+                "region": _channel(f"lesion_region:{name}:{index}", lesion.region, channels),
+                "centers": _channel(f"lesion_centers:{name}:{index}", lesion.centers, channels),
                 "slab": None if lesion.slab is None else list(lesion.slab),
                 "weight": lesion.weight,
                 "remainder": lesion.remainder,
@@ -217,18 +217,36 @@ def _describe(name: str, target: ClassTarget, channels: dict[str, NDArray[np.boo
                 "malignant": lesion.malignant,
             }
         )
-    low, high = target.volume_mm3
     return {
         "state": target.state,
-        "region": region_name,
+        "region": region,
+        "ignore": _channel(f"ignore:{name}", target.ignore, channels),
         "lesions": lesions,
-        "volume_mm3": [low, None if math.isinf(high) else high],
+        "volume_mm3": _finite(target.volume_mm3),
         "median_mm3": target.median_mm3,
         "sigma_log": target.sigma_log,
         "weight": target.weight,
         "margin_mm": target.margin_mm,
         "codes": list(target.codes),
     }
+
+
+def _channel(
+    name: str, mask: NDArray[np.bool_] | Tensor | None, channels: dict[str, NDArray[np.bool_]]
+) -> str | None:
+    if mask is None:
+        return None
+    array = np.asarray(mask, dtype=bool)
+    for other, existing in channels.items():
+        if existing.shape == array.shape and np.array_equal(existing, array):
+            return other
+    channels[name] = array
+    return name
+
+
+def _finite(interval: tuple[float, float]) -> list[float | None]:
+    low, high = interval
+    return [low, None if math.isinf(high) else high]
 
 
 def _interval(pair: Sequence[float | None]) -> tuple[float, float]:

@@ -278,7 +278,7 @@ def _infer(model: Model, ct: Volume) -> dict[str, NDArray[np.float32]]:
     found = {}
     for number, name in enumerate(model.channel_names):
         values = grid.with_array(result[number])
-        found[name] = np.asarray((values if grid is ct else resample(values, ct)).array, dtype=np.float32)
+        found[name] = np.asarray((values if grid is ct else resample(values, ct, fill=0.0)).array, dtype=np.float32)
     return found
 
 
