@@ -1,1 +1,45 @@
-"""Supervision."""
+"""Records + organ masks -> targets: states, regions, counts, volume intervals, and what of them a crop still holds."""
+
+from rsuper.supervision.consistency import ConsistencyFinding, check_consistency
+from rsuper.supervision.crops import CropLabel, crop_label, crop_pairs
+from rsuper.supervision.policy import PolicyRule, SupervisionPolicy, load_policy
+from rsuper.supervision.sizes import (
+    SizeTarget,
+    ellipsoid_volume_mm3,
+    lesion_size,
+    volume_interval_mm3,
+    volume_prior,
+)
+from rsuper.supervision.targets import build_case_targets, organ_of_class
+from rsuper.supervision.types import (
+    CaseTargets,
+    ClassState,
+    ClassTarget,
+    LesionTarget,
+    PairTarget,
+    SupervisionBatch,
+)
+
+__all__ = [
+    "CaseTargets",
+    "ClassState",
+    "ClassTarget",
+    "ConsistencyFinding",
+    "CropLabel",
+    "LesionTarget",
+    "PairTarget",
+    "PolicyRule",
+    "SizeTarget",
+    "SupervisionBatch",
+    "SupervisionPolicy",
+    "build_case_targets",
+    "check_consistency",
+    "crop_label",
+    "crop_pairs",
+    "ellipsoid_volume_mm3",
+    "lesion_size",
+    "load_policy",
+    "organ_of_class",
+    "volume_interval_mm3",
+    "volume_prior",
+]

@@ -1,0 +1,215 @@
+"""Does a record fit the organ masks? Coded findings, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from llm_extract.anatomy import Anatomy, load_anatomy
+from llm_extract.records import Lesion, ReportRecord
+from rsuper.supervision.regions import (
+    Host,
+    Masks,
+    Region,
+    RegionBuilder,
+    Spacing,
+    find_host,
+    mask_box,
+    union_mask,
+)
+from rsuper.supervision.sizes import lesion_size
+
+FindingCode = Literal[
+    "organ_mask_empty",
+    "organ_mask_incomplete",
+    "organ_mask_missing",
+    "part_mask_empty",
+    "part_mask_missing",
+    "side_without_organ",
+    "size_above_organ_extent",
+    "size_implausible",
+    "size_slip_tenfold",
+    "volume_above_region",
+]
+
+EXCLUDING: frozenset[str] = frozenset(
+    {
+        "organ_mask_empty",
+        "organ_mask_missing",
+        "side_without_organ",
+        "size_above_organ_extent",
+        "size_implausible",
+        "size_slip_tenfold",
+        "volume_above_region",
+    }
+)
+"""Findings that keep a lesion out of the loss unless the policy gives it a weight."""
+SMALLEST_MM = 1.0
+"""A stated diameter below this is a slip of the unit rather than a lesion that a CT can show."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyFinding:
+    """One contradiction between a report and the organ masks.
+
+    Args:
+        code: stable identifier.
+        report_id: the report.
+        lesion_id: its lesion.
+        organ: organ of the lesion.
+        stated: the offending number (mm or mm³), where there is one.
+        limit: what it was compared with.
+    """
+
+    code: FindingCode
+    report_id: str
+    lesion_id: str
+    organ: str
+    stated: float | None = None
+    limit: float | None = None
+
+    @property
+    def excludes(self) -> bool:
+        """True if the lesion stays out of the loss by default."""
+        return self.code in EXCLUDING
+
+
+class _MakeFinding(Protocol):
+    def __call__(
+        self, code: FindingCode, stated: float | None = None, limit: float | None = None
+    ) -> ConsistencyFinding: ...
+
+
+def check_consistency(
+    record: ReportRecord,
+    organ_masks: Masks,
+    *,
+    spacing_mm: Spacing,
+    anatomy: Anatomy | None = None,
+    margins_mm: Mapping[str, float] | None = None,
+) -> tuple[ConsistencyFinding, ...]:
+    """Compare every lesion of a record with the organ masks of its case.
+
+    Args:
+        record: what one report says.
+        organ_masks: structure stem -> bool [D,H,W].
+        spacing_mm: voxel size in array order.
+        anatomy: the table of organs; the built-in one by default.
+        margins_mm: organ -> margin of its region; the table's by default.
+
+    Returns:
+        Findings in record order; empty if everything fits.
+    """
+    table = anatomy or load_anatomy()
+    builder = RegionBuilder(organ_masks, table, spacing_mm=spacing_mm, center_margin_mm=0.0, interior_mm=2.0)
+    findings: list[ConsistencyFinding] = []
+    for lesion in record.lesions:
+        if lesion.organ not in table.organs:
+            continue
+        host = find_host(
+            organ_masks, table, organ=lesion.organ, parts=lesion.parts, laterality=lesion.laterality
+        )
+        margin_mm = (margins_mm or {}).get(lesion.organ, table.organs[lesion.organ].margin_mm)
+        region = builder.region(host, margin_mm=margin_mm) if host.structures else None
+        findings += lesion_findings(
+            lesion,
+            record.report_id,
+            host=host,
+            region=region,
+            masks=organ_masks,
+            spacing_mm=spacing_mm,
+            anatomy=table,
+        )
+    return tuple(findings)
+
+
+def lesion_findings(
+    lesion: Lesion,
+    report_id: str,
+    *,
+    host: Host,
+    region: Region | None,
+    masks: Masks,
+    spacing_mm: Spacing,
+    anatomy: Anatomy,
+) -> list[ConsistencyFinding]:
+    """The findings of one lesion, given its host and region."""
+
+    def finding(
+        code: FindingCode, stated: float | None = None, limit: float | None = None
+    ) -> ConsistencyFinding:
+        return ConsistencyFinding(
+            code=code,
+            report_id=report_id,
+            lesion_id=lesion.lesion_id,
+            organ=lesion.organ,
+            stated=stated,
+            limit=limit,
+        )
+
+    found = [finding(code) for code in _host_codes(host, lesion, masks, anatomy)]
+    sizes = [d for d in (*lesion.diameters_mm, lesion.size_min_mm) if d is not None]
+    if sizes:
+        found += _size_findings(
+            finding, sizes, host=host, masks=masks, spacing_mm=spacing_mm, anatomy=anatomy
+        )
+    if region is not None:
+        low = lesion_size(lesion).volume_mm3[0]
+        if low > region.volume_mm3:
+            found.append(finding("volume_above_region", low, region.volume_mm3))
+    return found
+
+
+def _host_codes(host: Host, lesion: Lesion, masks: Masks, anatomy: Anatomy) -> list[FindingCode]:
+    known: tuple[FindingCode, ...] = (
+        "part_mask_missing",
+        "part_mask_empty",
+        "organ_mask_missing",
+        "organ_mask_incomplete",
+        "organ_mask_empty",
+    )
+    codes: list[FindingCode] = [code for code in known if code in host.codes]
+    if not host.structures and lesion.laterality in ("left", "right") and anatomy.organs[lesion.organ].paired:
+        other = find_host(masks, anatomy, organ=lesion.organ)
+        if other.structures:
+            codes.append("side_without_organ")
+    return codes
+
+
+def organ_extent_mm(masks: Masks, stems: Sequence[str], *, spacing_mm: Spacing) -> float:
+    """Diagonal of the bounding box of the union of the masks in mm; nothing inside it is longer."""
+    box = mask_box(union_mask(masks, stems), margin_mm=0.0, spacing_mm=spacing_mm)
+    if box is None:
+        return 0.0
+    return float(np.linalg.norm([(s.stop - s.start) * mm for s, mm in zip(box, spacing_mm, strict=True)]))
+
+
+def _size_findings(
+    finding: _MakeFinding,
+    sizes: Sequence[float],
+    *,
+    host: Host,
+    masks: Masks,
+    spacing_mm: Spacing,
+    anatomy: Anatomy,
+) -> list[ConsistencyFinding]:
+    found = []
+    longest, shortest = max(sizes), min(sizes)
+    limits = [anatomy.organs[host.organ].max_diameter_mm]
+    if host.structures:
+        side = [stem for stem in host.structures if stem in masks]
+        limits.append(organ_extent_mm(masks, side, spacing_mm=spacing_mm))
+    limit = min(limits)
+    if shortest < SMALLEST_MM or (shortest > 0 and longest / shortest >= 8):
+        found.append(finding("size_slip_tenfold", shortest, SMALLEST_MM))
+    if longest > limit:
+        code: FindingCode = (
+            "size_above_organ_extent" if len(limits) == 2 and limit == limits[1] else "size_implausible"
+        )
+        found.append(finding(code, longest, limit))
+        if longest / 10 <= limit:
+            found.append(finding("size_slip_tenfold", longest, limit))
+    return found

@@ -1,0 +1,198 @@
+"""Targets of a crop: what of a case's targets still holds when the network sees only a box of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rsuper.supervision.regions import Mask
+from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget, PairTarget
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropLabel:
+    """Label and known mask of one class on one crop.
+
+    Args:
+        label: bool [D,H,W]; False where nothing is known.
+        known: bool [D,H,W]; False voxels take no part in the segmentation loss.
+    """
+
+    label: Mask
+    known: Mask
+
+
+def crop_pairs(
+    targets: CaseTargets,
+    start: Sequence[int],
+    stop: Sequence[int],
+    *,
+    sample: int,
+    channels: Mapping[str, int],
+) -> tuple[PairTarget, ...]:
+    """The active report pairs of the crop ``start:stop`` (LOSSES § 1, Crop).
+
+    A crop that holds all of a class's region takes the full target. A partial one keeps the upper bounds, its lower
+    bounds fall to 0, and only lesions that surely lie inside keep their ball: their own region, or the part of it in
+    their slab, is all inside. The others become remainders, whose region is ignored and never searched.
+
+    Args:
+        targets: targets of the whole case.
+        start, stop: corners of the box in voxels, array order, inside the grid.
+        sample: index of the crop in its batch.
+        channels: class -> output channel; classes that are not named are left out.
+
+    Returns:
+        One pair a ``reported`` class with a weight whose region meets the crop, in the order of ``channels``.
+    """
+    box = _box(targets, start, stop)
+    pairs = []
+    for name, channel in channels.items():
+        target = targets.classes.get(name)
+        if target is None or target.state != "reported" or target.weight <= 0 or target.region is None:
+            continue
+        region = np.ascontiguousarray(target.region[box])
+        inside = int(region.sum())
+        if inside == 0:
+            continue
+        complete = inside == int(target.region.sum())
+        pairs.append(_pair(target, box, region, sample=sample, channel=channel, complete=complete))
+    return tuple(pairs)
+
+
+def crop_label(
+    targets: CaseTargets,
+    lesion_class: str,
+    start: Sequence[int],
+    stop: Sequence[int],
+    *,
+    voxels: NDArray[np.bool_] | None = None,
+) -> CropLabel:
+    """Label and known mask of one class on the crop ``start:stop``.
+
+    voxels: the human mask, known everywhere · absent: known negative everywhere · reported: unknown inside the region
+    (and where something that does not count lies), known negative outside · unknown: unknown in organ + margin, known
+    negative elsewhere; unknown everywhere if no mask tells where the organ is.
+
+    Args:
+        targets: targets of the whole case.
+        lesion_class: the class; one that the case does not have is unknown everywhere.
+        start, stop: corners of the box in voxels, array order.
+        voxels: the human mask of the crop, bool [D,H,W]; needed for the state ``voxels`` only.
+
+    Raises:
+        ValueError: the state is ``voxels`` and no mask of the crop's shape is given.
+    """
+    box = _box(targets, start, stop)
+    shape = tuple(part.stop - part.start for part in box)
+    label = np.zeros(shape, dtype=bool)
+    target = targets.classes.get(lesion_class)
+    if target is None:
+        return CropLabel(label=label, known=np.zeros(shape, dtype=bool))
+    if target.state == "voxels":
+        if voxels is None or voxels.shape != shape:
+            got = None if voxels is None else voxels.shape
+            raise ValueError(
+                f"{lesion_class} is voxel-labelled: needs its mask of shape (D, H, W) = {shape}, got {got}"
+            )
+        return CropLabel(label=np.asarray(voxels, dtype=bool), known=np.ones(shape, dtype=bool))
+    if target.state == "absent":
+        return CropLabel(label=label, known=np.ones(shape, dtype=bool))
+    if target.region is None:
+        return CropLabel(label=label, known=np.zeros(shape, dtype=bool))
+    known = ~target.region[box]
+    if target.ignore is not None:
+        known &= ~target.ignore[box]
+    return CropLabel(label=label, known=known)
+
+
+def _box(targets: CaseTargets, start: Sequence[int], stop: Sequence[int]) -> Box:
+    corners = list(zip(start, stop, targets.shape, strict=True))
+    if any(not 0 <= first < last <= size for first, last, size in corners):
+        raise ValueError(
+            f"a crop lies inside the grid {targets.shape} (D, H, W), got {tuple(start)}:{tuple(stop)}"
+        )
+    first, second, third = (slice(int(low), int(high)) for low, high, _ in corners)
+    return (first, second, third)
+
+
+def _pair(
+    target: ClassTarget,
+    box: Box,
+    region: Mask,
+    *,
+    sample: int,
+    channel: int,
+    complete: bool,  # noqa: FBT001
+) -> PairTarget:
+    low, high = target.volume_mm3
+    return PairTarget(
+        sample=sample,
+        channel=channel,
+        region=torch.from_numpy(region),
+        lesions=tuple(_lesion(lesion, target, box, complete=complete) for lesion in target.lesions),
+        volume_mm3=(low if complete else 0.0, high),
+        median_mm3=target.median_mm3 if complete else None,
+        sigma_log=target.sigma_log if complete else None,
+        weight=target.weight,
+        complete=complete,
+    )
+
+
+def _lesion(lesion: LesionTarget, target: ClassTarget, box: Box, *, complete: bool) -> LesionTarget:  # noqa: FBT001
+    cropped = replace(
+        lesion,
+        region=_cut(lesion.region, box),
+        centers=_cut(lesion.centers, box),
+        slab=_shift_slab(lesion.slab, box),
+    )
+    if complete or _surely_inside(lesion, target, box):
+        return cropped
+    return replace(
+        cropped,
+        volume_mm3=(0.0, lesion.volume_mm3[1]),
+        remainder=True,
+        slab=None,
+        centers=None,
+        median_mm3=None,
+        sigma_log=None,
+    )
+
+
+def _surely_inside(lesion: LesionTarget, target: ClassTarget, box: Box) -> bool:
+    """True if all voxels in which the lesion may lie are inside the crop."""
+    if lesion.region is not None:
+        own = lesion.region.numpy()
+    elif target.region is not None:
+        own = target.region
+    else:
+        return False
+    if lesion.slab is not None:
+        axis, first, last = lesion.slab
+        slab = [slice(None)] * 3
+        slab[axis] = slice(first, last)
+        kept = np.zeros_like(own)
+        kept[tuple(slab)] = own[tuple(slab)]
+        own = kept
+    total = int(own.sum())
+    return total > 0 and int(own[box].sum()) == total
+
+
+def _cut(mask: Tensor | None, box: Box) -> Tensor | None:
+    return None if mask is None else mask[box].contiguous()
+
+
+def _shift_slab(slab: tuple[int, int, int] | None, box: Box) -> tuple[int, int, int] | None:
+    if slab is None:
+        return None
+    axis, first, last = slab
+    part = box[axis]
+    size = part.stop - part.start
+    return (axis, min(max(first - part.start, 0), size), min(max(last - part.start, 0), size))

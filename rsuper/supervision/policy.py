@@ -1,0 +1,142 @@
+"""Which lesions of a record count for which class, and how much each is trusted: policy, kept apart from extraction.
+
+The presets are data, in ``policy.yaml``; a user's own file of the same shape is read with :func:`load_policy`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llm_extract.anatomy import Anatomy
+from llm_extract.records import Change, Lesion, LesionKind, Malignancy, Presence, ReportRecord, Status
+from rsuper.errors import UsageError
+
+DEFAULT_PRESET = "tumours"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _presence_weight() -> dict[Presence, float]:
+    return {"definite": 1.0, "probable": 0.7, "possible": 0.3}
+
+
+def _status_weight() -> dict[Status, float]:
+    return {"ok": 1.0, "ok_with_warnings": 1.0, "needs_review": 0.5, "failed": 0.0}
+
+
+class PolicyRule(_Model):
+    """One line of the table: it fits a lesion if every field named here holds the lesion's value.
+
+    Args:
+        kind, diagnosis, malignancy, presence, change, organ, treated: accepted values; empty accepts any.
+        then: ``count``, ``ignore``, ``drop`` or the name of a class of its own.
+    """
+
+    kind: tuple[LesionKind, ...] = ()
+    diagnosis: tuple[str, ...] = ()
+    malignancy: tuple[Malignancy, ...] = ()
+    presence: tuple[Presence, ...] = ()
+    change: tuple[Change, ...] = ()
+    organ: tuple[str, ...] = ()
+    treated: tuple[bool, ...] = ()
+    then: str
+
+    def fits(self, lesion: Lesion) -> bool:
+        """True if every field that the rule names holds the lesion's value."""
+        fields = ("kind", "diagnosis", "malignancy", "presence", "change", "organ", "treated")
+        return all(not getattr(self, name) or getattr(lesion, name) in getattr(self, name) for name in fields)
+
+
+class SupervisionPolicy(_Model):
+    """What a loss may use of a record.
+
+    Args:
+        rules: which lesions count, first fit decides.
+        presence_weight: certainty weight of each degree of presence.
+        status_weight: certainty weight of each record status; 0 keeps the record out.
+        normalised_weight: factor for a lesion whose evidence was found only after normalising the quote.
+        ungrounded_weight: factor for a lesion without any evidence; 0 keeps it out (ungrounded values never supervise).
+        unknown_size_weight: factor of the ball term of a lesion without a stated size.
+        inconsistent_weight: weight of a lesion that contradicts the organ masks.
+        pathology_alone: what a lesion that only a pathology report states does; the specimen may be older or younger
+            than the CT, so the class stays ``unknown`` unless ``reported`` is chosen.
+        center_margin_mm: how far from its host the centre of a ball may lie.
+        interior_mm: depth inside another organ from which a lesion cannot lie there.
+        exophytic_factor: the margin of an exophytic or adjacent lesion is this much larger.
+        max_searched: members of one group that are searched one by one; the others are its remainder.
+    """
+
+    rules: tuple[PolicyRule, ...]
+    presence_weight: dict[Presence, float] = Field(default_factory=_presence_weight)
+    status_weight: dict[Status, float] = Field(default_factory=_status_weight)
+    normalised_weight: float = Field(default=0.9, ge=0, le=1)
+    ungrounded_weight: float = Field(default=0.0, ge=0, le=1)
+    unknown_size_weight: float = Field(default=0.5, ge=0, le=1)
+    inconsistent_weight: float = Field(default=0.0, ge=0, le=1)
+    pathology_alone: str = Field(default="unknown", pattern="^(unknown|reported)$")
+    center_margin_mm: float = Field(default=5.0, ge=0)
+    interior_mm: float = Field(default=2.0, ge=0)
+    exophytic_factor: float = Field(default=1.5, ge=1)
+    max_searched: int = Field(default=10, ge=1)
+
+    def action(self, lesion: Lesion) -> str:
+        """``count``, ``ignore``, ``drop`` or a class name: what the first fitting rule says; ``ignore`` if none fits."""
+        return next((rule.then for rule in self.rules if rule.fits(lesion)), "ignore")
+
+    def lesion_class(self, lesion: Lesion, anatomy: Anatomy) -> str | None:
+        """The class that the lesion supervises, or None if it does not count."""
+        then = self.action(lesion)
+        if then in ("ignore", "drop") or lesion.organ not in anatomy.organs:
+            return None
+        return anatomy.organs[lesion.organ].lesion_class if then == "count" else then
+
+    def weight(self, lesion: Lesion, record: ReportRecord) -> float:
+        """Certainty weight in [0, 1]: presence × record status × evidence."""
+        weight = self.presence_weight[lesion.presence] * self.status_weight[record.status]
+        if not lesion.evidence:
+            return weight * self.ungrounded_weight
+        if all(quote.match != "exact" for quote in lesion.evidence):
+            return weight * self.normalised_weight
+        return weight
+
+
+def load_policy(preset: str = DEFAULT_PRESET, *, path: Path | None = None) -> SupervisionPolicy:
+    """A named preset of the shipped table, or of a user's own file of the same shape.
+
+    Raises:
+        UsageError: ``unknown_policy`` if there is no such preset, ``bad_policy`` if the file does not fit the table.
+    """
+    if path is None:
+        return _shipped(preset)
+    return _build(path.read_text(encoding="utf-8"), preset)
+
+
+@lru_cache(maxsize=8)
+def _shipped(preset: str) -> SupervisionPolicy:
+    text = resources.files("rsuper.supervision").joinpath("policy.yaml").read_text(encoding="utf-8")
+    return _build(text, preset)
+
+
+def _build(text: str, preset: str) -> SupervisionPolicy:
+    try:
+        table: Any = yaml.safe_load(text)
+        presets = table["presets"]
+        if preset in presets:
+            entry = presets[preset]
+            return SupervisionPolicy.model_validate(entry if isinstance(entry, dict) else {"rules": entry})
+        names = ", ".join(sorted(presets))
+    except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"the policy {preset!r} does not fit the table ({error.__class__.__name__})",
+            code="bad_policy",
+            hint="compare it with rsuper/supervision/policy.yaml",
+        ) from error
+    raise UsageError(f"there is no policy {preset!r}", code="unknown_policy", hint=f"choose one of {names}")

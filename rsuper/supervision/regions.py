@@ -1,0 +1,234 @@
+"""Host regions: the organ or part a report names, dilated by a true Euclidean margin, minus the inside of others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from llm_extract.anatomy import Anatomy
+
+Mask = NDArray[np.bool_]
+Spacing = tuple[float, float, float]
+Masks = Mapping[str, Mask]
+
+CONTAINERS = frozenset(
+    {"body", "body_trunc", "body_extremities", "skin", "subcutaneous_fat", "torso_fat", "skeletal_muscle"}
+    | {"abdominal_cavity", "thoracic_cavity", "peritoneal_cavity", "mediastinum", "pericardium"}
+)
+"""Masks that hold other organs; they are never taken out of a region."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """The label files that host a lesion.
+
+    Args:
+        organ: organ of the lesion.
+        structures: stems of the files whose union is the host; empty if there is none.
+        codes: what had to be worked around, such as ``part_mask_missing``.
+        complete: False if a file that could hold the lesion is missing, so that no negative follows from the region.
+    """
+
+    organ: str
+    structures: tuple[str, ...]
+    codes: tuple[str, ...] = ()
+    complete: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Where a lesion may lie: bool masks of the whole grid.
+
+    Args:
+        region: host + margin, minus the inside of other organs.
+        centers: the part of it within the centre margin of the host.
+        volume_mm3: volume of ``region``.
+    """
+
+    region: Mask
+    centers: Mask
+    volume_mm3: float
+
+
+def find_host(
+    masks: Masks, anatomy: Anatomy, *, organ: str, parts: Sequence[str] = (), laterality: str = "unknown"
+) -> Host:
+    """The label files whose union hosts a lesion of that organ, part and side.
+
+    A part without a usable mask falls back to the whole organ (of that side), with a code.
+
+    Args:
+        masks: structure stem -> bool [D,H,W].
+        anatomy: the table of organs.
+        organ: organ of the lesion; must be in the table.
+        parts: parts it may lie in; their union is taken.
+        laterality: ``left`` or ``right`` keeps that side.
+    """
+    codes: list[str] = []
+    if parts:
+        stems = anatomy.structures_for(organ, parts, laterality)
+        named = set(stems) != set(anatomy.organ_structures(organ, laterality))
+        if named and all(stem in masks for stem in stems) and any(masks[stem].any() for stem in stems):
+            return Host(organ=organ, structures=stems)
+        empty = named and all(stem in masks for stem in stems)
+        codes.append("part_mask_empty" if empty else "part_mask_missing")
+    stems, complete = _organ_files(masks, anatomy, organ, laterality)
+    if not stems:
+        return Host(organ=organ, structures=(), codes=(*codes, "organ_mask_missing"), complete=False)
+    if not complete:
+        codes.append("organ_mask_incomplete")
+    if not any(masks[stem].any() for stem in stems):
+        return Host(organ=organ, structures=(), codes=(*codes, "organ_mask_empty"), complete=False)
+    return Host(organ=organ, structures=stems, codes=tuple(codes), complete=complete)
+
+
+def _organ_files(masks: Masks, anatomy: Anatomy, organ: str, laterality: str) -> tuple[tuple[str, ...], bool]:
+    """Files of the whole organ that are there, and whether they are all of it."""
+    entry = anatomy.organs[organ]
+    stems = anatomy.organ_structures(organ, laterality)
+    found = tuple(stem for stem in stems if stem in masks)
+    if found and len(found) == len(stems):
+        return found, True
+    parts = tuple(dict.fromkeys(stem for part in entry.parts.values() for stem in part.structures))
+    if not found and parts and all(stem in masks for stem in parts):
+        return parts, True
+    names = dict.fromkeys((organ, entry.class_name))
+    sided = tuple(f"{name}_{laterality}" for name in names) if laterality in ("left", "right") else ()
+    for stem in (*sided, *names):
+        if stem in masks:
+            return (stem,), True
+    return found, False
+
+
+def dilate_mm(mask: Mask, margin_mm: float, *, spacing_mm: Spacing) -> Mask:
+    """All voxels whose centre lies within ``margin_mm`` of a voxel centre of the mask (Euclidean, in mm).
+
+    Args:
+        mask: bool [D,H,W].
+        margin_mm: ≥ 0.
+        spacing_mm: voxel size in array order.
+
+    Returns:
+        bool [D,H,W]; work is done on the mask's box plus the margin only.
+    """
+    grown = np.zeros_like(mask)
+    box = mask_box(mask, margin_mm=margin_mm, spacing_mm=spacing_mm)
+    if box is None:
+        return grown
+    distance = ndimage.distance_transform_edt(~mask[box], sampling=spacing_mm)
+    grown[box] = distance <= margin_mm
+    return grown
+
+
+def mask_box(mask: Mask, *, margin_mm: float, spacing_mm: Spacing) -> tuple[slice, slice, slice] | None:
+    """The bounding box of a mask plus a margin, inside the grid; None for an empty mask."""
+    slices = []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        if hit.size == 0:
+            return None
+        pad = int(np.ceil(margin_mm / spacing_mm[axis]))
+        slices.append(slice(max(0, int(hit[0]) - pad), min(mask.shape[axis], int(hit[-1]) + 1 + pad)))
+    return (slices[0], slices[1], slices[2])
+
+
+def union_mask(masks: Masks, stems: Sequence[str]) -> Mask:
+    """Union of the named masks."""
+    union = np.array(masks[stems[0]], dtype=bool, copy=True)
+    for stem in stems[1:]:
+        union |= masks[stem]
+    return union
+
+
+def other_organs(masks: Masks, anatomy: Anatomy, organ: str) -> tuple[str, ...]:
+    """Stems of the masks that are neither the organ, its parts, its own sub-structures, a lesion nor a container."""
+    entry = anatomy.organs[organ]
+    own = {stem for part in entry.parts.values() for stem in part.structures}
+    own.update(anatomy.organ_structures(organ))
+    prefixes = (organ, entry.class_name)
+    return tuple(
+        stem
+        for stem in sorted(masks)
+        if stem not in own
+        and not stem.startswith(prefixes)
+        and not stem.endswith("_lesion")
+        and stem not in CONTAINERS
+    )
+
+
+class RegionBuilder:
+    """Makes the regions of one case; hosts that recur are computed once.
+
+    Args:
+        masks: structure stem -> bool [D,H,W], all on one grid.
+        anatomy: the table of organs.
+        spacing_mm: voxel size in array order.
+        center_margin_mm: how far from its host the centre of a ball may lie.
+        interior_mm: depth inside another organ from which a lesion cannot lie there.
+    """
+
+    def __init__(
+        self,
+        masks: Masks,
+        anatomy: Anatomy,
+        *,
+        spacing_mm: Spacing,
+        center_margin_mm: float,
+        interior_mm: float,
+    ) -> None:
+        self._masks = masks
+        self._anatomy = anatomy
+        self._spacing_mm = spacing_mm
+        self._center_margin_mm = center_margin_mm
+        self._interior_mm = interior_mm
+        self._cache: dict[tuple[str, tuple[str, ...], float], Region] = {}
+
+    def region(self, host: Host, *, margin_mm: float) -> Region:
+        """The region of one host.
+
+        Args:
+            host: its files; at least one.
+            margin_mm: true Euclidean margin.
+        """
+        key = (host.organ, host.structures, margin_mm)
+        if key not in self._cache:
+            self._cache[key] = self._build(host, margin_mm)
+        return self._cache[key]
+
+    def _build(self, host: Host, margin_mm: float) -> Region:
+        inside = union_mask(self._masks, host.structures)
+        region = np.zeros_like(inside)
+        centers = np.zeros_like(inside)
+        box = mask_box(inside, margin_mm=margin_mm, spacing_mm=self._spacing_mm)
+        if box is None:
+            return Region(region=region, centers=centers, volume_mm3=0.0)
+        distance = ndimage.distance_transform_edt(~inside[box], sampling=self._spacing_mm)
+        near = distance <= margin_mm
+        for stem in other_organs(self._masks, self._anatomy, host.organ):
+            near &= ~self._interior(stem, near, box) | inside[box]
+        region[box] = near
+        centers[box] = near & (distance <= self._center_margin_mm)
+        return Region(
+            region=region, centers=centers, volume_mm3=float(near.sum()) * float(np.prod(self._spacing_mm))
+        )
+
+    def _interior(self, stem: str, near: Mask, box: tuple[slice, slice, slice]) -> Mask:
+        """Voxels of ``box`` deeper than ``interior_mm`` inside another organ."""
+        mask = self._masks[stem]
+        if not (mask[box] & near).any():
+            return np.zeros_like(near)
+        pads = [int(np.ceil(self._interior_mm / s)) + 1 for s in self._spacing_mm]
+        wide = tuple(
+            slice(max(0, part.start - pad), min(size, part.stop + pad))
+            for part, pad, size in zip(box, pads, mask.shape, strict=True)
+        )
+        own = tuple(
+            slice(part.start - outer.start, part.stop - outer.start)
+            for part, outer in zip(box, wide, strict=True)
+        )
+        depth = ndimage.distance_transform_edt(mask[wide], sampling=self._spacing_mm)
+        return np.asarray(depth[own] > self._interior_mm)

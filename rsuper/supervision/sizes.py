@@ -1,0 +1,206 @@
+"""Stated diameters -> calibrated volume intervals.
+
+The factors live in ``size_factors.json``; ``benchmarks/calibrate_size.py`` fits them on real tumour masks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+from llm_extract.records import Lesion
+
+UNKNOWN_LOW_MM3 = 65.4
+"""A 5 mm ball: the least volume of a lesion whose size is not stated (LOSSES § 1)."""
+CERTAIN_LOW_MM3 = 14.0
+"""A 3 mm ball: the least volume of any lesion that is certainly there, whatever its bounds (LOSSES § 1)."""
+STATED_VOLUME_FACTORS = (0.8, 1.25)
+"""Spread around a volume that the report states outright, such as 12 cc."""
+APPROXIMATE_FRACTION = 0.1
+"""``about 3 cm`` is read as 3 cm give or take this fraction, if that is more than its rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeFactors:
+    """Distribution of mask volume / ellipsoid volume for one number of stated diameters.
+
+    Args:
+        low, high: ends of the interval that holds the wanted share of real tumours.
+        median: median ratio.
+        sigma_log: standard deviation of the log ratio.
+        n: tumours it was fitted on.
+    """
+
+    low: float
+    median: float
+    high: float
+    sigma_log: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeTarget:
+    """What a report says about the volume of one lesion.
+
+    Args:
+        volume_mm3: interval (lo, hi); hi is infinite where nothing bounds it.
+        diameters_mm: what the search starts from; empty where no diameter is stated.
+        median_mm3, sigma_log: calibrated centre and spread; None for bounds, ranges and unknown sizes.
+        stated: True if the report says anything about the size.
+    """
+
+    volume_mm3: tuple[float, float]
+    diameters_mm: tuple[float, ...] = ()
+    median_mm3: float | None = None
+    sigma_log: float | None = None
+    stated: bool = True
+
+
+@lru_cache(maxsize=1)
+def size_factors() -> Mapping[int, SizeFactors]:
+    """The calibrated factors by number of diameters, 1 to 3."""
+    text = resources.files("rsuper.supervision").joinpath("size_factors.json").read_text(encoding="utf-8")
+    return {int(key): SizeFactors(**value) for key, value in json.loads(text)["factors"].items()}
+
+
+def ellipsoid_volume_mm3(diameters_mm: Sequence[float]) -> float:
+    """Volume of the ellipsoid of 1 to 3 diameters: π/6·abc.
+
+    One diameter is a sphere; of two, the third is their mean (published convention, arXiv 2507.05582).
+
+    >>> round(ellipsoid_volume_mm3([10.0]), 1)
+    523.6
+    """
+    sizes = [float(d) for d in diameters_mm]
+    if not 1 <= len(sizes) <= 3:
+        raise ValueError(f"an ellipsoid takes 1 to 3 diameters, got {len(sizes)}")
+    if len(sizes) == 1:
+        sizes *= 3
+    elif len(sizes) == 2:
+        sizes.append((sizes[0] + sizes[1]) / 2)
+    return math.pi / 6 * math.prod(sizes)
+
+
+def volume_interval_mm3(diameters_mm: Sequence[float], *, precision_mm: float = 0.0) -> tuple[float, float]:
+    """Calibrated volume interval of one lesion: lo = f_lo·V₀(d − h), hi = f_hi·V₀(d + h), lo ≥ 14 mm³.
+
+    Args:
+        diameters_mm: 0 to 3 stated diameters in mm; longest axial, perpendicular, cranio-caudal.
+        precision_mm: h, half a unit of the last stated digit (``3.4 cm``: 0.5).
+
+    Returns:
+        (lo, hi) in mm³; ``(65.4, inf)`` without a diameter.
+
+    Raises:
+        ValueError: more than 3 diameters, or one that is not a positive finite number.
+
+    >>> low, high = volume_interval_mm3([20.0])
+    >>> low < ellipsoid_volume_mm3([20.0]) < high
+    True
+    """
+    _check_diameters(diameters_mm, precision_mm)
+    if len(diameters_mm) == 0:
+        return (UNKNOWN_LOW_MM3, math.inf)
+    factors = size_factors()[len(diameters_mm)]
+    shortest = [max(float(d) - precision_mm, 0.0) for d in diameters_mm]
+    longest = [float(d) + precision_mm for d in diameters_mm]
+    low = factors.low * ellipsoid_volume_mm3(shortest)
+    high = factors.high * ellipsoid_volume_mm3(longest)
+    return (
+        max(low, CERTAIN_LOW_MM3),
+        max(high, factors.high * CERTAIN_LOW_MM3 / factors.median, CERTAIN_LOW_MM3),
+    )
+
+
+def volume_prior(diameters_mm: Sequence[float]) -> tuple[float, float]:
+    """Calibrated median volume in mm³ and standard deviation of the log volume, for 1 to 3 diameters.
+
+    Raises:
+        ValueError: no diameter, more than 3, or one that is not a positive finite number.
+    """
+    _check_diameters(diameters_mm, 0.0)
+    if len(diameters_mm) == 0:
+        raise ValueError("a volume prior needs at least one diameter")
+    factors = size_factors()[len(diameters_mm)]
+    return (factors.median * ellipsoid_volume_mm3(diameters_mm), factors.sigma_log)
+
+
+def lesion_size(lesion: Lesion) -> SizeTarget:
+    """Volume interval of one lesion (or of each member of a group) as its report states it.
+
+    An exact or approximate size gives the calibrated interval, a range spans both its ends, an upper bound gives
+    (14 mm³, hi of the bound], a lower bound [lo of the bound, ∞), a size conflict the union of both sizes, and no
+    size at all (65.4 mm³, ∞).
+    """
+    if lesion.reported_volume_mm3 is not None:
+        return _stated_volume(lesion)
+    if lesion.diameters_mm and not _diameters_are_bound(lesion):
+        return _stated_diameters(lesion)
+    smallest, largest = _bounds_mm(lesion)
+    if smallest is None and largest is None:
+        return SizeTarget(volume_mm3=(UNKNOWN_LOW_MM3, math.inf), stated=False)
+    h = lesion.size_precision_mm
+    low = CERTAIN_LOW_MM3 if smallest is None else volume_interval_mm3((smallest,), precision_mm=h)[0]
+    high = math.inf if largest is None else volume_interval_mm3((largest,), precision_mm=h)[1]
+    search = (smallest,) if largest is None and smallest is not None else ()
+    return SizeTarget(volume_mm3=(low, high), diameters_mm=search)
+
+
+def _diameters_are_bound(lesion: Lesion) -> bool:
+    """True if the diameters only bound the size, so that no volume follows from them as they stand."""
+    return lesion.size_kind == "lower_bound" or (
+        lesion.size_kind in ("upper_bound", "range") and not _is_single(lesion)
+    )
+
+
+def _is_single(lesion: Lesion) -> bool:
+    return lesion.count == 1 and lesion.group_role != "remainder"
+
+
+def _bounds_mm(lesion: Lesion) -> tuple[float | None, float | None]:
+    smallest, largest = lesion.size_min_mm, lesion.size_max_mm
+    if lesion.diameters_mm:
+        longest = max(lesion.diameters_mm)
+        if lesion.size_kind == "lower_bound":
+            smallest = smallest or longest
+        else:
+            largest = largest or longest
+    return smallest, largest
+
+
+def _stated_diameters(lesion: Lesion) -> SizeTarget:
+    diameters = tuple(lesion.diameters_mm)
+    h = lesion.size_precision_mm
+    if lesion.size_kind == "approximate":
+        h = max(h, APPROXIMATE_FRACTION * min(diameters))
+    low, high = volume_interval_mm3(diameters, precision_mm=h)
+    median, sigma = volume_prior(diameters)
+    if lesion.size_kind == "upper_bound" and lesion.size_max_mm is None:
+        # "up to 15 mm" about one lesion is its size
+        return SizeTarget(volume_mm3=(low, high), diameters_mm=diameters, median_mm3=median, sigma_log=sigma)
+    ends = [end for end in (lesion.size_min_mm, lesion.size_max_mm) if end is not None]
+    if not ends:
+        return SizeTarget(volume_mm3=(low, high), diameters_mm=diameters, median_mm3=median, sigma_log=sigma)
+    others = [volume_interval_mm3((end,), precision_mm=lesion.size_precision_mm) for end in ends]
+    low, high = min([low, *(o[0] for o in others)]), max([high, *(o[1] for o in others)])
+    return SizeTarget(volume_mm3=(low, high), diameters_mm=diameters)
+
+
+def _stated_volume(lesion: Lesion) -> SizeTarget:
+    volume = float(lesion.reported_volume_mm3 or 0.0)
+    low, high = (factor * volume for factor in STATED_VOLUME_FACTORS)
+    low = max(low, CERTAIN_LOW_MM3)
+    return SizeTarget(volume_mm3=(low, max(high, low)), diameters_mm=tuple(lesion.diameters_mm))
+
+
+def _check_diameters(diameters_mm: Sequence[float], precision_mm: float) -> None:
+    if len(diameters_mm) > 3:
+        raise ValueError(f"a lesion has 0 to 3 diameters, got {len(diameters_mm)}")
+    if any(not (math.isfinite(d) and d > 0) for d in diameters_mm):
+        raise ValueError(f"diameters_mm must be positive and finite, got {tuple(diameters_mm)}")
+    if not (math.isfinite(precision_mm) and precision_mm >= 0):
+        raise ValueError(f"precision_mm must be finite and not negative, got {precision_mm}")
