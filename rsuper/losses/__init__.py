@@ -1,1 +1,28 @@
-"""Losses."""
+"""Losses: what voxel labels and reports ask of the logits of a network."""
+
+from rsuper.losses.attenuation import attenuation_loss
+from rsuper.losses.ball import BallLoss, BallTargets, ball_loss, ball_targets, rank_weights
+from rsuper.losses.localisation import BallRules
+from rsuper.losses.presence import presence_loss
+from rsuper.losses.report_supervision import LossTerms, ReportSupervisionConfig, ReportSupervisionLoss
+from rsuper.losses.segmentation import SegmentationLoss, segmentation_loss
+from rsuper.losses.volume import volume_loss
+from rsuper.supervision.types import LesionTarget
+
+__all__ = [
+    "BallLoss",
+    "BallRules",
+    "BallTargets",
+    "LesionTarget",
+    "LossTerms",
+    "ReportSupervisionConfig",
+    "ReportSupervisionLoss",
+    "SegmentationLoss",
+    "attenuation_loss",
+    "ball_loss",
+    "ball_targets",
+    "presence_loss",
+    "rank_weights",
+    "segmentation_loss",
+    "volume_loss",
+]

@@ -1,0 +1,86 @@
+"""Yes/no supervision: the report only says whether the region holds a lesion (the arm to compare against)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from rsuper.losses.boxes import RegionBox, pair_boxes, zero_of
+from rsuper.morphology import SpacingLike, spacing_rows, voxel_volume_mm3
+
+
+def presence_loss(
+    logits: Float[Tensor, "P D H W"],
+    region: Bool[Tensor, "P D H W"],
+    *,
+    spacing_mm: SpacingLike,
+    top_mm3: float = 100.0,
+    present: Tensor | None = None,
+    weight: Float[Tensor, " P"] | None = None,
+) -> Float[Tensor, ""]:
+    """Multiple-instance BCE on the mean p of the highest ``top_mm3`` of the region.
+
+    Both log(mean p) and log(1 − mean p) = log(mean(1 − p)) come from log-sums, so that nothing saturates.
+
+    Args:
+        logits: [P,D,H,W], any floating dtype.
+        region: bool [P,D,H,W]; pairs with an empty region are left out.
+        spacing_mm: 3 numbers or [P,3], array order.
+        top_mm3: how much of the region must light up.
+        present: [P] bool or 0/1, what the report says; None is all present.
+        weight: [P] certainty; None is 1 each.
+
+    Returns:
+        Scalar, at least float32; 0 with a graph where P = 0.
+
+    >>> logits = torch.zeros(1, 4, 4, 4)
+    >>> region = torch.ones(1, 4, 4, 4, dtype=torch.bool)
+    >>> round(presence_loss(logits, region, spacing_mm=(1, 1, 1)).item(), 4)
+    0.6931
+    """
+    boxes = pair_boxes(logits, region)
+    count = logits.shape[0]
+    answers = torch.ones(count) if present is None else torch.as_tensor(present)
+    certainty = torch.ones(count) if weight is None else torch.as_tensor(weight)
+    return boxed_presence_loss(
+        boxes,
+        zero=zero_of(logits),
+        spacing_mm=spacing_rows(spacing_mm, count),
+        top_mm3=top_mm3,
+        present=answers,
+        weight=certainty,
+    )
+
+
+def boxed_presence_loss(
+    boxes: Sequence[RegionBox],
+    *,
+    zero: Tensor,
+    spacing_mm: Sequence[tuple[float, float, float]],
+    top_mm3: float,
+    present: Tensor,
+    weight: Tensor,
+) -> Float[Tensor, ""]:
+    """:func:`presence_loss` of pairs that are cut to their boxes; rows are looked up by ``RegionBox.pair``."""
+    if not boxes:
+        return zero
+    losses = []
+    for item in boxes:
+        # The region's volume decides how many voxels there are; below it, the whole region answers.
+        values = item.logits[item.region]
+        wanted = max(1, round(top_mm3 / voxel_volume_mm3(spacing_mm[item.pair])))
+        top = torch.topk(values, min(wanted, len(values)), sorted=False).values
+        size = math.log(len(top))
+        yes = torch.logsumexp(functional.logsigmoid(top), dim=0) - size
+        no = torch.logsumexp(functional.logsigmoid(-top), dim=0) - size
+        answer = present[item.pair].to(yes)
+        losses.append(-(answer * yes + (1 - answer) * no))
+    stacked = torch.stack(losses)
+    rows = torch.tensor([item.pair for item in boxes], device=weight.device)
+    certainty = weight[rows].to(stacked)
+    return (stacked * certainty).sum() / certainty.sum().clamp(min=torch.finfo(stacked.dtype).tiny)
