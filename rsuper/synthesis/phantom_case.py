@@ -1,0 +1,211 @@
+"""One phantom case: CT, organ and lesion masks, the truth about them, and the report; a function of (seed, index)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsuper.synthesis.anatomy_phantom import PANCREAS_PARTS, PART_BOUNDS, STRUCTURES, Anatomy, draw_anatomy
+from rsuper.synthesis.canvas import Bool
+from rsuper.synthesis.decoys import add_decoys
+from rsuper.synthesis.lesion_size import measure_diameters_mm
+from rsuper.synthesis.phantom_config import ORGANS, PhantomConfig, SiteConfig
+from rsuper.synthesis.report_truth import LesionFact, ReportFacts, ReportTruth
+from rsuper.synthesis.reports import write_report
+from rsuper.synthesis.texture import blurred, correlated_noise
+from rsuper.synthesis.tumours import PlacedLesion, place_tumours
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_STREAMS = {"anatomy": 0, "decoys": 1, "tumours": 2, "image": 3, "report": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LesionTruth:
+    """One lesion of the image, measured on its voxels.
+
+    Args:
+        lesion_class: such as ``pancreas_lesion``.
+        organ, part, side: where it lies; part such as ``pancreas_head`` or None.
+        attenuation: against the healthy parenchyma of its organ.
+        diameters_mm: longest axial, perpendicular to it, cranio-caudal.
+        volume_mm3: voxels times voxel volume.
+        contrast_hu: mean HU before noise minus mean parenchyma.
+        centre_voxel: centre of mass in array order.
+        centre_mm: the same in RAS millimetres.
+    """
+
+    lesion_class: str
+    organ: str
+    part: str | None
+    side: str
+    attenuation: Literal["hypo", "hyper"]
+    diameters_mm: tuple[float, float, float]
+    volume_mm3: float
+    contrast_hu: float
+    centre_voxel: tuple[float, float, float]
+    centre_mm: tuple[float, float, float]
+
+    def as_fact(self) -> LesionFact:
+        """What the report writer is told."""
+        return LesionFact(
+            organ=self.organ, part=self.part, side=self.side,  # type: ignore[arg-type]
+            diameters_mm=self.diameters_mm, attenuation=self.attenuation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomCase:
+    """A phantom CT with everything known about it.
+
+    Args:
+        case_id, patient_id: pseudonyms made of the index.
+        split, site: its place in the cohort.
+        ct: int16 HU [i,j,k], RAS array order.
+        affine: [4,4] voxel to RAS mm.
+        spacing_mm: voxel size in array order.
+        organs: structure -> bool [i,j,k]; lesion voxels belong to their organ.
+        lesion_masks: lesion class -> bool [i,j,k], empty for classes without lesions in this case.
+        lesions: one truth a lesion.
+        report: free text.
+        report_truth: what the text states.
+        decoys: number of drawn decoys.
+    """
+
+    case_id: str
+    patient_id: str
+    split: Split
+    site: str
+    ct: NDArray[np.int16]
+    affine: NDArray[np.float64]
+    spacing_mm: tuple[float, float, float]
+    organs: dict[str, Bool]
+    lesion_masks: dict[str, Bool]
+    lesions: tuple[LesionTruth, ...]
+    report: str
+    report_truth: ReportTruth
+    decoys: int
+
+    @property
+    def has_tumour(self) -> bool:
+        """Whether any organ carries a lesion."""
+        return bool(self.lesions)
+
+
+def _stream(seed: int, index: int, name: str) -> np.random.Generator:
+    return np.random.default_rng([seed, index, _STREAMS[name]])
+
+
+def _even(index: int, root: float) -> float:
+    """A Kronecker sequence in [0, 1): any stretch of indices is spread evenly, so that cohorts come out balanced."""
+    return math.fmod((index + 0.5) * root, 1.0)
+
+
+def case_split(index: int, config: PhantomConfig) -> Split:
+    """The split of a case, interleaved over the index in the configured shares."""
+    share = _even(index, math.sqrt(5) - 2)
+    train, val, _ = config.split_fractions
+    return "train" if share < train else "val" if share < train + val else "test"
+
+
+def make_case(seed: int, index: int, config: PhantomConfig | None = None) -> PhantomCase:
+    """Make one case; the same (seed, index, config) gives the same bytes, however many cases there are.
+
+    Args:
+        seed: cohort seed, ≥ 0.
+        index: position in the cohort, ≥ 0.
+        config: recipe; the default is a pancreas cohort.
+
+    Returns:
+        The case.
+
+    >>> case = make_case(1, 0)
+    >>> case.ct.shape
+    (96, 80, 64)
+    """
+    config = config or PhantomConfig()
+    site = config.sites[int(_even(index, math.sqrt(3) - 1) * len(config.sites))]
+    anatomy = draw_anatomy(config, _stream(seed, index, "anatomy"), enhancement=site.enhancement)
+    rng = _stream(seed, index, "decoys")
+    bearing = [organ for organ in ORGANS if config.prevalence.get(organ, 0) > 0]
+    decoys = sum(add_decoys(anatomy, organ, rng, mean=config.decoys) for organ in bearing)
+    rng = _stream(seed, index, "tumours")
+    placed: list[PlacedLesion] = []
+    for n, organ in enumerate(bearing):
+        if _even(index + 7 * n, math.sqrt(2) - 1) < config.prevalence[organ]:
+            placed += place_tumours(anatomy, organ, config.tumours[organ], rng)
+    ct = _image(anatomy, site, _stream(seed, index, "image"))
+    affine = _affine(config)
+    lesions = tuple(_truth(lesion, anatomy, affine) for lesion in placed)
+    facts = ReportFacts(lesions=tuple(lesion.as_fact() for lesion in lesions), **anatomy.notes)
+    report = write_report(facts, _stream(seed, index, "report"))
+    masks = {name: np.zeros(config.shape, bool) for name in config.lesion_classes}
+    for lesion in placed:
+        masks[f"{lesion.organ}_lesion"] |= lesion.mask
+    return PhantomCase(
+        case_id=f"case_{index:05d}", patient_id=f"patient_{index:05d}", split=case_split(index, config), site=site.name,
+        ct=ct, affine=affine, spacing_mm=config.spacing_mm, organs=_structures(anatomy), lesion_masks=masks,
+        lesions=lesions, report=report.text, report_truth=report.truth, decoys=decoys,
+    )
+
+
+def _affine(config: PhantomConfig) -> NDArray[np.float64]:
+    affine = np.diag([*config.spacing_mm, 1.0])
+    affine[:3, 3] = [-(n - 1) / 2 * s for n, s in zip(config.shape, config.spacing_mm, strict=True)]
+    return affine
+
+
+def _image(anatomy: Anatomy, site: SiteConfig, rng: np.random.Generator) -> NDArray[np.int16]:
+    spacing = anatomy.canvas.spacing_mm
+    image = blurred(anatomy.canvas.hu, sigma_mm=site.blur_mm, spacing_mm=spacing)
+    dose = float(rng.uniform(0.85, 1.2))
+    noise = correlated_noise(anatomy.canvas.shape, rng, sigma_mm=site.kernel_mm, spacing_mm=spacing)
+    image += np.float32(site.noise_hu * dose) * noise
+    image += np.float32(site.offset_hu)
+    return np.asarray(np.clip(np.rint(image), -1024, 3071), np.int16)
+
+
+def _truth(lesion: PlacedLesion, anatomy: Anatomy, affine: NDArray[np.float64]) -> LesionTruth:
+    spacing = anatomy.canvas.spacing_mm
+    voxels = np.argwhere(lesion.mask)
+    low, high = voxels.min(axis=0), voxels.max(axis=0) + 1
+    local = lesion.mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    centre = voxels.mean(axis=0)
+    mean_hu = float(anatomy.canvas.hu[lesion.mask].mean())
+    return LesionTruth(
+        lesion_class=f"{lesion.organ}_lesion", organ=lesion.organ, part=lesion.part, side=lesion.side,
+        attenuation=lesion.attenuation, diameters_mm=measure_diameters_mm(local, spacing_mm=spacing),
+        volume_mm3=float(len(voxels) * math.prod(spacing)),
+        contrast_hu=mean_hu - anatomy.parenchyma_hu[lesion.organ],
+        centre_voxel=_triple(centre), centre_mm=_triple(affine[:3, :3] @ centre + affine[:3, 3]),
+    )
+
+
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    return (float(values[0]), float(values[1]), float(values[2]))
+
+
+def _structures(anatomy: Anatomy) -> dict[str, Bool]:
+    masks = {name: anatomy.structure(name) for name in STRUCTURES}
+    voxels = np.argwhere(masks["pancreas"])
+    nth = np.digitize(anatomy.pancreas_share(voxels), PART_BOUNDS)
+    for n, part in enumerate(PANCREAS_PARTS):
+        mask = np.zeros(anatomy.canvas.shape, bool)
+        mask[tuple(voxels[nth == n].T)] = True
+        masks[f"pancreas_{part}"] = mask
+    return masks
+
+
+def truth_record(case: PhantomCase) -> dict[str, Any]:
+    """The case's truth as plain data for truth.jsonl."""
+    from dataclasses import asdict
+
+    return {
+        "case_id": case.case_id, "split": case.split, "site": case.site, "has_tumour": case.has_tumour,
+        "decoys": case.decoys, "lesions": [asdict(lesion) for lesion in case.lesions],
+        "report": case.report_truth.model_dump(mode="json"),
+    }
