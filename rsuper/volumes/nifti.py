@@ -42,8 +42,8 @@ def read_nifti(path: Path, *, limits: ReadLimits | None = None) -> Volume:
 
     Raises:
         DataError: ``file_missing``, ``unreadable_file``, ``truncated_file``, ``corrupt_gzip``,
-            ``trailing_data``, ``excessive_expansion``, ``read_timeout``, ``nonfinite_voxels`` and the codes of
-            :func:`rsuper.volumes.nifti_header.checked_header`.
+            ``trailing_data``, ``excessive_expansion``, ``read_timeout``, ``nonfinite_voxels`` and the codes
+            of :func:`rsuper.volumes.nifti_header.checked_header`.
     """
     limits = limits or ReadLimits()
     with _opened(path) as stream:
@@ -79,7 +79,8 @@ def read_nifti_labels(path: Path, *, limits: ReadLimits | None = None) -> Volume
     """Read a label map: uint8 or uint16, whichever holds its largest label.
 
     Raises:
-        DataError: ``labels_not_integer`` if a value is no whole number from 0 to 65535; others as :func:`read_nifti`.
+        DataError: ``labels_not_integer`` if a value is no whole number from 0 to 65535; others as
+            :func:`read_nifti`.
     """
     limits = limits or ReadLimits()
     with _opened(path) as stream:

@@ -1,8 +1,8 @@
 """Resampling to a spacing or onto another grid.
 
 Intensities: linear interpolation; where voxels get larger, the tent is widened to the new voxel
-(anti-aliasing). Masks: the share of each new voxel that the mask covers, then the most covered voxels until the
-volume is reached, so that thin structures neither vanish nor swell.
+(anti-aliasing). Masks: the share of each new voxel that the mask covers, then the most covered voxels until
+the volume is reached, so that thin structures neither vanish nor swell.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def resample(
         fill: value outside the source's field of view; None is 0 for masks and order 0, else -1024.
 
     Returns:
-        A volume of the same dtype (integers are rounded, masks are thresholded at one half) on the target grid.
-        Where the grids differ by axis order and direction only, the voxels are exactly those of the source.
+        A volume of the same dtype (integers are rounded, masks are thresholded at one half) on the target
+        grid. Where the grids differ by axis order and direction only, the voxels are exactly those of the
+        source.
 
     Example:
         >>> ct = Volume(np.zeros((10, 10, 10), np.int16), np.eye(4))
@@ -187,7 +188,7 @@ def _nearest(source: Volume, grid: Grid, fill: float) -> NDArray[Any]:
 
 
 def _inside(source: Volume | Grid, grid: Grid) -> NDArray[np.bool_]:
-    """Target voxels as bool [I,J,K]: voxel centres within the source's field of view (voxel edges included)."""
+    """Bool [I,J,K] of the target: voxel centres within the source's field of view, edges included."""
     matrix = _index_map(source, grid)
     axes = np.ogrid[tuple(slice(0, n) for n in grid.shape)]
     inside = np.ones(grid.shape, dtype=np.bool_)
