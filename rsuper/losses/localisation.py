@@ -126,7 +126,7 @@ def place_lesions(
             result = None
             if not lesion.remainder:
                 centers = (
-                    None if lesion.center_region is None else lesion.center_region[box].to(region.device)
+                    None if lesion.centers is None else lesion.centers[box].to(region.device)
                 )
                 result = _place(ranks, probability, host & free, centers, lesion, spacing_mm, rules)
             if result is None:

@@ -24,8 +24,6 @@ class LesionTarget:
         diameters_mm: 0 to 3 stated diameters; longest axial, perpendicular, cranio-caudal.
         volume_mm3: calibrated interval (lo, hi); hi may be infinite.
         region: bool [D,H,W], this lesion's own host region inside the pair's region; None is the pair's region.
-        center_region: bool [D,H,W], where the middle of the lesion may lie (the host organ and a few mm around it);
-            None is anywhere in its region.
         slab: (axis, start, stop) voxels the lesion must lie in, array order; None is everywhere.
         weight: certainty weight in [0, 1].
         remainder: the unsized rest of a group; its region is ignored by the ball loss, never searched.
@@ -40,7 +38,6 @@ class LesionTarget:
     diameters_mm: tuple[float, ...] = ()
     volume_mm3: tuple[float, float] = (65.4, math.inf)
     region: Bool[Tensor, "D H W"] | None = None
-    center_region: Bool[Tensor, "D H W"] | None = None
     slab: tuple[int, int, int] | None = None
     weight: float = 1.0
     remainder: bool = False
