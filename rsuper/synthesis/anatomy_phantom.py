@@ -114,7 +114,7 @@ def _draw_liver(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], 
     size = rng.uniform(0.9, 1.08)
     free = [Tissue.FAT, Tissue.LUNG, Tissue.STOMACH, Tissue.COLON, Tissue.BOWEL]
     tissue = hu["liver"] + 5 * texture
-    right = np.array([60, -2, 34]) + shift
+    right = np.array([66, -2, 34]) + shift
     left = np.array([8, 40, 52]) + shift
     lobes = (
         canvas.ellipsoid(right, np.array([50, 66, 60]) * size, power=2.4, turn=(0, 0, rng.normal(0.1, 0.06))),
@@ -156,7 +156,7 @@ def _draw_kidney(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float],
     free = [Tissue.FAT, Tissue.LIVER, Tissue.SPLEEN, Tissue.COLON, Tissue.BOWEL, Tissue.MUSCLE]
     halo = canvas.ellipsoid(centre, radii + 7, turn=turn)
     canvas.paint(halo, -102.0, label=Tissue.FAT, over=[Tissue.LIVER, Tissue.SPLEEN, Tissue.COLON, Tissue.BOWEL, Tissue.MUSCLE])
-    whole = canvas.ellipsoid(centre, radii, turn=turn, power=2.2)
+    whole = canvas.ellipsoid(centre, radii, turn=turn)
     canvas.paint(whole, hu["kidney"] + 5 * texture, label=label, over=free)
     medulla = canvas.ellipsoid(centre - (sign * 2, 0, 0), radii - 9, turn=turn)
     pyramids = smooth_waves(canvas.axes, rng, wavelength_mm=26.0)[medulla.box] > -0.2
@@ -199,9 +199,9 @@ def _draw_pancreas(
     radii = np.interp(t, [0, 0.1, 0.28, 0.42, 0.6, 0.85, 1.0], [8.5, 13, 13.5, 9.0, 9.5, 10.5, 7.0]) * thickness
     radii *= 1 + 0.09 * np.sin(t * rng.uniform(16, 26) + rng.uniform(0, 6)) + 0.05 * rng.standard_normal(len(t))
     _draw_duodenum(canvas, rng, line, radii, texture)
-    free = [Tissue.FAT, Tissue.STOMACH, Tissue.COLON, Tissue.BOWEL, Tissue.LIVER, Tissue.SPLEEN, Tissue.GALLBLADDER,
-            Tissue.KIDNEY_LEFT, Tissue.KIDNEY_RIGHT, Tissue.VEIN]
+    free = [Tissue.FAT, Tissue.STOMACH, Tissue.COLON, Tissue.BOWEL, Tissue.VEIN]
     gland = canvas.tube(line, radii)
+    canvas.paint(canvas.tube(line, radii + 5), -100.0, label=Tissue.FAT, over=[Tissue.LIVER, Tissue.GALLBLADDER, Tissue.SPLEEN])
     tissue = hu["pancreas"] + 6 * texture
     canvas.paint(gland, tissue, label=Tissue.PANCREAS, over=free)
     lobules = smooth_waves(canvas.axes, rng, wavelength_mm=11.0)[gland.box]

@@ -131,6 +131,10 @@ def curve(knots_mm: Sequence[Sequence[float]], *, step_mm: float = 2.0) -> NDArr
     from scipy.interpolate import PchipInterpolator
 
     knots = np.asarray(knots_mm, float)
+    moves = np.r_[True, np.linalg.norm(np.diff(knots, axis=0), axis=1) > 1e-3]
+    knots = knots[moves]  # knots clipped to one place
+    if len(knots) == 1:
+        return knots
     lengths = np.r_[0, np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))]
     n = max(2, int(np.ceil(lengths[-1] / step_mm)) + 1)
     return np.asarray(PchipInterpolator(lengths, knots, axis=0)(np.linspace(0, lengths[-1], n)))

@@ -47,7 +47,7 @@ class TumourConfig(_Model):
         parts: weights of the parts; empty is by volume.
     """
 
-    diameter_mm: tuple[float, float] = (9.0, 36.0)
+    diameter_mm: tuple[float, float] = (9.0, 32.0)
     hypo_fraction: float = Field(default=0.75, ge=0, le=1)
     hypo_hu: tuple[float, float] = (26.0, 60.0)
     hyper_hu: tuple[float, float] = (28.0, 60.0)
