@@ -44,15 +44,15 @@ class BallRules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    foreground_fraction: float = Field(0.8, gt=0, le=1)
-    ignore_fraction: float = Field(1.2, ge=1)
-    core_mm3: float = Field(100.0, ge=0)
-    ball_scale: float = Field(1.2, ge=1)
-    ignore_cap: float = Field(0.8, gt=0, le=1)
-    gap_mm: float = Field(3.5, ge=0)
-    sigma_radii: float = Field(1.5, gt=0)
-    unknown_diameter_mm: float = Field(6.0, gt=0)
-    unknown_size_weight: float = Field(0.5, ge=0, le=1)
+    foreground_fraction: float = Field(default=0.8, gt=0, le=1)
+    ignore_fraction: float = Field(default=1.2, ge=1)
+    core_mm3: float = Field(default=100.0, ge=0)
+    ball_scale: float = Field(default=1.2, ge=1)
+    ignore_cap: float = Field(default=0.8, gt=0, le=1)
+    gap_mm: float = Field(default=3.5, ge=0)
+    sigma_radii: float = Field(default=1.5, gt=0)
+    unknown_diameter_mm: float = Field(default=6.0, gt=0)
+    unknown_size_weight: float = Field(default=0.5, ge=0, le=1)
 
 
 DEFAULT_RULES = BallRules()

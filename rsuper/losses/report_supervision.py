@@ -54,25 +54,25 @@ class ReportSupervisionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    segmentation_bce: float = Field(1.0, ge=0, allow_inf_nan=False)
-    segmentation_dice: float = Field(1.0, ge=0, allow_inf_nan=False)
-    report_weight: float = Field(0.1, ge=0, allow_inf_nan=False)
-    ball_bce: float = Field(1.0, ge=0, allow_inf_nan=False)
-    ball_dice: float = Field(1.0, ge=0, allow_inf_nan=False)
-    volume: float = Field(1.0, ge=0, allow_inf_nan=False)
-    presence: float = Field(0.0, ge=0, allow_inf_nan=False)
-    attenuation: float = Field(0.01, ge=0, allow_inf_nan=False)
-    smooth_mm3: float = Field(1.0, ge=0)
-    background_weight: float = Field(1.0, ge=0)
-    rank_concentration: float = Field(0.5, ge=0, lt=1)
+    segmentation_bce: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    segmentation_dice: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    report_weight: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    ball_bce: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    ball_dice: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    volume: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    presence: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    attenuation: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    smooth_mm3: float = Field(default=1.0, ge=0)
+    background_weight: float = Field(default=1.0, ge=0)
+    rank_concentration: float = Field(default=0.5, ge=0, lt=1)
     ball: BallRules = BallRules()
     volume_form: VolumeForm = "interval"
-    point_tolerance: float = Field(0.1, ge=0, lt=1)
-    softening_mm3: float = Field(500.0, gt=0)
-    median_weight: float = Field(0.0, ge=0)
-    sharpen: float = Field(1.0, gt=0)
-    top_mm3: float = Field(100.0, gt=0)
-    margin_hu: float = Field(10.0, ge=0)
+    point_tolerance: float = Field(default=0.1, ge=0, lt=1)
+    softening_mm3: float = Field(default=500.0, gt=0)
+    median_weight: float = Field(default=0.0, ge=0)
+    sharpen: float = Field(default=1.0, gt=0)
+    top_mm3: float = Field(default=100.0, gt=0)
+    margin_hu: float = Field(default=10.0, ge=0)
     head_weights: tuple[float, ...] | None = None
     volume_head: Literal["final", "auxiliary"] = "final"
 
@@ -204,9 +204,9 @@ class ReportSupervisionLoss(nn.Module):
                 reports["attenuation"] = (shares[0] * config.attenuation * error, error)
         if config.volume > 0:
             index = len(heads) - 1 if config.volume_head == "auxiliary" else 0
-            boxes = final if index == 0 else _cut(heads[index], pairs, places)
-            error = self._volume([item for item in boxes if pairs[item.pair].present], pairs, spacing, zero)
-            diagnostics["haze_share"] = _haze_share(boxes)
+            source = final if index == 0 else _cut(heads[index], pairs, places)
+            error = self._volume([item for item in source if pairs[item.pair].present], pairs, spacing, zero)
+            diagnostics["haze_share"] = _haze_share(source)
             reports["volume"] = (shares[index] * config.volume * error, error)
         if config.presence > 0:
             present = torch.tensor([float(pair.present) for pair in pairs], device=heads[0].device)

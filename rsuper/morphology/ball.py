@@ -71,7 +71,8 @@ def ball_scores(
         diameter_mm, spacing_mm, shape, sigma_radii, "float64" if double else "float32", str(values.device)
     )
     product = torch.fft.rfftn(values, s=sizes).mul_(spectrum)
-    return torch.fft.irfftn(product, s=sizes)[: shape[0], : shape[1], : shape[2]]
+    scores: Tensor = torch.fft.irfftn(product, s=sizes)
+    return scores[: shape[0], : shape[1], : shape[2]]
 
 
 def find_center(
@@ -169,4 +170,5 @@ def _kernel_spectrum(
     padded = torch.zeros(sizes, dtype=torch.float64)
     padded[: kernel.shape[0], : kernel.shape[1], : kernel.shape[2]] = kernel
     centred = padded.roll([-(width // 2) for width in kernel.shape], dims=(0, 1, 2))
-    return torch.fft.rfftn(centred.to(device=device, dtype=getattr(torch, dtype)))
+    spectrum: Tensor = torch.fft.rfftn(centred.to(device=device, dtype=getattr(torch, dtype)))
+    return spectrum
