@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from rsuper.data.fingerprint import IntensityFingerprint
 from rsuper.data.store import Index3, PreparedCase
-from rsuper.supervision import crop_pairs
+from rsuper.supervision import crop_label, crop_pairs
 from rsuper.supervision.types import LesionTarget, PairTarget, SupervisionBatch
 
 Stage = Literal["masks", "masks_and_reports", "organs"]
@@ -204,9 +204,12 @@ def cut(
         if f"structure:{name}" in case.channels:
             labels[number] = case.mask(f"structure:{name}", start, stop)
             known[number] = True
+    targets = case.case_targets()
     for name, number in channels.lesion_index.items():
-        labels[number], known[number] = _lesion_labels(case, name, start, stop)
-    pairs = crop_pairs(case.case_targets, start, stop, sample=0, channels=channels.lesion_index)
+        voxels = case.mask(f"label:{name}", start, stop) if case.state(name) == "voxels" else None
+        crop = crop_label(targets, name, start, stop, voxels=voxels)
+        labels[number], known[number] = crop.label, crop.known
+    pairs = crop_pairs(targets, start, stop, sample=0, channels=channels.lesion_index)
     missing = [side - size for side, size in zip(patch_size, shape, strict=True)]
     padding = (0, missing[2], 0, missing[1], 0, missing[0])
     return _Sample(
@@ -268,25 +271,6 @@ def _flip_slab(lesion: LesionTarget, axes: Sequence[int], shape: Sequence[int]) 
         return lesion
     axis, first, last = lesion.slab
     return replace(lesion, slab=(axis, shape[axis] - last, shape[axis] - first))
-
-
-def _lesion_labels(
-    case: PreparedCase, name: str, start: Sequence[int], stop: Sequence[int]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Label and known mask of one lesion class (LOSSES § 1, Region)."""
-    state = case.state(name)
-    shape = tuple(last - first for first, last in zip(start, stop, strict=True))
-    label = np.zeros(shape, dtype=bool)
-    known = np.ones(shape, dtype=bool)
-    if state == "voxels":
-        label = case.mask(f"label:{name}", start, stop)
-    elif state in {"reported", "unknown"}:
-        region = case.targets[name]["region"]
-        known = ~case.mask(region, start, stop) if region else np.zeros(shape, dtype=bool)
-    ignore = case.targets[name]["ignore"]
-    if ignore:
-        known &= ~case.mask(ignore, start, stop)
-    return label, known
 
 
 def _focus(

@@ -74,7 +74,6 @@ class PreparedCase:
         index = self.channels.index(channel)
         return np.asarray(self._masks[(index, *_box(start, stop, self.shape))]).astype(bool)
 
-    @cached_property
     def case_targets(self) -> CaseTargets:
         """The targets of every lesion class on the whole prepared grid."""
         return CaseTargets(

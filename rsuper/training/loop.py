@@ -221,7 +221,7 @@ class _Session:
         device_type = torch.device(self.device).type
         with torch.autocast(device_type, torch.bfloat16, enabled=settings.precision == "bf16"):
             heads = self.network(image)
-        result: LossTerms = self.loss(heads, batch.supervision.to(self.device), report_factor=self._ramp(step))
+        result: LossTerms = self.loss(heads, batch.supervision.to(self.device), report_scale=self._ramp(step))
         self.optimizer.zero_grad(set_to_none=True)
         result.total.backward()  # type: ignore[no-untyped-call]
         bad = self.guard.check(result.total, self.network, terms=result.terms, case_ids=batch.case_ids)
@@ -230,7 +230,8 @@ class _Session:
             self.optimizer.step()
             self._update_average(step)
         terms = {name: float(value) for name, value in result.terms.items()}
-        entry: dict[str, Any] = {"step": step + 1, "stage": self.stage(step), "learning_rate": rate, **terms}
+        extra = {name: float(value) for name, value in result.diagnostics.items()}
+        entry: dict[str, Any] = {"step": step + 1, "stage": self.stage(step), "learning_rate": rate, **terms, **extra}
         if bad is not None:
             entry |= {"skipped": bad, "cases": list(batch.case_ids)}
         _append(run / "metrics.jsonl", entry)
