@@ -1,0 +1,117 @@
+"""The experiment of the demo and of the study: one recipe, so that both tell of the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rsuper.config import OptimisationConfig, RunConfig
+from rsuper.data.batches import SamplingConfig
+from rsuper.data.prepare import PrepareConfig
+from rsuper.data.store import PreparedCase
+from rsuper.errors import DataError
+from rsuper.losses import ReportSupervisionConfig
+from rsuper.networks import NetworkConfig
+
+LESION_CLASS = "pancreas_lesion"
+Arm = Literal["masks", "yes_no", "ball", "volume", "ball_and_volume"]
+ARMS: tuple[Arm, ...] = ("masks", "yes_no", "ball", "volume", "ball_and_volume")
+ARM_LABELS: Mapping[Arm, str] = {
+    "masks": "masks only",
+    "yes_no": "masks + reports, yes/no",
+    "ball": "masks + reports, ball",
+    "volume": "masks + reports, volume",
+    "ball_and_volume": "masks + reports, ball + volume",
+}
+PATCH = (56, 40, 40)
+
+
+def prepare_config() -> PrepareConfig:
+    """The pancreas and what lies within 21 mm of its bounding box, on the CT's own grid."""
+    return PrepareConfig(
+        lesion_classes=(LESION_CLASS,),
+        structures=("pancreas",),
+        roi_structures=("pancreas",),
+        roi_margin_mm=21.0,
+    )
+
+
+def loss_config(arm: Arm) -> ReportSupervisionConfig:
+    """Weights of one arm; the segmentation terms are the same in all of them."""
+    none = {"ball_bce": 0.0, "ball_dice": 0.0, "volume": 0.0, "presence": 0.0, "attenuation": 0.0}
+    terms: dict[Arm, dict[str, float]] = {
+        "masks": {},
+        "yes_no": {"presence": 1.0},
+        "ball": {"ball_bce": 1.0, "ball_dice": 1.0},
+        "volume": {"volume": 1.0},
+        "ball_and_volume": {"ball_bce": 1.0, "ball_dice": 1.0, "volume": 0.2},
+    }
+    return ReportSupervisionConfig(report_weight=1.0, **{**none, **terms[arm]})  # type: ignore[arg-type]
+
+
+def run_config(arm: Arm, *, seed: int, warmup_steps: int, steps: int) -> RunConfig:
+    """Settings of one training run; only the arm's loss and data differ."""
+    return RunConfig(
+        seed=seed,
+        network=NetworkConfig(width=8, levels=4),
+        sampling=SamplingConfig(patch_size=PATCH, batch_size=2),
+        loss=loss_config(arm),
+        optimisation=OptimisationConfig(
+            arm="masks" if arm == "masks" else "masks_and_reports",
+            warmup_steps=warmup_steps,
+            steps=steps,
+            warmup_learning_rate=2e-3,
+            learning_rate=2e-3,
+            weight_decay=1e-3,
+            report_ramp_steps=50,
+            validate_every=200,
+            checkpoint_every=1000,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pools:
+    """Training cases of one seed, in the order they are taken: the first n masks are used with n masks."""
+
+    mask_tumours: tuple[PreparedCase, ...]
+    mask_normals: tuple[PreparedCase, ...]
+    report_tumours: tuple[PreparedCase, ...]
+    report_normals: tuple[PreparedCase, ...]
+
+    def training(self, *, masks: int, reports: int) -> list[PreparedCase]:
+        """``masks`` tumour masks with as many voxel-labelled normals, ``reports`` positive and half as many negative."""
+        wanted = (
+            (self.mask_tumours, masks),
+            (self.mask_normals, masks),
+            (self.report_tumours, reports),
+            (self.report_normals, reports // 2),
+        )
+        chosen: list[PreparedCase] = []
+        for pool, count in wanted:
+            if len(pool) < count:
+                raise DataError(f"the cohort has {len(pool)} cases of a kind, {count} are wanted", code="pool_too_small")
+            chosen += pool[:count]
+        return chosen
+
+
+def pools(cases: Sequence[PreparedCase]) -> Pools:
+    """Sort prepared training cases by what they bring: a lesion mask, or what their report says."""
+    masked = [case for case in cases if case.state(LESION_CLASS) == "voxels"]
+    drawn = {case.case_id: bool(case.mask(f"label:{LESION_CLASS}").any()) for case in masked}
+    return Pools(
+        mask_tumours=tuple(case for case in masked if drawn[case.case_id]),
+        mask_normals=tuple(case for case in masked if not drawn[case.case_id]),
+        report_tumours=tuple(case for case in cases if case.state(LESION_CLASS) == "reported"),
+        report_normals=tuple(case for case in cases if case.state(LESION_CLASS) == "absent"),
+    )
+
+
+def balanced(cases: Sequence[PreparedCase], count: int) -> list[PreparedCase]:
+    """The first ``count`` cases with and without a reference lesion."""
+    positive = [case for case in cases if case.mask(f"reference:{LESION_CLASS}").any()]
+    chosen = {case.case_id for case in positive[:count]}
+    normal = [case for case in cases if case not in positive][:count]
+    chosen |= {case.case_id for case in normal}
+    return [case for case in cases if case.case_id in chosen]
