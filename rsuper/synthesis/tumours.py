@@ -96,7 +96,7 @@ def _try_tumour(
 ) -> PlacedLesion | None:
     canvas = anatomy.canvas
     seat = _choose_seat(anatomy, organ, config, rng)
-    edge_mm = float(rng.uniform(1.5, 4.5))
+    edge_mm = float(rng.uniform(1.5, 4.5)) * min(1.0, diameter_mm / 18)
     shape = grow_shape(anatomy, seat, rng, diameter_mm=diameter_mm, edge_mm=edge_mm)
     labels = canvas.label[shape.box]
     host = np.isin(labels, ORGAN_LABELS[organ])
@@ -171,7 +171,8 @@ def _paint_lesion(
     hu = anatomy.canvas.hu[shape.box]
     texture = np.roll(anatomy.texture, 7, axis=0)[shape.box]
     tissue = anatomy.parenchyma_hu[organ] + np.float32(contrast_hu) + np.float32(rng.uniform(4, 9)) * texture
-    if local.sum() * np.prod(anatomy.canvas.spacing_mm) > 4000 and rng.random() < 0.4:  # necrotic core
+    large = local.sum() * np.prod(anatomy.canvas.spacing_mm) > 4000
+    if contrast_hu < 0 and large and rng.random() < 0.4:  # necrotic core
         core = np.clip(gaussian_filter(shape.weight, 2.0) * 1.6 - 0.8, 0, 1)
         tissue = tissue - core * np.float32(rng.uniform(8, 30))
     near = binary_dilation(local, iterations=1) & allowed
