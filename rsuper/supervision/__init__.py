@@ -1,4 +1,4 @@
-"""Records + organ masks -> targets: states, regions, counts, volume intervals, and what of them a crop still holds."""
+"""Records + organ masks -> targets: states, regions, counts, volume intervals, and what a crop keeps."""
 
 from rsuper.supervision.consistency import ConsistencyFinding, check_consistency
 from rsuper.supervision.crops import CropLabel, crop_label, crop_pairs

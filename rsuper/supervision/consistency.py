@@ -10,12 +10,12 @@ import numpy as np
 
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
+from rsuper.morphology import Spacing
 from rsuper.supervision.regions import (
     Host,
     Masks,
     Region,
     RegionBuilder,
-    Spacing,
     find_host,
     mask_box,
     union_mask,

@@ -39,13 +39,15 @@ def crop_pairs(
 ) -> tuple[PairTarget, ...]:
     """The active report pairs of the crop ``start:stop`` (LOSSES § 1, Crop).
 
-    A crop that holds all of a class's region takes the full target. A partial one keeps the upper bounds, its lower
-    bounds fall to 0, and only lesions that surely lie inside keep their ball: their own region, or the part of it in
-    their slab, is all inside. The others become remainders, whose region is ignored and never searched.
+    A crop that holds all of the region of a class takes the full target. A partial one keeps the upper
+    bounds, its lower bounds fall to 0, and only lesions that surely lie inside keep their ball: their own
+    region, or the part of it in their slab, is all inside. The others become remainders, whose region is
+    ignored, never searched.
 
     Args:
         targets: targets of the whole case.
-        start, stop: corners of the box in voxels, array order, inside the grid.
+        start: first voxel of the box, array order.
+        stop: one past its last voxel, inside the grid.
         sample: index of the crop in its batch.
         channels: class -> output channel; classes that are not named are left out.
 
@@ -77,14 +79,15 @@ def crop_label(
 ) -> CropLabel:
     """Label and known mask of one class on the crop ``start:stop``.
 
-    voxels: the human mask, known everywhere · absent: known negative everywhere · reported: unknown inside the region
-    (and where something that does not count lies), known negative outside · unknown: unknown in organ + margin, known
-    negative elsewhere; unknown everywhere if no mask tells where the organ is.
+    voxels: the human mask, known everywhere · absent: known negative everywhere · reported: unknown inside
+    the region (and where something that does not count lies), known negative outside · unknown: unknown in
+    organ + margin, known negative elsewhere; unknown everywhere if no mask tells where the organ is.
 
     Args:
         targets: targets of the whole case.
         lesion_class: the class; one that the case does not have is unknown everywhere.
-        start, stop: corners of the box in voxels, array order.
+        start: first voxel of the box, array order.
+        stop: one past its last voxel.
         voxels: the human mask of the crop, bool [D,H,W]; needed for the state ``voxels`` only.
 
     Raises:
@@ -130,7 +133,7 @@ def _pair(
     *,
     sample: int,
     channel: int,
-    complete: bool,  # noqa: FBT001
+    complete: bool,
 ) -> PairTarget:
     low, high = target.volume_mm3
     return PairTarget(
@@ -146,7 +149,7 @@ def _pair(
     )
 
 
-def _lesion(lesion: LesionTarget, target: ClassTarget, box: Box, *, complete: bool) -> LesionTarget:  # noqa: FBT001
+def _lesion(lesion: LesionTarget, target: ClassTarget, box: Box, *, complete: bool) -> LesionTarget:
     cropped = replace(
         lesion,
         region=_cut(lesion.region, box),

@@ -1,4 +1,4 @@
-"""Counts and groups: one record lesion -> the lesion targets it asks for, and its share of the pair's volume."""
+"""Counts and groups: one record entry -> the targets it asks for, and its share of the pair's volume."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rsuper.supervision.types import LesionTarget
 
 @dataclass(frozen=True, kw_only=True)
 class CountInterval:
-    """How many lesions a record entry stands for: at least ``low``, at most ``high`` (None is no upper bound)."""
+    """How many lesions a record entry stands for: at least ``low``, at most ``high`` (None: no bound)."""
 
     low: int
     high: int | None
@@ -39,9 +39,9 @@ class GroupShare:
 def count_interval(lesion: Lesion) -> CountInterval:
     """At least and at most how many lesions an entry stands for.
 
-    Exact n is n; "at least n" has no upper bound; "about n" is at least half of n (and 2) without an upper bound;
-    "multiple" is at least 2 without an upper bound. A remainder of unknown number beside its index lesion is at
-    least 1, because the index already is one of the group.
+    Exact n is n; "at least n" has no upper bound; "about n" is at least half of n (and 2) without an upper
+    bound; "multiple" is at least 2 without an upper bound. A remainder of unknown number beside its index
+    lesion is at least 1, because the index already is one of the group.
     """
     stated = lesion.count or 0
     if lesion.count_kind == "exact":
@@ -55,14 +55,13 @@ def count_interval(lesion: Lesion) -> CountInterval:
 
 
 def bound_remainder(lesion: Lesion, group: Sequence[Lesion]) -> Lesion:
-    """A remainder that states no bound of its own is bounded by the longest diameter of its group's index lesion."""
+    """A remainder without a bound of its own is bounded by the longest diameter of its group's index."""
     if lesion.group_role != "remainder" or lesion.diameters_mm or lesion.size_max_mm is not None:
         return lesion
     index = [d for other in group if other.group_role == "index" for d in other.diameters_mm]
     if not index:
         return lesion
-    smallest = lesion.size_min_mm
-    bound = max(index) if smallest is None else max(max(index), smallest)
+    bound = max(*index, lesion.size_min_mm or 0.0)
     return lesion.model_copy(update={"size_max_mm": bound, "size_kind": "upper_bound"})
 
 
@@ -71,21 +70,19 @@ def group_share(
     *,
     region_mm3: float,
     weight: float,
-    certain: bool,  # noqa: FBT001 - keyword-only: whether the lesion is certainly there
-    unknown_size_weight: float,
+    certain: bool,
     max_searched: int,
 ) -> GroupShare:
     """The lesion targets and the volume interval of one record entry.
 
-    The pair's interval is the sum of the los of the lesions that are certainly there and the sum of all his; a lesion
-    that is only possible has lo 0, and its region is ignored rather than searched.
+    The pair's interval is the sum of the los of the lesions that are certainly there and the sum of all
+    his; a lesion that is only possible has lo 0, and its region is ignored rather than searched.
 
     Args:
         lesion: the record entry, a single lesion or a group.
         region_mm3: volume of its host region; bounds a lesion of unknown size.
         weight: its certainty weight in [0, 1].
         certain: False for a lesion that is only possible.
-        unknown_size_weight: factor of the ball term where no size is stated.
         max_searched: members beyond this number become part of the group's remainder.
     """
     size = lesion_size(lesion)
@@ -102,7 +99,7 @@ def group_share(
     target = LesionTarget(
         diameters_mm=size.diameters_mm,
         volume_mm3=(low, max(high, low)),
-        weight=weight * (1.0 if size.stated else unknown_size_weight),
+        weight=weight,
         median_mm3=size.median_mm3,
         sigma_log=size.sigma_log,
         attenuation=lesion.attenuation,

@@ -1,6 +1,7 @@
-"""Which lesions of a record count for which class, and how much each is trusted: policy, kept apart from extraction.
+"""Which lesions of a record count for which class, and how much each is trusted.
 
-The presets are data, in ``policy.yaml``; a user's own file of the same shape is read with :func:`load_policy`.
+This is policy, kept apart from extraction. The presets are data, in ``policy.yaml``; a user's own file of the
+same shape is read with :func:`load_policy`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -63,11 +64,10 @@ class SupervisionPolicy(_Model):
         presence_weight: certainty weight of each degree of presence.
         status_weight: certainty weight of each record status; 0 keeps the record out.
         normalised_weight: factor for a lesion whose evidence was found only after normalising the quote.
-        ungrounded_weight: factor for a lesion without any evidence; 0 keeps it out (ungrounded values never supervise).
-        unknown_size_weight: factor of the ball term of a lesion without a stated size.
+        ungrounded_weight: factor for a lesion without any evidence; 0: ungrounded values never supervise.
         inconsistent_weight: weight of a lesion that contradicts the organ masks.
-        pathology_alone: what a lesion that only a pathology report states does; the specimen may be older or younger
-            than the CT, so the class stays ``unknown`` unless ``reported`` is chosen.
+        pathology_alone: state of a class whose lesions only a pathology report states; the specimen may be
+            older or younger than the CT.
         center_margin_mm: how far from its host the centre of a ball may lie.
         interior_mm: depth inside another organ from which a lesion cannot lie there.
         exophytic_factor: the margin of an exophytic or adjacent lesion is this much larger.
@@ -79,16 +79,15 @@ class SupervisionPolicy(_Model):
     status_weight: dict[Status, float] = Field(default_factory=_status_weight)
     normalised_weight: float = Field(default=0.9, ge=0, le=1)
     ungrounded_weight: float = Field(default=0.0, ge=0, le=1)
-    unknown_size_weight: float = Field(default=0.5, ge=0, le=1)
     inconsistent_weight: float = Field(default=0.0, ge=0, le=1)
-    pathology_alone: str = Field(default="unknown", pattern="^(unknown|reported)$")
+    pathology_alone: Literal["unknown", "reported"] = "unknown"
     center_margin_mm: float = Field(default=5.0, ge=0)
     interior_mm: float = Field(default=2.0, ge=0)
     exophytic_factor: float = Field(default=1.5, ge=1)
     max_searched: int = Field(default=10, ge=1)
 
     def action(self, lesion: Lesion) -> str:
-        """``count``, ``ignore``, ``drop`` or a class name: what the first fitting rule says; ``ignore`` if none fits."""
+        """What the first fitting rule says: ``count``, ``ignore`` (or none fits), ``drop`` or a class name."""
         return next((rule.then for rule in self.rules if rule.fits(lesion)), "ignore")
 
     def lesion_class(self, lesion: Lesion, anatomy: Anatomy) -> str | None:
@@ -112,7 +111,7 @@ def load_policy(preset: str = DEFAULT_PRESET, *, path: Path | None = None) -> Su
     """A named preset of the shipped table, or of a user's own file of the same shape.
 
     Raises:
-        UsageError: ``unknown_policy`` if there is no such preset, ``bad_policy`` if the file does not fit the table.
+        UsageError: ``unknown_policy`` if there is no such preset, ``bad_policy`` if the file does not fit.
     """
     if path is None:
         return _shipped(preset)

@@ -1,4 +1,4 @@
-"""Host regions: the organ or part a report names, dilated by a true Euclidean margin, minus the inside of others."""
+"""Host regions: the organ or part that a report names + a Euclidean margin, minus the inside of others."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from llm_extract.anatomy import Anatomy
+from rsuper.morphology import (
+    Box,
+    Spacing,
+    bounding_box,
+    grow_box,
+    reach_voxels,
+    squared_distance_within,
+    voxel_volume_mm3,
+)
+from rsuper.morphology.distance import SQUARED_SLACK
 
 Mask = NDArray[np.bool_]
-Spacing = tuple[float, float, float]
 Masks = Mapping[str, Mask]
 
 CONTAINERS = frozenset(
@@ -30,7 +39,7 @@ class Host:
         organ: organ of the lesion.
         structures: stems of the files whose union is the host; empty if there is none.
         codes: what had to be worked around, such as ``part_mask_missing``.
-        complete: False if a file that could hold the lesion is missing, so that no negative follows from the region.
+        complete: False if a file that could hold the lesion is missing; then no negative follows.
     """
 
     organ: str
@@ -104,36 +113,10 @@ def _organ_files(masks: Masks, anatomy: Anatomy, organ: str, laterality: str) ->
     return found, False
 
 
-def dilate_mm(mask: Mask, margin_mm: float, *, spacing_mm: Spacing) -> Mask:
-    """All voxels whose centre lies within ``margin_mm`` of a voxel centre of the mask (Euclidean, in mm).
-
-    Args:
-        mask: bool [D,H,W].
-        margin_mm: ≥ 0.
-        spacing_mm: voxel size in array order.
-
-    Returns:
-        bool [D,H,W]; work is done on the mask's box plus the margin only.
-    """
-    grown = np.zeros_like(mask)
-    box = mask_box(mask, margin_mm=margin_mm, spacing_mm=spacing_mm)
-    if box is None:
-        return grown
-    distance = ndimage.distance_transform_edt(~mask[box], sampling=spacing_mm)
-    grown[box] = distance <= margin_mm
-    return grown
-
-
-def mask_box(mask: Mask, *, margin_mm: float, spacing_mm: Spacing) -> tuple[slice, slice, slice] | None:
+def mask_box(mask: Mask, *, margin_mm: float, spacing_mm: Spacing) -> Box | None:
     """The bounding box of a mask plus a margin, inside the grid; None for an empty mask."""
-    slices = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if hit.size == 0:
-            return None
-        pad = int(np.ceil(margin_mm / spacing_mm[axis]))
-        slices.append(slice(max(0, int(hit[0]) - pad), min(mask.shape[axis], int(hit[-1]) + 1 + pad)))
-    return (slices[0], slices[1], slices[2])
+    box = bounding_box(torch.from_numpy(np.ascontiguousarray(mask)))
+    return None if box is None else grow_box(box, reach_voxels(margin_mm, spacing_mm), mask.shape)
 
 
 def union_mask(masks: Masks, stems: Sequence[str]) -> Mask:
@@ -145,7 +128,7 @@ def union_mask(masks: Masks, stems: Sequence[str]) -> Mask:
 
 
 def other_organs(masks: Masks, anatomy: Anatomy, organ: str) -> tuple[str, ...]:
-    """Stems of the masks that are neither the organ, its parts, its own sub-structures, a lesion nor a container."""
+    """Stems of the masks that are neither the organ, something inside it, a lesion nor a container."""
     entry = anatomy.organs[organ]
     own = {stem for part in entry.parts.values() for stem in part.structures}
     own.update(anatomy.organ_structures(organ))
@@ -201,34 +184,38 @@ class RegionBuilder:
 
     def _build(self, host: Host, margin_mm: float) -> Region:
         inside = union_mask(self._masks, host.structures)
-        region = np.zeros_like(inside)
-        centers = np.zeros_like(inside)
-        box = mask_box(inside, margin_mm=margin_mm, spacing_mm=self._spacing_mm)
+        region, centers = np.zeros_like(inside), np.zeros_like(inside)
+        reach_mm = max(margin_mm, self._center_margin_mm)
+        box = mask_box(inside, margin_mm=reach_mm, spacing_mm=self._spacing_mm)
         if box is None:
             return Region(region=region, centers=centers, volume_mm3=0.0)
-        distance = ndimage.distance_transform_edt(~inside[box], sampling=self._spacing_mm)
-        near = distance <= margin_mm
+        squared = self._squared_mm2(inside[box], reach_mm)
+        near = squared <= margin_mm**2 * (1 + SQUARED_SLACK)
         for stem in other_organs(self._masks, self._anatomy, host.organ):
             near &= ~self._interior(stem, near, box) | inside[box]
         region[box] = near
-        centers[box] = near & (distance <= self._center_margin_mm)
-        return Region(
-            region=region, centers=centers, volume_mm3=float(near.sum()) * float(np.prod(self._spacing_mm))
-        )
+        centers[box] = near & (squared <= self._center_margin_mm**2 * (1 + SQUARED_SLACK))
+        voxels = int(near.sum())
+        return Region(region=region, centers=centers, volume_mm3=voxels * voxel_volume_mm3(self._spacing_mm))
 
-    def _interior(self, stem: str, near: Mask, box: tuple[slice, slice, slice]) -> Mask:
+    def _interior(self, stem: str, near: Mask, box: Box) -> Mask:
         """Voxels of ``box`` deeper than ``interior_mm`` inside another organ."""
         mask = self._masks[stem]
         if not (mask[box] & near).any():
             return np.zeros_like(near)
-        pads = [int(np.ceil(self._interior_mm / s)) + 1 for s in self._spacing_mm]
-        wide = tuple(
-            slice(max(0, part.start - pad), min(size, part.stop + pad))
-            for part, pad, size in zip(box, pads, mask.shape, strict=True)
-        )
+        one, two, three = (steps + 1 for steps in reach_voxels(self._interior_mm, self._spacing_mm))
+        wide = grow_box(box, (one, two, three), mask.shape)
         own = tuple(
             slice(part.start - outer.start, part.stop - outer.start)
             for part, outer in zip(box, wide, strict=True)
         )
-        depth = ndimage.distance_transform_edt(mask[wide], sampling=self._spacing_mm)
-        return np.asarray(depth[own] > self._interior_mm)
+        outside = self._squared_mm2(~mask[wide], self._interior_mm)
+        return np.asarray(outside[own] > self._interior_mm**2 * (1 + SQUARED_SLACK))
+
+    def _squared_mm2(self, mask: Mask, limit_mm: float) -> NDArray[np.float32]:
+        """Squared distance to the mask in mm², exact up to ``limit_mm``."""
+        tensor = torch.from_numpy(np.ascontiguousarray(mask))
+        distances: NDArray[np.float32] = squared_distance_within(
+            tensor, limit_mm, spacing_mm=self._spacing_mm
+        ).numpy()
+        return distances

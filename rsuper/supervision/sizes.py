@@ -132,9 +132,9 @@ def volume_prior(diameters_mm: Sequence[float]) -> tuple[float, float]:
 def lesion_size(lesion: Lesion) -> SizeTarget:
     """Volume interval of one lesion (or of each member of a group) as its report states it.
 
-    An exact or approximate size gives the calibrated interval, a range spans both its ends, an upper bound gives
-    (14 mm³, hi of the bound], a lower bound [lo of the bound, ∞), a size conflict the union of both sizes, and no
-    size at all (65.4 mm³, ∞).
+    An exact or approximate size gives the calibrated interval, a range spans both its ends, an upper bound
+    gives 14 mm³ … hi of the bound, a lower bound lo of the bound … ∞, a size conflict the union of both
+    sizes, and no size at all 65.4 mm³ … ∞.
     """
     if lesion.reported_volume_mm3 is not None:
         return _stated_volume(lesion)

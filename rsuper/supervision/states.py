@@ -1,4 +1,4 @@
-"""What the records of one case say about one organ: lesions that count, lesions that do not, sides that are free."""
+"""What the records of a case say about one organ: lesions that count or do not, sides that are free."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def organ_evidence(
 ) -> OrganEvidence:
     """Read what the records of one case say about one organ.
 
-    Radiology reports say what the CT shows; pathology reports settle the malignancy of what they match, by organ,
-    part, side and size, and override radiology's guess. A record that failed says nothing.
+    Radiology reports say what the CT shows; pathology reports settle the malignancy of what they match, by
+    organ, part, side and size, and override radiology's guess. A record that failed says nothing.
 
     Args:
         records: all records of the case.
@@ -122,7 +122,7 @@ def organ_evidence(
 
 
 def merge_mentions(items: Sequence[CountedLesion]) -> tuple[CountedLesion, ...]:
-    """One entry a lesion where several records of a case describe the same one; the surest mention is kept."""
+    """One entry a lesion where several records of a case describe it; the surest mention is kept."""
     merged: list[CountedLesion] = []
     for item in items:
         twin = next(
@@ -141,7 +141,7 @@ def merge_mentions(items: Sequence[CountedLesion]) -> tuple[CountedLesion, ...]:
 
 
 def same_lesion(first: Lesion, second: Lesion) -> bool:
-    """True if two mentions can be one lesion: same organ, compatible side and part, longest diameter within 10 %."""
+    """True if two mentions can be one lesion: same organ, compatible side and part, size within 10 %."""
     if first.organ != second.organ or not _compatible_place(first, second):
         return False
     if first.count_kind != second.count_kind or first.count != second.count:

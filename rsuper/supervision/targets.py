@@ -11,10 +11,11 @@ import torch
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
 from rsuper.errors import DataError
+from rsuper.morphology import Spacing
 from rsuper.supervision.consistency import lesion_findings
 from rsuper.supervision.groups import GroupShare, bound_remainder, group_share, pair_volume, without_claim
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
-from rsuper.supervision.regions import Host, Mask, Masks, Region, RegionBuilder, Spacing, find_host
+from rsuper.supervision.regions import Host, Mask, Masks, Region, RegionBuilder, find_host
 from rsuper.supervision.states import WHOLE, CountedLesion, OrganEvidence, organ_evidence
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget
 
@@ -138,7 +139,7 @@ def _class_target(case: _Case, lesion_class: str) -> ClassTarget:
 
 
 def _unknown(case: _Case, organ: str, evidence: OrganEvidence, *, margin_mm: float) -> ClassTarget:
-    """Organ + margin unknown on every side that is not stated free; everywhere unknown where no mask tells where."""
+    """Organ + margin unknown on every side that is not stated free; everywhere if no mask tells where."""
     region, codes = _sides_region(case, organ, evidence.free_sides, margin_mm=margin_mm)
     return ClassTarget(
         state="unknown",
@@ -237,7 +238,6 @@ def _place(
         region_mm3=region.volume_mm3,
         weight=weight,
         certain=item.certain,
-        unknown_size_weight=case.policy.unknown_size_weight,
         max_searched=case.policy.max_searched,
     )
     if weight == 0.0:

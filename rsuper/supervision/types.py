@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ class LesionTarget:
     Args:
         diameters_mm: 0 to 3 stated diameters; longest axial, perpendicular, cranio-caudal.
         volume_mm3: calibrated interval (lo, hi); hi may be infinite.
-        region: bool [D,H,W], this lesion's own host region inside the pair's region; None is the pair's region.
+        region: bool [D,H,W], this lesion's own host region inside the pair's; None is the pair's region.
         slab: (axis, start, stop) voxels the lesion must lie in, array order; None is everywhere.
         weight: certainty weight in [0, 1].
         remainder: the unsized rest of a group; its region is ignored by the ball loss, never searched.
@@ -31,8 +31,8 @@ class LesionTarget:
         sigma_log: standard deviation of log volume around the median.
         attenuation: stated density; only hypo, iso and hyper give an attenuation term.
         malignant: True or False where a pathology report settles it for this lesion.
-        centers: bool [D,H,W], where the centre of this lesion's ball may lie (within 5 mm of the host); None is
-            anywhere in its region.
+        centers: bool [D,H,W], where the centre of this lesion's ball may lie (within 5 mm of the host); None
+            is anywhere in its region.
     """
 
     diameters_mm: tuple[float, ...] = ()
@@ -71,8 +71,8 @@ class ClassTarget:
         weight: certainty weight of the pair in [0, 1]; 0 keeps the pair out of the loss.
         margin_mm: the Euclidean margin that made the region.
         codes: coded findings, such as ``part_mask_missing``.
-        ignore: bool [D,H,W], voxels that stay unknown besides the region: lesions that do not count as this class,
-            a side the report does not mention; None is none.
+        ignore: bool [D,H,W], voxels that stay unknown besides the region: lesions that do not count as this
+            class, a side the report does not mention; None is none.
     """
 
     state: ClassState
@@ -154,7 +154,6 @@ class SupervisionBatch:
 
     def to(self, device: torch.device | str) -> SupervisionBatch:
         """The same batch with every tensor on ``device``."""
-        from dataclasses import replace  # noqa: PLC0415
 
         def move(pair: PairTarget) -> PairTarget:
             lesions = tuple(
