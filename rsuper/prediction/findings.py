@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rsuper.errors import DataError
+from rsuper.files import write_atomic_text
 
 Side = Literal["left", "right", "unknown", "n/a"]
 FINDINGS_FILE = "findings.json"
@@ -73,7 +73,8 @@ def write_findings(path: Path, findings: CaseFindings) -> Path:
     """
     target = path / FINDINGS_FILE if path.is_dir() else path
     text = json.dumps(findings.model_dump(mode="json", by_alias=True), indent=1) + "\n"
-    write_text_atomic(target, text)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic_text(target, text)
     return target
 
 
@@ -96,25 +97,3 @@ def read_findings(path: Path) -> CaseFindings:
         raise DataError(
             f"{target} is not a findings file: {where}: {first['msg']}", code="findings_invalid"
         ) from error
-
-
-def write_text_atomic(path: Path, text: str, *, mode: int = 0o666) -> None:
-    """Write a text file so that a reader sees the old one or the new one, never half of it.
-
-    Args:
-        path: the file; missing folders are made.
-        text: its content, written as UTF-8 without newline translation.
-        mode: permissions before the umask; 0o600 for files that hold report text.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        handle = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
