@@ -139,7 +139,7 @@ class Dataset:
         return frozenset(self._sources(case))
 
     def lesion_classes(self, case: CaseEntry | str) -> frozenset[str]:
-        """Lesion classes with a human mask in this case (all-zero masks count: they say that there is none)."""
+        """Lesion classes with a human mask here (all-zero masks count: they say that there is none)."""
         return frozenset(name for name in self._sources(case) if name.endswith(LESION_SUFFIX))
 
     def read_ct(self, case: CaseEntry | str) -> Volume:
