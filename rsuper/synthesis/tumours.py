@@ -177,6 +177,8 @@ def _paint_lesion(
         tissue = tissue - core * np.float32(rng.uniform(8, 30))
     near = binary_dilation(local, iterations=1) & allowed
     weight = np.where(near, shape.weight, 0) * np.where(local, 1.0, 0.8)
+    outside = ~np.isin(anatomy.canvas.label[shape.box], ORGAN_LABELS[organ])
+    weight[local & outside] = 1.0  # what bulges into fat replaces it; only the blur softens that edge
     hu += (weight * (tissue - hu)).astype(np.float32)
 
 
