@@ -1,0 +1,324 @@
+"""The batch loop over a report archive: read, skip what the ledger knows, extract, export in input order.
+
+The loop may be killed at any instant and started again with the same command: finished reports are never extracted
+again, exports appear whole or not at all, and every input row ends done or quarantined with a code.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeVar
+
+from llm_extract.backends import Backend, load_backend
+from llm_extract.errors import ResourceError, UsageError
+from llm_extract.export import ExportCounts, export_archive
+from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
+from llm_extract.private_files import prepare_folder
+from llm_extract.progress import ProgressReporter
+from llm_extract.reports import Report, ReportSource, read_reports
+from llm_extract.workers import Job, WorkerPool, run_here
+
+_T = TypeVar("_T")
+
+CLAIM_SIZE = 64
+COMMIT_SIZE = 64
+COMMIT_S = 1.0
+_POLL_S = 0.5
+
+
+class InterruptedRunError(Exception):
+    """The run was asked to stop; the same command goes on where it ended.
+
+    Args:
+        signal_number: SIGINT or SIGTERM.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}; the same command goes on from here")
+        self.exit_code = 128 + signal_number
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several equal parts of the input: every ``of``-th row, counted from ``index`` 1.
+
+    >>> Shard.parse("2/4").holds(row=5)
+    True
+    """
+
+    index: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read ``I/N``.
+
+        Raises:
+            UsageError: it is not two whole numbers with 1 <= I <= N.
+        """
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise UsageError(f"{text!r} is no shard", code="invalid_shard", hint="write --shard 1/4 … 4/4")
+        return cls(index=int(match[1]), of=int(match[2]))
+
+    def holds(self, *, row: int) -> bool:
+        """Whether this input row, counted from 0, belongs to this shard."""
+        return row % self.of == self.index - 1
+
+    @property
+    def suffix(self) -> str:
+        """Middle of the names of the files of this shard, such as ``.1-of-4``."""
+        return f".{self.index}-of-{self.of}"
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """How an archive is extracted.
+
+    Args:
+        out: folder for everything that is written.
+        backend: name of a backend.
+        shard: which part of the input; None for all of it.
+        workers: worker processes; 0 extracts in this process.
+        timeout_s: longest time for one report.
+        lease_s: how long work stays reserved for a process of another machine that has gone silent.
+        quarantine: keep quarantined reports as they are, or try them again.
+        evidence_limit: how many reports the evidence pages show; 0 for no page.
+    """
+
+    out: Path
+    backend: str = "rules"
+    shard: Shard | None = None
+    workers: int = 0
+    timeout_s: float = 60.0
+    lease_s: float = 600.0
+    quarantine: str = "keep"
+    evidence_limit: int = 20_000
+
+
+@dataclass
+class ArchiveResult:
+    """What a finished run has done: ``counts`` over the exported rows, the rest over this run alone."""
+
+    counts: ExportCounts
+    extracted: int
+    seconds: float
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every report is done, 4 when some are quarantined."""
+        return 4 if self.counts.quarantined else 0
+
+
+def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveResult:
+    """Extract every report of an archive and write the records, tables and pages.
+
+    Args:
+        source: where the reports are.
+        options: where results go, and how they are made.
+
+    Returns:
+        Counts over all exported rows.
+
+    Raises:
+        PipelineError: the input, the output folder or the backend cannot be used.
+        InterruptedRunError: SIGINT or SIGTERM arrived; what is done is kept.
+    """
+    started = time.monotonic()
+    backend = load_backend(options.backend)
+    next(iter(read_reports(source)))  # a wrong path or column ends here, before anything is written
+    prepare_folder(options.out)
+    suffix = options.shard.suffix if options.shard else ""
+    with _disk_errors_named(options.out), _stop_signals() as stop:
+        with Ledger(options.out / f"ledger{suffix}.sqlite", lease_s=options.lease_s) as ledger:
+            if options.shard is None:
+                for path in sorted(options.out.glob("ledger.*-of-*.sqlite")):
+                    ledger.merge(path)
+            if options.quarantine == "retry":
+                ledger.reopen_quarantined()
+            run = _Run(source, options, backend, ledger, stop)
+            total, extracted = run.extract()
+            counts, files = export_archive(
+                run.keyed(run.reports()),
+                out=options.out,
+                suffix=suffix,
+                ledger=ledger,
+                backend=options.backend,
+                settings=backend.settings(),
+                total=total,
+                evidence_limit=options.evidence_limit,
+                check_stop=stop.raise_if_asked,
+            )
+    return ArchiveResult(counts=counts, extracted=extracted, seconds=time.monotonic() - started, files=files)
+
+
+class _Stop:
+    """Whether a signal has asked the run to stop."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+    def asked(self) -> bool:
+        return self.signal_number is not None
+
+    def raise_if_asked(self) -> None:
+        if self.signal_number is not None:
+            raise InterruptedRunError(self.signal_number)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    """Turn SIGINT and SIGTERM into a wish to stop; a second one ends the process at once."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    before: dict[int, object] = {}
+
+    def ask(number: int, _frame: object) -> None:
+        stop.signal_number = number
+        signal.signal(number, before[number])  # type: ignore[arg-type]
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _disk_errors_named(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise ResourceError(
+                f"the disk of {out} is full", code="disk_full", hint="free some space and run the same command again"
+            ) from error
+        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+            raise ResourceError(f"cannot write to {out}: {error.strerror}", code="output_not_writable") from error
+        raise
+
+
+class _Run:
+    """One pass over one archive with one ledger."""
+
+    def __init__(
+        self, source: ReportSource, options: ArchiveOptions, backend: Backend, ledger: Ledger, stop: _Stop
+    ) -> None:
+        self._source = source
+        self._options = options
+        self._backend = backend
+        self._ledger = ledger
+        self._stop = stop
+        self._settings_hash = settings_sha256(options.backend, backend.settings())
+        self._elsewhere: dict[str, Job] = {}
+
+    def reports(self) -> Iterator[Report]:
+        """The reports of this shard, in input order; ids are checked over the whole input."""
+        shard = self._options.shard
+        return (report for report in read_reports(self._source) if shard is None or shard.holds(row=report.row))
+
+    def keyed(self, reports: Iterable[Report]) -> Iterator[tuple[Report, str | None]]:
+        """Reports with their work keys; None where the reader found nothing to extract."""
+        for report in reports:
+            yield report, (None if report.fatal_issue else work_key(report, self._settings_hash))
+
+    def extract(self) -> tuple[int, int]:
+        """Extract what is not finished; returns the number of rows and of reports extracted now."""
+        total, pending = self._scan()
+        extracted = 0
+        try:
+            with ProgressReporter("extract", pending) as progress:
+                extracted += self._work_off(self._claimed_jobs(self.keyed(self.reports())), progress)
+                while self._elsewhere:
+                    extracted += self._work_off(self._claimed_again(), progress)
+        finally:
+            self._ledger.release()
+        return total, extracted
+
+    def _scan(self) -> tuple[int, int]:
+        """Read the input once: broken files end the run before anything is written, and totals are known."""
+        total = pending = 0
+        for chunk in _chunks(self.keyed(self.reports()), 500):
+            self._stop.raise_if_asked()
+            total += len(chunk)
+            keys = list(dict.fromkeys(key for _, key in chunk if key is not None))
+            pending += len(keys) - self._ledger.count_finished(keys)
+        return total, pending
+
+    def _claimed_jobs(self, keyed: Iterable[tuple[Report, str | None]]) -> Iterator[Job]:
+        for chunk in _chunks(keyed, CLAIM_SIZE):
+            jobs = {key: Job(key, _neutral(report)) for report, key in chunk if key is not None}
+            claim = self._ledger.claim(list(jobs))
+            self._elsewhere |= {key: jobs[key] for key in claim.elsewhere}
+            yield from (job for key, job in jobs.items() if key in claim.ours)
+
+    def _claimed_again(self) -> Iterator[Job]:
+        """Work that others held: theirs when they finish it, ours when they die or their lease runs out."""
+        time.sleep(_POLL_S)
+        self._stop.raise_if_asked()
+        held, self._elsewhere = self._elsewhere, {}
+        for chunk in _chunks(held.values(), CLAIM_SIZE):
+            claim = self._ledger.claim([job.key for job in chunk])
+            self._elsewhere |= {key: held[key] for key in claim.elsewhere}
+            yield from (job for job in chunk if job.key in claim.ours)
+
+    def _work_off(self, jobs: Iterator[Job], progress: ProgressReporter) -> int:
+        first = next(jobs, None)
+        if first is None:
+            return 0
+        jobs = chain([first], jobs)
+        extracted = quarantined = 0
+        with ExitStack() as stack:
+            buffer: list[Result] = []
+            committed = time.monotonic()
+            for result in self._results(jobs, stack):
+                buffer.append(result)
+                quarantined += result.state == "quarantined"
+                if len(buffer) >= COMMIT_SIZE or time.monotonic() - committed > COMMIT_S:
+                    self._ledger.finish(buffer)
+                    self._ledger.renew()
+                    extracted += len(buffer)
+                    progress.advance(len(buffer), note=f"{quarantined:,} quarantined")
+                    buffer.clear()
+                    committed = time.monotonic()
+            self._ledger.finish(buffer)
+            extracted += len(buffer)
+            progress.advance(len(buffer), note=f"{quarantined:,} quarantined")
+        self._stop.raise_if_asked()
+        return extracted
+
+    def _results(self, jobs: Iterator[Job], stack: ExitStack) -> Iterator[Result]:
+        options = self._options
+        if options.workers < 1:
+            self._backend.load()
+            return run_here(jobs, self._backend, timeout_s=options.timeout_s, stop=self._stop.asked)
+        pool = stack.enter_context(
+            WorkerPool(options.backend, options.workers, timeout_s=options.timeout_s, on_idle=self._ledger.renew)
+        )
+        return pool.run(jobs, stop=self._stop.asked)
+
+
+def _neutral(report: Report) -> Report:
+    """The report without what the reader found about its row: the same text may stand in several rows."""
+    return report.model_copy(update={"issues": (), "row": 0})
+
+
+def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

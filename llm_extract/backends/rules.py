@@ -1,0 +1,61 @@
+"""The rules backend: no weights, no network; the default and the cross-check of every other backend."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Mapping
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from llm_extract.records import SCHEMA_VERSION, ReportRecord
+from llm_extract.reports import Report
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+_NOT_RULES = frozenset(
+    {"archive.py", "cli.py", "errors.py", "evidence_page.py", "ledger.py", "progress.py", "readers.py", "scoring.py"}
+    | {"scoring_report.py", "private_files.py", "tables.py", "workers.py", "backends", "templates", "__pycache__"}
+)
+"""Parts of this package that do not decide what a record says."""
+
+
+class RulesBackend:
+    """Runs ``llm_extract.rules.extract_record`` on each report."""
+
+    name = "rules"
+
+    def settings(self) -> Mapping[str, str]:
+        """Schema version and a hash over the rules, so that changed rules extract again."""
+        return {"schema": SCHEMA_VERSION, "rules_sha256": rules_sha256()}
+
+    def load(self) -> None:
+        """Import the rules, and spaCy with them."""
+        importlib.import_module("llm_extract.rules")
+
+    def extract(self, report: Report) -> ReportRecord:
+        """The record of one report."""
+        from llm_extract.rules import extract_record
+
+        return extract_record(report)
+
+
+def rules_sha256() -> str:
+    """SHA-256 over the source files and tables that decide what the rules backend writes."""
+    digest = hashlib.sha256()
+    for name, data in sorted(_rule_files(resources.files("llm_extract"), "")):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
+    return digest.hexdigest()
+
+
+def _rule_files(folder: Traversable, prefix: str) -> list[tuple[str, bytes]]:
+    files: list[tuple[str, bytes]] = []
+    for entry in folder.iterdir():
+        if prefix == "" and entry.name in _NOT_RULES:
+            continue
+        if entry.is_dir() and entry.name != "__pycache__":
+            files += _rule_files(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith((".py", ".yaml")):
+            files.append((f"{prefix}{entry.name}", entry.read_bytes()))
+    return files

@@ -1,0 +1,210 @@
+"""Write what extraction found: records in input order, tables, evidence pages, and a summary whose totals reconcile."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from llm_extract.errors import DataError
+from llm_extract.ledger import Ledger, Result
+from llm_extract.private_files import private_text
+from llm_extract.progress import ProgressReporter
+from llm_extract.records import Issue, IssueCode, OrganStatement, Provenance, ReportRecord, Source
+from llm_extract.reports import Report
+from llm_extract.tables import TableWriter, lesion_columns, lesion_rows, study_columns, study_row
+
+CHUNK = 256
+
+Keyed = Iterable[tuple[Report, str | None]]
+
+
+@dataclass
+class ExportCounts:
+    """Totals over the exported rows; input = done + quarantined."""
+
+    input: int = 0
+    done: int = 0
+    quarantined: int = 0
+    needs_review: int = 0
+    ok: int = 0
+    ok_with_warnings: int = 0
+    lesions: int = 0
+    issues: dict[str, int] = field(default_factory=dict)
+
+    def add(self, record: ReportRecord) -> None:
+        """Count one record."""
+        self.input += 1
+        self.quarantined += record.status == "failed"
+        self.done += record.status != "failed"
+        self.needs_review += record.status == "needs_review"
+        self.ok += record.status == "ok"
+        self.ok_with_warnings += record.status == "ok_with_warnings"
+        self.lesions += len(record.lesions)
+        for code in {issue.code for issue in record.issues}:
+            self.issues[code] = self.issues.get(code, 0) + 1
+
+
+def organ_names() -> tuple[str, ...]:
+    """Names of all organs of the anatomy table, in its order."""
+    from llm_extract.anatomy import load_anatomy
+
+    return tuple(load_anatomy().organs)
+
+
+def failed_record(report: Report, *, code: IssueCode, backend: str) -> ReportRecord:
+    """The record of a report that gave nothing: status ``failed``, every organ not mentioned.
+
+    Args:
+        report: what was read.
+        code: why.
+        backend: name of the backend that tried.
+
+    Returns:
+        A record with one issue at least.
+    """
+    from llm_extract import __version__
+
+    source: Source = "pathology" if report.kind == "pathology" else "radiology"
+    return ReportRecord(
+        report_id=report.report_id,
+        case_id=report.case_id,
+        patient_id=report.patient_id,
+        study_date=report.study_date,
+        source=source,
+        text_sha256=report.text_sha256,
+        text_chars=len(report.text),
+        status="failed",
+        issues=tuple(Issue(code=each) for each in dict.fromkeys((*report.issues, code))),
+        organs={name: OrganStatement() for name in organ_names()},
+        provenance=Provenance(backend=backend, version=__version__),
+    )
+
+
+def final_record(report: Report, result: Result | None, *, backend: str) -> ReportRecord:
+    """The record of one input row: what was extracted from its text, under its own ids and with the reader's issues.
+
+    Args:
+        report: the row.
+        result: how its text ended in the ledger; None where the reader found nothing to extract.
+        backend: name of the backend.
+
+    Returns:
+        The one record of this row.
+    """
+    if result is None or result.record_json is None:
+        code = report.fatal_issue or (result.code if result else None) or "extraction_error"
+        return failed_record(report, code=code, backend=backend)
+    record = ReportRecord.model_validate_json(result.record_json)
+    known = {issue.code for issue in record.issues}
+    issues = record.issues + tuple(Issue(code=code) for code in report.issues if code not in known)
+    status = "ok_with_warnings" if record.status == "ok" and len(issues) > len(record.issues) else record.status
+    return record.model_copy(
+        update={
+            "report_id": report.report_id,
+            "case_id": report.case_id,
+            "patient_id": report.patient_id,
+            "study_date": report.study_date,
+            "issues": issues,
+            "status": status,
+        }
+    )
+
+
+def final_records(
+    keyed: Keyed, *, ledger: Ledger, backend: str
+) -> Iterator[tuple[Report, ReportRecord, Result | None]]:
+    """Records of all rows in input order.
+
+    Raises:
+        DataError: a report is not in the ledger, so the input changed while it was read.
+    """
+    iterator = iter(keyed)
+    while chunk := list(islice(iterator, CHUNK)):
+        results = ledger.results([key for _, key in chunk if key is not None])
+        for report, key in chunk:
+            result = results.get(key) if key is not None else None
+            if key is not None and result is None:
+                raise DataError(
+                    f"row {report.row} of the input was not there when it was first read",
+                    code="input_changed",
+                    hint="run the same command again",
+                )
+            yield report, final_record(report, result, backend=backend), result
+
+
+def export_archive(
+    keyed: Keyed,
+    *,
+    out: Path,
+    suffix: str,
+    ledger: Ledger,
+    backend: str,
+    settings: Mapping[str, str],
+    total: int,
+    evidence_limit: int,
+    check_stop: Callable[[], None],
+) -> tuple[ExportCounts, list[Path]]:
+    """Write all output files; each appears whole under its name or not at all.
+
+    Args:
+        keyed: reports with their work keys, in input order.
+        out: output folder.
+        suffix: middle of the file names of a shard, which gets records and a summary only; else empty.
+        ledger: where results are.
+        backend: name of the backend.
+        settings: settings of the backend, for the summary.
+        total: number of rows, for progress.
+        evidence_limit: how many reports the evidence pages show.
+        check_stop: raises when the run was asked to stop.
+
+    Returns:
+        Totals, and the files written.
+    """
+    from llm_extract.evidence_page import EvidencePages
+
+    organs = organ_names()
+    counts = ExportCounts()
+    records_path = out / f"records{suffix}.jsonl"
+    files = [records_path]
+    with ExitStack() as stack:
+        progress = stack.enter_context(ProgressReporter("export", total))
+        records_file = stack.enter_context(private_text(records_path))
+        lesions = studies = pages = None
+        if not suffix:
+            lesions = stack.enter_context(TableWriter(out / "lesions", lesion_columns()))
+            studies = stack.enter_context(TableWriter(out / "studies", study_columns(organs)))
+            pages = stack.enter_context(EvidencePages(out, limit=evidence_limit, total=total))
+        for report, record, result in final_records(keyed, ledger=ledger, backend=backend):
+            records_file.write(record.model_dump_json() + "\n")
+            counts.add(record)
+            if lesions is not None and studies is not None and pages is not None:
+                for row in lesion_rows(record):
+                    lesions.write(row)
+                studies.write(
+                    study_row(
+                        record,
+                        organs=organs,
+                        attempts=result.attempts if result else 0,
+                        tokens=result.tokens if result else 0,
+                        seconds=result.seconds if result else 0.0,
+                    )
+                )
+                pages.add(report, record)
+            if counts.input % CHUNK == 0:
+                check_stop()
+                progress.advance(CHUNK)
+    if pages is not None:
+        files += [out / f"{name}.{kind}" for name in ("lesions", "studies") for kind in ("csv", "parquet")]
+        files += pages.files
+    summary_path = out / f"summary{suffix}.json"
+    with private_text(summary_path) as file:
+        summary = asdict(counts) | {"backend": backend, "settings": dict(settings)}
+        summary["issues"] = dict(sorted(Counter(counts.issues).items()))
+        json.dump(summary, file, indent=2)
+        file.write("\n")
+    return counts, [*files, summary_path]
