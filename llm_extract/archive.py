@@ -1,7 +1,7 @@
 """The batch loop over a report archive: read, skip what the ledger knows, extract, export in input order.
 
-The loop may be killed at any instant and started again with the same command: finished reports are never extracted
-again, exports appear whole or not at all, and every input row ends done or quarantined with a code.
+The loop may be killed at any instant and started again with the same command: finished reports are never
+extracted again, exports appear whole or not at all, and every input row ends done or quarantined with a code.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llm_extract.backends import Backend, load_backend
 from llm_extract.errors import ResourceError, UsageError
@@ -139,26 +139,29 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
     next(iter(read_reports(source)))  # a wrong path or column ends here, before anything is written
     prepare_folder(options.out)
     suffix = options.shard.suffix if options.shard else ""
-    with _disk_errors_named(options.out), _stop_signals() as stop:
-        with Ledger(options.out / f"ledger{suffix}.sqlite", lease_s=options.lease_s) as ledger:
-            if options.shard is None:
-                for path in sorted(options.out.glob("ledger.*-of-*.sqlite")):
-                    ledger.merge(path)
-            if options.quarantine == "retry":
-                ledger.reopen_quarantined()
-            run = _Run(source, options, backend, ledger, stop)
-            total, extracted = run.extract()
-            counts, files = export_archive(
-                run.keyed(run.reports()),
-                out=options.out,
-                suffix=suffix,
-                ledger=ledger,
-                backend=options.backend,
-                settings=backend.settings(),
-                total=total,
-                evidence_limit=options.evidence_limit,
-                check_stop=stop.raise_if_asked,
-            )
+    with (
+        _disk_errors_named(options.out),
+        _stop_signals() as stop,
+        Ledger(options.out / f"ledger{suffix}.sqlite", lease_s=options.lease_s) as ledger,
+    ):
+        if options.shard is None:
+            for path in sorted(options.out.glob("ledger.*-of-*.sqlite")):
+                ledger.merge(path)
+        if options.quarantine == "retry":
+            ledger.reopen_quarantined()
+        run = _Run(source, options, backend, ledger, stop)
+        total, extracted = run.extract()
+        counts, files = export_archive(
+            run.keyed(run.reports()),
+            out=options.out,
+            suffix=suffix,
+            ledger=ledger,
+            backend=options.backend,
+            settings=backend.settings(),
+            total=total,
+            evidence_limit=options.evidence_limit,
+            check_stop=stop.raise_if_asked,
+        )
     return ArchiveResult(counts=counts, extracted=extracted, seconds=time.monotonic() - started, files=files)
 
 
@@ -184,19 +187,19 @@ def _stop_signals() -> Iterator[_Stop]:
         yield stop
         return
 
-    before: dict[int, object] = {}
+    before: dict[int, Any] = {}
 
     def ask(number: int, _frame: object) -> None:
         stop.signal_number = number
-        signal.signal(number, before[number])  # type: ignore[arg-type]
+        signal.signal(number, before[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         before[number] = signal.signal(number, ask)
     try:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -206,10 +209,14 @@ def _disk_errors_named(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise ResourceError(
-                f"the disk of {out} is full", code="disk_full", hint="free some space and run the same command again"
+                f"the disk of {out} is full",
+                code="disk_full",
+                hint="free some space and run the same command again",
             ) from error
         if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
-            raise ResourceError(f"cannot write to {out}: {error.strerror}", code="output_not_writable") from error
+            raise ResourceError(
+                f"cannot write to {out}: {error.strerror}", code="output_not_writable"
+            ) from error
         raise
 
 
@@ -230,7 +237,9 @@ class _Run:
     def reports(self) -> Iterator[Report]:
         """The reports of this shard, in input order; ids are checked over the whole input."""
         shard = self._options.shard
-        return (report for report in read_reports(self._source) if shard is None or shard.holds(row=report.row))
+        return (
+            report for report in read_reports(self._source) if shard is None or shard.holds(row=report.row)
+        )
 
     def keyed(self, reports: Iterable[Report]) -> Iterator[tuple[Report, str | None]]:
         """Reports with their work keys; None where the reader found nothing to extract."""
@@ -308,7 +317,9 @@ class _Run:
             self._backend.load()
             return run_here(jobs, self._backend, timeout_s=options.timeout_s, stop=self._stop.asked)
         pool = stack.enter_context(
-            WorkerPool(options.backend, options.workers, timeout_s=options.timeout_s, on_idle=self._ledger.renew)
+            WorkerPool(
+                options.backend, options.workers, timeout_s=options.timeout_s, on_idle=self._ledger.renew
+            )
         )
         return pool.run(jobs, stop=self._stop.asked)
 

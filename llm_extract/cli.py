@@ -18,37 +18,47 @@ Kind = Literal["radiology", "pathology", "auto"]
 
 EXTRACT_EXAMPLE = """Turn reports into records.
 
-REPORTS is a .csv, .tsv, .parquet or .jsonl file with the columns (or keys) id and text, and optionally kind,
-patient_id, date and case_id; or a folder of .txt files.
+REPORTS is a .csv, .tsv, .parquet or .jsonl file with the columns (or keys) id and text, and optionally
+kind, patient_id, date and case_id; or a folder of .txt files.
 
 Example: llm-extract extract reports.csv --out records --id-column accession --text-column report
 
-Exit codes: 0 all done, 2 usage, 3 bad input, 4 some reports quarantined, 5 disk full or similar, 130 or 143 stopped
-and resumable. The same command goes on where a stopped one ended.
+Exit codes: 0 all done, 2 usage, 3 bad input, 4 some reports quarantined, 5 disk full or similar, 130 or 143
+stopped and resumable. The same command goes on where a stopped one ended.
 """
 
 
 def _extract(  # noqa: PLR0913 - one parameter an option
-    reports: Annotated[Path, typer.Argument(help="Table of reports, or folder of .txt files.", metavar="REPORTS")],
+    reports: Annotated[
+        Path, typer.Argument(help="Table of reports, or folder of .txt files.", metavar="REPORTS")
+    ],
     *,
     out: Annotated[Path, typer.Option("--out", help="Folder for records, tables, pages and the ledger.")],
     backend: Annotated[
         str, typer.Option("--backend", help="rules, or package.module:Class for a backend of your own.")
     ] = "rules",
-    id_column: Annotated[str | None, typer.Option("--id-column", help="Column of the ids [default: id].")] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id-column", help="Column of the ids [default: id].")
+    ] = None,
     text_column: Annotated[
         str | None, typer.Option("--text-column", help="Column of the texts [default: text].")
     ] = None,
-    source: Annotated[Kind, typer.Option("--source", help="What all reports are; auto decides one by one.")] = "auto",
+    source: Annotated[
+        Kind, typer.Option("--source", help="What all reports are; auto decides one by one.")
+    ] = "auto",
     shard: Annotated[
-        str | None, typer.Option("--shard", metavar="I/N", help="Only this part; without it, finished parts are merged.")
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Only this part; without it, finished parts are merged."),
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, max=1024, help="Worker processes; 0 extracts in this process.")
     ] = 1,
-    timeout_s: Annotated[float, typer.Option("--timeout-s", min=0.1, help="Longest time for one report.")] = 60.0,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout-s", min=0.1, help="Longest time for one report.")
+    ] = 60.0,
     evidence_limit: Annotated[
-        int, typer.Option("--evidence-limit", min=0, help="How many reports the evidence pages show; 0: no page.")
+        int,
+        typer.Option("--evidence-limit", min=0, help="How many reports the evidence pages show; 0: no page."),
     ] = 20_000,
     retry_quarantined: Annotated[
         bool, typer.Option("--retry-quarantined", help="Try quarantined reports again.")
@@ -110,7 +120,9 @@ def _score(
     records: Annotated[Path, typer.Argument(help="records.jsonl of an extraction.", metavar="RECORDS")],
     *,
     gold: Annotated[Path, typer.Option("--gold", help="Gold answers, one report a line.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Also write the scores to this JSON file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write the scores to this JSON file.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:

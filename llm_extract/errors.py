@@ -15,7 +15,9 @@ class PipelineError(Exception):
 
     exit_code = 3
 
-    def __init__(self, message: str, *, code: str, case_id: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: str, case_id: str | None = None, hint: str | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.case_id = case_id

@@ -1,4 +1,4 @@
-"""Write what extraction found: records in input order, tables, evidence pages, and a summary whose totals reconcile."""
+"""Write what extraction found: records in input order, tables, evidence pages, and a summary that adds up."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def failed_record(report: Report, *, code: IssueCode, backend: str) -> ReportRec
 
 
 def final_record(report: Report, result: Result | None, *, backend: str) -> ReportRecord:
-    """The record of one input row: what was extracted from its text, under its own ids and with the reader's issues.
+    """The record of one input row: what its text gave, under its own ids and with the reader's issues.
 
     Args:
         report: the row.
@@ -102,7 +102,9 @@ def final_record(report: Report, result: Result | None, *, backend: str) -> Repo
     record = ReportRecord.model_validate_json(result.record_json)
     known = {issue.code for issue in record.issues}
     issues = record.issues + tuple(Issue(code=code) for code in report.issues if code not in known)
-    status = "ok_with_warnings" if record.status == "ok" and len(issues) > len(record.issues) else record.status
+    status = (
+        "ok_with_warnings" if record.status == "ok" and len(issues) > len(record.issues) else record.status
+    )
     return record.model_copy(
         update={
             "report_id": report.report_id,

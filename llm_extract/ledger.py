@@ -1,7 +1,7 @@
-"""Journal of an archive run: every piece of work is pending, leased, done or quarantined, and survives kill -9.
+"""Journal of an archive run: all work is pending, leased, done or quarantined, and survives kill -9.
 
-A piece of work is one text under one set of backend settings; its key is a hash over both, so a changed text, prompt,
-model or setting is new work and everything else stays done. SQLite in WAL mode with ``synchronous=FULL``.
+A piece of work is one text under one set of backend settings; its key is a hash over both, so a changed text,
+prompt, model or setting is new work and everything else stays done. SQLite in WAL mode, ``synchronous=FULL``.
 """
 
 from __future__ import annotations
@@ -9,22 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Any, Literal
 
 from llm_extract.errors import DataError, ResourceError, UsageError
+from llm_extract.owners import process_is_gone, this_process
 from llm_extract.records import IssueCode
 from llm_extract.reports import Report
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LEDGER_VERSION = 1
 _APPLICATION_ID = 0x52535550
@@ -46,6 +43,7 @@ CREATE INDEX IF NOT EXISTS leased ON work (owner) WHERE state = 'leased';
 """
 
 State = Literal["done", "quarantined"]
+_FINISHED = frozenset({"done", "quarantined"})
 
 
 @dataclass(frozen=True)
@@ -95,47 +93,9 @@ def work_key(report: Report, settings_hash: str) -> str:
     Ids are left out: the same text under two ids is one piece of work.
     """
     study_date = report.study_date.isoformat() if report.study_date else None
-    return hashlib.sha256(json.dumps([report.text_sha256, report.kind, study_date, settings_hash]).encode()).hexdigest()
-
-
-def this_process() -> str:
-    """Name of the running process that no other process has: host, process-id namespace, id, start time."""
-    return f"{_host()}|{os.getpid()}|{_start_time(os.getpid())}"
-
-
-def process_is_gone(owner: str) -> bool:
-    """Whether an owner ran on this host and has ended; of other hosts nothing is known."""
-    host, _, rest = owner.rpartition("|")[0].rpartition("|")
-    started = owner.rpartition("|")[2]
-    if host != _host() or not rest.isdigit():
-        return False
-    return _start_time(int(rest)) != started
-
-
-def _host() -> str:
-    try:
-        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - a magic link, not a path
-    except OSError:
-        namespace = ""
-    return f"{socket.gethostname()}|{namespace}"
-
-
-def _start_time(process_id: int) -> str:
-    try:
-        stat = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8", errors="replace")
-        state, *fields = stat.rpartition(")")[2].split()
-        return "" if state in {"Z", "X"} else fields[18]
-    except OSError:
-        pass
-    if Path("/proc/self/stat").exists():
-        return ""
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return "running"
+    return hashlib.sha256(
+        json.dumps([report.text_sha256, report.kind, study_date, settings_hash]).encode()
+    ).hexdigest()
 
 
 class Ledger:
@@ -224,7 +184,7 @@ class Ledger:
             known = {row[0]: row[1:] for row in self._rows("key, state, owner, lease_until", keys)}
             for key in dict.fromkeys(keys):
                 state, owner, lease_until = known.get(key, ("pending", None, None))
-                if state in {"done", "quarantined"}:
+                if state in _FINISHED:
                     finished.add(key)
                 elif state == "leased" and lease_until > now and not process_is_gone(owner):
                     elsewhere.add(key)
@@ -238,7 +198,7 @@ class Ledger:
         return Claim(frozenset(ours), frozenset(finished), frozenset(elsewhere))
 
     def finish(self, results: Iterable[Result]) -> None:
-        """Write how work ended, in one transaction; work that another process finished first is left as it is."""
+        """Write how work ended, in one transaction; what another process finished first is left as it is."""
         rows = [
             (
                 result.key,
@@ -268,12 +228,14 @@ class Ledger:
         """The finished ones among some pieces of work."""
         with self._errors_named():
             columns = "key, state, record, code, detail, attempts, tokens, seconds, raw_output"
-            return {row[0]: _result(row) for row in self._rows(columns, keys) if row[1] in {"done", "quarantined"}}
+            return {
+                row[0]: _result(row) for row in self._rows(columns, keys) if row[1] in {"done", "quarantined"}
+            }
 
     def count_finished(self, keys: Sequence[str]) -> int:
         """How many of some pieces of work are done or quarantined."""
         with self._errors_named():
-            return sum(row[0] in {"done", "quarantined"} for row in self._rows("state", list(dict.fromkeys(keys))))
+            return sum(row[0] in _FINISHED for row in self._rows("state", list(dict.fromkeys(keys))))
 
     def renew(self) -> None:
         """Extend our leases when a quarter of their time has passed."""
@@ -283,7 +245,8 @@ class Ledger:
         self._renewed_at = now
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE work SET lease_until = ? WHERE state = 'leased' AND owner = ?", (now + self.lease_s, self.owner)
+                "UPDATE work SET lease_until = ? WHERE state = 'leased' AND owner = ?",
+                (now + self.lease_s, self.owner),
             )
 
     def release(self) -> int:
@@ -322,7 +285,9 @@ class Ledger:
     def counts(self) -> dict[str, int]:
         """Pieces of work by state."""
         with self._errors_named():
-            return dict(self._connection.execute("SELECT state, count(*) FROM work GROUP BY state").fetchall())
+            return dict(
+                self._connection.execute("SELECT state, count(*) FROM work GROUP BY state").fetchall()
+            )
 
     def close(self) -> None:
         """Close the file; committed work is safe without it."""
@@ -334,23 +299,24 @@ class Ledger:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _rows(self, columns: str, keys: Sequence[str]) -> Iterator[tuple[object, ...]]:
+    def _rows(self, columns: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(keys), 500):
             some = keys[start : start + 500]
             marks = ", ".join("?" * len(some))
-            yield from self._connection.execute(f"SELECT {columns} FROM work WHERE key IN ({marks})", some)  # noqa: S608
+            query = f"SELECT {columns} FROM work WHERE key IN ({marks})"  # noqa: S608 - our own names
+            yield from self._connection.execute(query, some)
 
 
-def _result(row: tuple[object, ...]) -> Result:
+def _result(row: tuple[Any, ...]) -> Result:
     key, state, record, code, detail, attempts, tokens, seconds, raw_output = row
     return Result(
-        key=cast("str", key),
-        state=cast("State", state),
-        record_json=zlib.decompress(cast("bytes", record)).decode() if record is not None else None,
-        code=cast("IssueCode | None", code),
-        detail=cast("str | None", detail),
-        attempts=cast("int", attempts),
-        tokens=cast("int", tokens),
-        seconds=cast("float", seconds),
-        raw_output=cast("bytes | None", raw_output),
+        key=key,
+        state=state,
+        record_json=zlib.decompress(record).decode() if record is not None else None,
+        code=code,
+        detail=detail,
+        attempts=attempts,
+        tokens=tokens,
+        seconds=seconds,
+        raw_output=raw_output,
     )

@@ -18,7 +18,9 @@ def prepare_folder(folder: Path) -> None:
         UsageError: something that is no folder has its name.
     """
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} exists and is no folder", code="output_not_a_folder", hint="choose another --out")
+        raise UsageError(
+            f"{folder} exists and is no folder", code="output_not_a_folder", hint="choose another --out"
+        )
     folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -91,7 +91,9 @@ class ProgressReporter:
         """The state as one plain line: done, total, rate and time left."""
         elapsed_s = max(self._clock() - self._started, 1e-9)
         rate = self._done / elapsed_s
-        parts = [f"{self._label}: {self._done:,}" + (f" of {self._total:,}" if self._total is not None else "")]
+        parts = [
+            f"{self._label}: {self._done:,}" + (f" of {self._total:,}" if self._total is not None else "")
+        ]
         if self._done:
             parts.append(f"{rate:,.0f}/s" if rate >= 1 else f"{1 / rate:.1f} s each")
         if self._total and self._done:

@@ -1,7 +1,7 @@
 """Turn files into rows: one function a format, each streaming and none of them changing a text.
 
-Bytes are read as UTF-8. A value that is not UTF-8 is read as Windows-1252, the usual export of older systems, and its
-row says so (``fallback_encoding``); a value that is neither is reported as ``undecodable_text``.
+Bytes are read as UTF-8. A value that is not UTF-8 is read as Windows-1252, the usual export of older systems,
+and its row says so (``fallback_encoding``); a value that is neither is reported as ``undecodable_text``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,14 +25,22 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _DELIMITERS = (",", ";", "\t", "|")
 
 
-def table_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
+@dataclass(frozen=True)
+class Table:
+    """A table of reports: the names of its columns, and a function that reads the rows with some of them."""
+
+    columns: tuple[str, ...]
+    rows: Callable[[Collection[str]], Iterator[Row]]
+
+
+def open_table(path: Path) -> Table:
     """Open a table of reports.
 
     Args:
         path: a .csv, .tsv, .parquet or .jsonl file.
 
     Returns:
-        The names of the columns, and the rows in order.
+        Its columns and rows; texts in other columns than the asked ones are never looked at.
 
     Raises:
         UsageError: the type of the file is not known.
@@ -48,8 +57,8 @@ def table_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty", code="empty_input", hint="check the export that wrote it")
         if suffix == ".parquet":
-            return parquet_rows(path)
-        return json_rows(path) if suffix in {".jsonl", ".ndjson"} else csv_rows(path)
+            return parquet_table(path)
+        return json_table(path) if suffix in {".jsonl", ".ndjson"} else csv_table(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", code="unreadable_input") from error
 
@@ -81,19 +90,21 @@ def decode(data: bytes) -> tuple[str, tuple[IssueCode, ...]]:
         return _strictly(data, "cp1252", ("fallback_encoding",))
 
 
-def _strictly(data: bytes, encoding: str, declared: tuple[IssueCode, ...]) -> tuple[str, tuple[IssueCode, ...]]:
+def _strictly(
+    data: bytes, encoding: str, declared: tuple[IssueCode, ...]
+) -> tuple[str, tuple[IssueCode, ...]]:
     try:
         return data.decode(encoding), declared
     except UnicodeDecodeError:
         return "", ("undecodable_text",)
 
 
-def json_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
+def json_table(path: Path) -> Table:
     """Open JSON lines; blank lines are no rows, a line that is no object is a malformed row."""
     columns: dict[str, None] = {}
     for row in _json_lines(path):
         columns.update(dict.fromkeys(row.values))
-    return tuple(columns), _json_lines(path)
+    return Table(tuple(columns), lambda _names: _json_lines(path))
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
@@ -113,8 +124,8 @@ def _json_row(data: bytes) -> Row:
     return Row(value, issues) if isinstance(value, dict) else Row({}, ("malformed_row",))
 
 
-def csv_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
-    """Open a CSV file with a header line; delimiters are ``,`` ``;`` tab or ``|``, whichever the header uses."""
+def csv_table(path: Path) -> Table:
+    """Open a CSV file with a header line; the delimiter is ``,`` ``;`` tab or ``|``, as the header has it."""
     stream = _csv_stream(path)
     header_line = stream.readline()
     delimiter = max(_DELIMITERS, key=header_line.count)
@@ -122,11 +133,13 @@ def csv_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
     header = tuple(name.strip() for name in next(csv.reader(stream, delimiter=delimiter), []))
     stream.close()
     if not any(header):
-        raise DataError(f"{path} has no header line", code="empty_input", hint="the first line names the columns")
+        raise DataError(
+            f"{path} has no header line", code="empty_input", hint="the first line names the columns"
+        )
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
         raise DataError(f"{path} has columns of the same name: {', '.join(repeated)}", code="repeated_column")
-    return header, _csv_lines(path, header, delimiter)
+    return Table(header, lambda names: _csv_lines(path, header, delimiter=delimiter, names=names))
 
 
 def _csv_stream(path: Path) -> IO[str]:
@@ -154,7 +167,9 @@ class _CountedLines:
         self.pending.clear()
 
 
-def _csv_lines(path: Path, header: tuple[str, ...], delimiter: str) -> Iterator[Row]:
+def _csv_lines(
+    path: Path, header: tuple[str, ...], *, delimiter: str, names: Collection[str]
+) -> Iterator[Row]:
     csv.field_size_limit(MAX_FIELD_BYTES)
     with _csv_stream(path) as stream:
         lines = _CountedLines(stream)
@@ -167,10 +182,12 @@ def _csv_lines(path: Path, header: tuple[str, ...], delimiter: str) -> Iterator[
                 last, first_line = list(lines.pending), lines.first_line
                 lines.next_record()
                 if first_line > 1 and record:
-                    yield _csv_row(record, header)
+                    yield _csv_row(record, header, names)
         except csv.Error as error:
             raise DataError(
-                f"{path}, line {lines.first_line}: {error}", code="broken_csv", hint="check quotes in this line"
+                f"{path}, line {lines.first_line}: {error}",
+                code="broken_csv",
+                hint="check quotes in this line",
             ) from error
         _refuse_open_quote(last, path=path, first_line=first_line, delimiter=delimiter)
 
@@ -188,12 +205,14 @@ def _refuse_open_quote(lines: list[str], *, path: Path, first_line: int, delimit
             ) from error
 
 
-def _csv_row(record: list[str], header: tuple[str, ...]) -> Row:
+def _csv_row(record: list[str], header: tuple[str, ...], names: Collection[str]) -> Row:
     issues: list[IssueCode] = []
     if len(record) > len(header):
         issues.append("malformed_row")
     values: dict[str, object] = {}
     for name, value in zip(header, record, strict=False):
+        if name not in names:
+            continue
         if value.isascii():
             values[name] = value
             continue
@@ -207,7 +226,7 @@ def _csv_row(record: list[str], header: tuple[str, ...]) -> Row:
     return Row(values, tuple(dict.fromkeys(issues)))
 
 
-def parquet_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
+def parquet_table(path: Path) -> Table:
     """Open a Parquet file; only the columns that reports use are read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -216,21 +235,23 @@ def parquet_rows(path: Path) -> tuple[tuple[str, ...], Iterator[Row]]:
         columns = tuple(pq.read_schema(path).names)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file", code="unreadable_input") from error
-    return columns, _parquet_records(path)
+    return Table(columns, lambda names: _parquet_records(path, names))
 
 
-def _parquet_records(path: Path) -> Iterator[Row]:
+def _parquet_records(path: Path, names: Collection[str]) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1024):
-            columns = [(name, _arrow_values(batch.column(index))) for index, name in enumerate(batch.schema.names)]
+        for batch in file.iter_batches(batch_size=1024, columns=list(names)):
+            columns = [
+                (name, _arrow_values(batch.column(index))) for index, name in enumerate(batch.schema.names)
+            ]
             for position in range(batch.num_rows):
                 yield _parquet_row({name: values[position] for name, values in columns})
 
 
 def _arrow_values(column: Any) -> list[object]:
-    """Python values of a column; text as bytes, so that one value of bad UTF-8 does not spoil its neighbours."""
+    """Python values of a column; text as bytes, so that one bad value does not spoil its neighbours."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):

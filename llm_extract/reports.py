@@ -1,7 +1,7 @@
 """Read a report archive as a stream of reports: CSV, Parquet, JSON lines or a folder of text files.
 
-Every input row becomes exactly one :class:`Report`, also when its id is missing or its text cannot be decoded: what is
-wrong stands in ``issues``. Texts are kept exactly as read, without newline, BOM or Unicode changes.
+Every input row becomes exactly one :class:`Report`, also when its id is missing or its text is undecodable:
+what is wrong stands in ``issues``. Texts are kept exactly as read, without newline, BOM or Unicode changes.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ FATAL_ISSUES: frozenset[IssueCode] = frozenset(
 
 ID_COLUMNS = ("id", "report_id")
 TEXT_COLUMNS = ("text", "report", "report_text")
+OPTIONAL_COLUMNS = ("kind", "patient_id", "case_id")
 _DATE_COLUMNS = ("date", "study_date")
 _ID = re.compile(ID_PATTERN)
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -76,7 +77,7 @@ class ReportSource:
     Args:
         path: a .csv, .tsv, .parquet or .jsonl file, or a folder of .txt files.
         id_column: column or key of the ids; by default the first of ``id``, ``report_id`` that exists.
-        text_column: column or key of the texts; by default the first of ``text``, ``report``, ``report_text``.
+        text_column: column or key of the texts; by default ``text``, ``report`` or ``report_text``.
         kind: overrides what the input says when it is not ``auto``.
         max_text_chars: longer texts get the issue ``report_too_long``.
     """
@@ -128,8 +129,10 @@ def read_reports(source: ReportSource) -> Iterator[Report]:
     elif not path.exists():
         raise UsageError(f"there is no file or folder {path}", code="missing_input", hint="check the path")
     else:
-        available, rows = readers.table_rows(path)
-        columns = choose_columns(source, available)
+        table = readers.open_table(path)
+        columns = choose_columns(source, table.columns)
+        wanted = {columns.id_column or "", columns.text_column, *OPTIONAL_COLUMNS, *_DATE_COLUMNS}
+        rows = table.rows(wanted.intersection(table.columns))
     empty = True
     for row_number, row in enumerate(rows):
         empty = False

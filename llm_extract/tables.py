@@ -1,6 +1,7 @@
 """The lesions table (one row a lesion) and the studies table (one row a report), as CSV and Parquet.
 
-Texts come from reports and end in spreadsheets: a cell that a spreadsheet would run as a formula gets a leading ``'``.
+Texts come from reports and end in spreadsheets: a cell that a spreadsheet would run as a formula gets a
+leading ``'``.
 """
 
 from __future__ import annotations
@@ -36,10 +37,8 @@ def _column_type(annotation: Any) -> ColumnType:
         return _column_type(inner[0]) if len(inner) == 1 else str
     if hasattr(annotation, "__metadata__"):
         return _column_type(annotation.__origin__)
-    for scalar in (bool, int, float):
-        if annotation is scalar:
-            return scalar
-    return str
+    scalars: tuple[ColumnType, ...] = (bool, int, float)
+    return next((scalar for scalar in scalars if annotation is scalar), str)
 
 
 def lesion_rows(record: ReportRecord) -> list[dict[str, Cell]]:
@@ -72,7 +71,7 @@ def _item(item: object) -> str:
 
 
 def study_columns(organs: Iterable[str]) -> dict[str, ColumnType]:
-    """Columns of the studies table: report, case, status, number of lesions, one an organ, then how it was made."""
+    """Columns of the studies table: report, case, status, lesions, one an organ, then how it was made."""
     return {
         "report_id": str,
         "case_id": str,
@@ -156,7 +155,9 @@ class TableWriter:
     def write(self, row: Mapping[str, Cell]) -> None:
         """Add one row."""
         self.n_rows += 1
-        self._csv.writerow(["" if row[name] is None else spreadsheet_safe(row[name]) for name in self._columns])
+        self._csv.writerow(
+            ["" if row[name] is None else spreadsheet_safe(row[name]) for name in self._columns]
+        )
         self._buffer.append(row)
         if len(self._buffer) >= ROWS_PER_GROUP:
             self._flush()
@@ -165,7 +166,9 @@ class TableWriter:
         import pyarrow as pa
 
         if self._buffer:
-            columns = [pa.array([row[name] for row in self._buffer], field.type) for name, field in self._fields()]
+            columns = [
+                pa.array([row[name] for row in self._buffer], field.type) for name, field in self._fields()
+            ]
             self._parquet.write_table(pa.Table.from_arrays(columns, schema=self._schema))
             self._buffer.clear()
 

@@ -1,7 +1,7 @@
-"""Run a backend over jobs: in this process, or in worker processes that a bad report cannot take down with it.
+"""Run a backend over jobs, in this process or in worker processes that a bad report may end.
 
-Every job comes back as exactly one result. A worker that dies or hangs is replaced; the report it was reading is tried
-once more and then quarantined, its neighbours go on.
+Every job comes back as exactly one result. A worker that dies or hangs is replaced; the report it was
+reading is tried once more and then quarantined, its neighbours go on.
 """
 
 from __future__ import annotations
@@ -76,10 +76,12 @@ def extract_job(job: Job, backend: Backend, *, timeout_s: float) -> Result:
         with _time_limit(timeout_s):
             record_json = extract_checked(backend, job.report).model_dump_json()
     except ExtractionTimeoutError:
-        return _quarantined(job, "extraction_timeout", "ExtractionTimeoutError", time.perf_counter() - started)
+        return _quarantined(
+            job, "extraction_timeout", "ExtractionTimeoutError", time.perf_counter() - started
+        )
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001 - a backend may raise anything; the batch must not end
+    except BaseException as error:
         return _quarantined(job, "extraction_error", type(error).__name__, time.perf_counter() - started)
     return Result(key=job.key, state="done", record_json=record_json, seconds=time.perf_counter() - started)
 
@@ -92,7 +94,7 @@ def _quarantined(job: Job, code: IssueCode, detail: str, seconds: float, attempt
 
 @contextmanager
 def _time_limit(timeout_s: float) -> Iterator[None]:
-    """Raise in the block after ``timeout_s``; CPython checks for signals inside its regular expressions too."""
+    """Raise in the block after ``timeout_s``; CPython looks for signals inside regular expressions too."""
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not usable or timeout_s <= 0:
         yield
@@ -190,7 +192,10 @@ class WorkerPool:
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_serve, args=(theirs, self._backend, self._timeout_s), daemon=True, name="llm-extract-worker"
+            target=_serve,
+            args=(theirs, self._backend, self._timeout_s),
+            daemon=True,
+            name="llm-extract-worker",
         )
         process.start()
         theirs.close()

@@ -1,13 +1,13 @@
-"""Backends turn one report into one record; each lives in a file of its own and loads its libraries on first use."""
+"""Backends turn one report into one record; each has a file of its own and loads libraries when asked to."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from llm_extract.errors import UsageError
-from llm_extract.records import ReportRecord
+from llm_extract.records import Evidence, ReportRecord
 from llm_extract.reports import Report
 
 BACKENDS: Mapping[str, str] = {"rules": "llm_extract.backends.rules:RulesBackend"}
@@ -65,7 +65,9 @@ def load_backend(name: str) -> Backend:
             hint="check the import path and the installed extras",
         ) from error
     if not isinstance(backend, Backend):
-        raise UsageError(f"{name!r} is no backend: it needs name, settings(), load() and extract()", code="unknown_backend")
+        raise UsageError(
+            f"{name!r} is no backend: it needs name, settings(), load() and extract()", code="unknown_backend"
+        )
     return backend
 
 
@@ -85,8 +87,20 @@ def extract_checked(backend: Backend, report: Report) -> ReportRecord:
     record = backend.extract(report)
     if record.report_id != report.report_id or record.text_sha256 != report.text_sha256:
         raise GroundingError("the record belongs to another report")
-    groups = [*record.lesions, *record.organs.values(), record.technique, *record.signs, *record.surgery]
-    for evidence in (quote for group in groups for quote in group.evidence):
+    for evidence in evidence_of(record):
         if report.text[evidence.start : evidence.end] != evidence.text:
             raise GroundingError(f"a quote is not at {evidence.start}:{evidence.end}")
     return record
+
+
+def evidence_of(record: ReportRecord) -> Iterator[Evidence]:
+    """Every quote of a record."""
+    for lesion in record.lesions:
+        yield from lesion.evidence
+    for statement in record.organs.values():
+        yield from statement.evidence
+    yield from record.technique.evidence
+    for sign in record.signs:
+        yield from sign.evidence
+    for surgery in record.surgery:
+        yield from surgery.evidence

@@ -15,9 +15,22 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 _NOT_RULES = frozenset(
-    {"archive.py", "cli.py", "errors.py", "evidence_page.py", "ledger.py", "progress.py", "readers.py", "scoring.py"}
-    | {"scoring_report.py", "private_files.py", "tables.py", "workers.py", "backends", "templates", "__pycache__"}
-)
+    f"{name}.py"
+    for name in (
+        *(
+            "archive",
+            "cli",
+            "errors",
+            "evidence_page",
+            "export",
+            "highlight",
+            "ledger",
+            "owners",
+            "private_files",
+        ),
+        *("progress", "readers", "scoring", "scoring_report", "tables", "workers"),
+    )
+) | {"backends", "templates", "__pycache__"}
 """Parts of this package that do not decide what a record says."""
 
 

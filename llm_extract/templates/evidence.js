@@ -137,14 +137,13 @@
   function drawReport(report, keepScroll) {
     const scrolls = [$("text").scrollTop, $("record").scrollTop];
     currentMark = -1;
-    $("text-head").replaceChildren(
-      element("strong", {}, report.id),
-      element("span", {}, report.source),
-      report.study_date ? element("span", {}, report.study_date) : null,
-      report.case_id && report.case_id !== report.id ? element("span", {}, `CT ${report.case_id}`) : null,
-      report.patient_id ? element("span", {}, `patient ${report.patient_id}`) : null,
-      element("span", {}, `${report.text.length.toLocaleString("en")} characters`),
-    );
+    const facts = [
+      report.source, report.study_date,
+      report.case_id && report.case_id !== report.id ? `CT ${report.case_id}` : null,
+      report.patient_id ? `patient ${report.patient_id}` : null,
+      `${report.text.length.toLocaleString("en")} characters`,
+    ];
+    $("text-head").replaceChildren(element("strong", {}, report.id), ...facts.filter(Boolean).map((fact) => element("span", {}, fact)));
     $("text").replaceChildren(textOf(report));
     drawLegend(report);
     drawRecord(report);
