@@ -87,7 +87,7 @@ class SupervisionPolicy(_Model):
     max_searched: int = Field(default=10, ge=1)
 
     def action(self, lesion: Lesion) -> str:
-        """What the first fitting rule says: ``count``, ``ignore`` (or none fits), ``drop`` or a class name."""
+        """What the first fitting rule says: ``count``, ``ignore`` (or none fits), ``drop`` or a class."""
         return next((rule.then for rule in self.rules if rule.fits(lesion)), "ignore")
 
     def lesion_class(self, lesion: Lesion, anatomy: Anatomy) -> str | None:

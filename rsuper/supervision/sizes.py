@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
+from pydantic import BaseModel, ConfigDict
+
 from llm_extract.records import Lesion
 
 UNKNOWN_LOW_MM3 = 65.4
@@ -24,22 +26,34 @@ APPROXIMATE_FRACTION = 0.1
 """``about 3 cm`` is read as 3 cm give or take this fraction, if that is more than its rounding."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SizeFactors:
+class SizeFactors(BaseModel):
     """Distribution of mask volume / ellipsoid volume for one number of stated diameters.
 
+    Each pair holds the values at the two sizes of ``size_mm``; between them the logarithm is linear in the
+    log size, outside it is constant.
+
     Args:
-        low, high: ends of the interval that holds the wanted share of real tumours.
+        size_mm: equivalent diameters of the two anchors.
+        low: lower end of the interval that holds the wanted share of real tumours.
         median: median ratio.
+        high: its upper end.
         sigma_log: standard deviation of the log ratio.
         n: tumours it was fitted on.
     """
 
-    low: float
-    median: float
-    high: float
-    sigma_log: float
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    size_mm: tuple[float, float]
+    low: tuple[float, float]
+    median: tuple[float, float]
+    high: tuple[float, float]
+    sigma_log: tuple[float, float]
     n: int
+
+    def at(self, values: tuple[float, float], size_mm: float) -> float:
+        """One of the lists at an equivalent diameter, log-linear between the anchors."""
+        first, last = (math.log(size) for size in self.size_mm)
+        share = min(max((math.log(size_mm) - first) / (last - first), 0.0), 1.0)
+        return math.exp((1 - share) * math.log(values[0]) + share * math.log(values[1]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +78,7 @@ class SizeTarget:
 def size_factors() -> Mapping[int, SizeFactors]:
     """The calibrated factors by number of diameters, 1 to 3."""
     text = resources.files("rsuper.supervision").joinpath("size_factors.json").read_text(encoding="utf-8")
-    return {int(key): SizeFactors(**value) for key, value in json.loads(text)["factors"].items()}
+    return {int(number): SizeFactors(**row) for number, row in json.loads(text)["factors"].items()}
 
 
 def ellipsoid_volume_mm3(diameters_mm: Sequence[float]) -> float:
@@ -85,8 +99,15 @@ def ellipsoid_volume_mm3(diameters_mm: Sequence[float]) -> float:
     return math.pi / 6 * math.prod(sizes)
 
 
+def equivalent_diameter_mm(diameters_mm: Sequence[float]) -> float:
+    """Diameter of the sphere that has the volume of the ellipsoid: (6·V/π)^⅓."""
+    return float((6 * ellipsoid_volume_mm3(diameters_mm) / math.pi) ** (1 / 3))
+
+
 def volume_interval_mm3(diameters_mm: Sequence[float], *, precision_mm: float = 0.0) -> tuple[float, float]:
     """Calibrated volume interval of one lesion: lo = f_lo·V₀(d − h), hi = f_hi·V₀(d + h), lo ≥ 14 mm³.
+
+    The factors f depend on the number of diameters and on the size V₀: small tumours are stated less exactly.
 
     Args:
         diameters_mm: 0 to 3 stated diameters in mm; longest axial, perpendicular, cranio-caudal.
@@ -106,14 +127,12 @@ def volume_interval_mm3(diameters_mm: Sequence[float], *, precision_mm: float = 
     if len(diameters_mm) == 0:
         return (UNKNOWN_LOW_MM3, math.inf)
     factors = size_factors()[len(diameters_mm)]
-    shortest = [max(float(d) - precision_mm, 0.0) for d in diameters_mm]
-    longest = [float(d) + precision_mm for d in diameters_mm]
-    low = factors.low * ellipsoid_volume_mm3(shortest)
-    high = factors.high * ellipsoid_volume_mm3(longest)
-    return (
-        max(low, CERTAIN_LOW_MM3),
-        max(high, factors.high * CERTAIN_LOW_MM3 / factors.median, CERTAIN_LOW_MM3),
-    )
+    size_mm = equivalent_diameter_mm(diameters_mm)
+    low, high = factors.at(factors.low, size_mm), factors.at(factors.high, size_mm)
+    low_mm3 = low * ellipsoid_volume_mm3([max(float(d) - precision_mm, 0.0) for d in diameters_mm])
+    high_mm3 = high * ellipsoid_volume_mm3([float(d) + precision_mm for d in diameters_mm])
+    # a lesion that is there is at least a 3 mm ball, and below that size nothing more is known than around it
+    return (max(low_mm3, CERTAIN_LOW_MM3), max(high_mm3, CERTAIN_LOW_MM3 * high))
 
 
 def volume_prior(diameters_mm: Sequence[float]) -> tuple[float, float]:
@@ -126,7 +145,9 @@ def volume_prior(diameters_mm: Sequence[float]) -> tuple[float, float]:
     if len(diameters_mm) == 0:
         raise ValueError("a volume prior needs at least one diameter")
     factors = size_factors()[len(diameters_mm)]
-    return (factors.median * ellipsoid_volume_mm3(diameters_mm), factors.sigma_log)
+    size_mm = equivalent_diameter_mm(diameters_mm)
+    median = factors.at(factors.median, size_mm) * ellipsoid_volume_mm3(diameters_mm)
+    return (median, factors.at(factors.sigma_log, size_mm))
 
 
 def lesion_size(lesion: Lesion) -> SizeTarget:
