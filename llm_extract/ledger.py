@@ -191,8 +191,9 @@ class Ledger:
                 else:
                     ours.add(key)
             connection.executemany(
-                "INSERT INTO work (key, state, owner, lease_until) VALUES (?, 'leased', ?, ?) ON CONFLICT (key) "
-                "DO UPDATE SET state = 'leased', owner = excluded.owner, lease_until = excluded.lease_until",
+                "INSERT INTO work (key, state, owner, lease_until) VALUES (?, 'leased', ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET state = 'leased', owner = excluded.owner, "
+                "lease_until = excluded.lease_until",
                 [(key, self.owner, now + self.lease_s) for key in sorted(ours)],
             )
         return Claim(frozenset(ours), frozenset(finished), frozenset(elsewhere))
@@ -219,7 +220,8 @@ class Ledger:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET state = excluded.state, "
                 "owner = NULL, lease_until = NULL, code = excluded.code, detail = excluded.detail, "
                 "record = excluded.record, raw_output = excluded.raw_output, "
-                "attempts = work.attempts + excluded.attempts, tokens = excluded.tokens, seconds = excluded.seconds "
+                "attempts = work.attempts + excluded.attempts, tokens = excluded.tokens, "
+                "seconds = excluded.seconds "
                 "WHERE work.state IN ('pending', 'leased')",
                 rows,
             )
@@ -270,7 +272,7 @@ class Ledger:
     def merge(self, other: Path) -> int:
         """Take over the finished work of another ledger; returns how much was new."""
         with self._errors_named():
-            self._connection.execute("ATTACH DATABASE ? AS shard", (f"file:{other}?mode=rw",))
+            self._connection.execute("ATTACH DATABASE ? AS shard", (str(other),))
         try:
             with self._transaction() as connection:
                 columns = "key, state, code, detail, record, raw_output, attempts, tokens, seconds"

@@ -1,0 +1,194 @@
+"""Read gold answers: reports with the lesions and organ statements that a reader found in them.
+
+Two layouts are read: ``findings`` + ``organs_negative`` (whole reports) and ``expected`` (short hard sentences,
+with what must not be taken for a current size). Both become :class:`GoldReport`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from llm_extract.errors import DataError
+
+Side = Literal["left", "right"]
+_ORGAN_NAMES = {"adrenal": "adrenal_gland", "peritoneum": "soft_tissue"}
+_MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+_NUMBER = re.compile(r"\d{1,4}(?:[.,]\d{1,3})?")
+_UNIT = re.compile(r"(mm|cm)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One lesion or group of either side of a comparison, in the terms that both sides share.
+
+    Args:
+        organ: name after merging synonyms of the gold files.
+        parts: part ids.
+        side: left, right or None.
+        sizes_mm: diameters in falling order; of a group the largest stated size.
+        count: how many; None where it says several without a number.
+        attenuation: hypo, iso, hyper, mixed or None.
+        is_definite: False where its existence or nature is hedged.
+        spans: where the text says it.
+    """
+
+    organ: str
+    parts: frozenset[str] = frozenset()
+    side: Side | None = None
+    sizes_mm: tuple[float, ...] = ()
+    count: int | None = 1
+    attenuation: str | None = None
+    is_definite: bool = True
+    spans: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class GoldReport:
+    """What a reader found in one report.
+
+    Args:
+        report_id: id of the report.
+        text: the report.
+        layout: ``report`` (findings) or ``hard_case`` (expected).
+        findings: its current lesions.
+        free_organs: organs that it calls normal or without lesion.
+        ignored: stretches that may be extracted or not.
+        forbidden_mm: prior sizes and other numbers that are no current size.
+    """
+
+    report_id: str
+    text: str
+    layout: Literal["report", "hard_case"]
+    findings: tuple[Finding, ...]
+    free_organs: frozenset[str] = frozenset()
+    ignored: tuple[tuple[int, int], ...] = ()
+    forbidden_mm: frozenset[float] = frozenset()
+
+
+def organ_name(name: str) -> str:
+    """The name under which both sides of a comparison know an organ."""
+    return _ORGAN_NAMES.get(name, name)
+
+
+def size_key(sizes_mm: tuple[float, ...]) -> tuple[float, ...]:
+    """Sizes in falling order at 0.1 mm.
+
+    >>> size_key((18.0, 21.04))
+    (21.0, 18.0)
+    """
+    return tuple(sorted((round(size, 1) for size in sizes_mm), reverse=True))
+
+
+def read_gold(path: Path) -> list[GoldReport]:
+    """Read a gold file.
+
+    Args:
+        path: JSON lines.
+
+    Returns:
+        Its reports in order.
+
+    Raises:
+        DataError: a line is no gold answer.
+    """
+    reports: list[GoldReport] = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", code="unreadable_input") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+            reports.append(_case(value) if "expected" in value else _report(value))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path}, line {number} is no gold answer: {type(error).__name__}",
+                code="broken_gold",
+                hint="each line needs id, text, and findings or expected",
+            ) from error
+    if not reports:
+        raise DataError(f"{path} holds no gold answers", code="empty_input")
+    return reports
+
+
+def _report(value: Mapping[str, Any]) -> GoldReport:
+    text: str = value["text"]
+    findings = tuple(
+        Finding(
+            organ=organ_name(item["organ"]),
+            side=_side(item["laterality"]),
+            sizes_mm=size_key(tuple(item["diameters_mm"])),
+            count=item["count"] if isinstance(item["count"], int) else None,
+            attenuation=item["attenuation"],
+            is_definite=item["certainty"] == "definite",
+            spans=(tuple(item["evidence_span"]),) if item.get("evidence_span") else (),
+        )
+        for item in value["findings"]
+    )
+    ignored = tuple(
+        (match.start(), match.end())
+        for quote in value.get("ignore", ())
+        for match in re.finditer(re.escape(quote), text)
+    )
+    free = frozenset(organ_name(name) for name in value.get("organs_negative", ()))
+    return GoldReport(
+        report_id=value["id"],
+        text=text,
+        layout="report",
+        findings=findings,
+        free_organs=free,
+        ignored=ignored,
+    )
+
+
+def _case(value: Mapping[str, Any]) -> GoldReport:
+    findings = tuple(
+        Finding(
+            organ=organ_name(item["organ"]),
+            parts=frozenset(part for part in item.get("location") or () if isinstance(part, str)),
+            side=_side(item.get("laterality")),
+            sizes_mm=size_key(tuple(item["diameters_mm"])),
+            count=None if item.get("count_kind") == "multiple_unknown" else item.get("count"),
+            attenuation=None if item.get("attenuation") == "unknown" else item.get("attenuation"),
+            is_definite=item.get("presence", "definite") == "definite",
+            spans=tuple((quote["start"], quote["end"]) for quote in item.get("evidence", ())),
+        )
+        for item in value["expected"]
+    )
+    priors = {size for item in value["expected"] for size in item.get("prior_diameters_mm", ())}
+    for quote in value.get("distractors", ()):
+        priors |= _stated_mm(quote["text"])
+    current = {size for finding in findings for size in finding.sizes_mm}
+    statuses = value.get("organ_status") or {}
+    return GoldReport(
+        report_id=value["id"],
+        text=value["text"],
+        layout="hard_case",
+        findings=findings,
+        free_organs=frozenset(
+            organ_name(name)
+            for name, said in statuses.items()
+            if said.get("status") == "explicitly_lesion_free"
+        ),
+        forbidden_mm=frozenset({round(size, 1) for size in priors} - current),
+    )
+
+
+def _side(value: object) -> Side | None:
+    return value if value in ("left", "right") else None  # type: ignore[return-value]
+
+
+def _stated_mm(text: str) -> set[float]:
+    """The lengths that a short quote states, in mm."""
+    unit = _UNIT.search(text)
+    if unit is None:
+        return set()
+    scale = _MILLIMETRES[unit[1].lower()]
+    return {round(float(number.replace(",", ".")) * scale, 1) for number in _NUMBER.findall(text)}
