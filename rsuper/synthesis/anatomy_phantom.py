@@ -93,15 +93,23 @@ def draw_anatomy(config: PhantomConfig, rng: np.random.Generator, *, enhancement
     return Anatomy(canvas, texture, line, radii, hu, notes)
 
 
-def _draw_great_vessels(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], notes: dict[str, float]) -> None:
+def _draw_great_vessels(
+    canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], notes: dict[str, float]
+) -> None:
     end = float(canvas.axes[2][-1]) + 12
     x = rng.uniform(-4, 3)
-    aorta = curve([(-12 + x, -32, end), (-9 + x, -30, 20), (-6 + x, -29, -40), (-4 + x, -28, -end)], step_mm=4)
+    aorta = curve(
+        [(-12 + x, -32, end), (-9 + x, -30, 20), (-6 + x, -29, -40), (-4 + x, -28, -end)], step_mm=4
+    )
     radius = rng.uniform(8.0, 11.0)
     notes["aorta_mm"] = 2 * radius
-    canvas.paint(canvas.tube(aorta, np.linspace(radius + 1, radius - 1.5, len(aorta))), hu["aorta"], label=Tissue.AORTA)
+    canvas.paint(
+        canvas.tube(aorta, np.linspace(radius + 1, radius - 1.5, len(aorta))), hu["aorta"], label=Tissue.AORTA
+    )
     cava = curve([(26, -18, end), (20 + x, -28, 25), (16 + x, -30, -30), (14 + x, -30, -end)], step_mm=4)
-    canvas.paint(canvas.tube(cava, np.full(len(cava), rng.uniform(8.5, 11))), hu["vein"] - 12, label=Tissue.VEIN)
+    canvas.paint(
+        canvas.tube(cava, np.full(len(cava), rng.uniform(8.5, 11))), hu["vein"] - 12, label=Tissue.VEIN
+    )
     if rng.random() < 0.4:  # calcified plaque
         at = aorta[rng.integers(len(aorta))]
         angle = rng.uniform(0, 2 * np.pi)
@@ -124,9 +132,9 @@ def _draw_liver(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], 
         canvas.paint(lobe, tissue, label=Tissue.LIVER, over=free)
     hilum = np.array([32, 10, 26]) + shift
     branches = [
-        [hilum, hilum + (18, -4, 6), hilum + (42, -18, 4)],
-        [hilum, hilum + (20, 12, 16), hilum + (38, 24, 30)],
-        [hilum, hilum + (-12, 18, 14), hilum + (-34, 30, 26)],
+        [hilum, hilum + np.array([18, -4, 6]), hilum + np.array([42, -18, 4])],
+        [hilum, hilum + np.array([20, 12, 16]), hilum + np.array([38, 24, 30])],
+        [hilum, hilum + np.array([-12, 18, 14]), hilum + np.array([-34, 30, 26])],
         [(24, -12, 84), (40, -4, 62), (62, 6, 40)],
         [(24, -12, 84), (22, 14, 66), (14, 34, 52)],
     ]
@@ -147,7 +155,9 @@ def _draw_spleen(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float],
     canvas.paint(shape, hu["spleen"] + 4 * texture, label=Tissue.SPLEEN, over=free)
 
 
-def _draw_kidney(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], texture: Float, side: str) -> None:
+def _draw_kidney(
+    canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], texture: Float, side: str
+) -> None:
     sign = 1 if side == "right" else -1
     label = Tissue.KIDNEY_RIGHT if side == "right" else Tissue.KIDNEY_LEFT
     centre = np.array([sign * 62, -42, -28 if side == "right" else -18]) + rng.normal(0, 4, 3)
@@ -155,7 +165,12 @@ def _draw_kidney(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float],
     turn = (rng.normal(0.12, 0.05), -sign * rng.normal(0.18, 0.05), sign * rng.normal(0.5, 0.12))
     free = [Tissue.FAT, Tissue.LIVER, Tissue.SPLEEN, Tissue.COLON, Tissue.BOWEL, Tissue.MUSCLE]
     halo = canvas.ellipsoid(centre, radii + 7, turn=turn)
-    canvas.paint(halo, -102.0, label=Tissue.FAT, over=[Tissue.LIVER, Tissue.SPLEEN, Tissue.COLON, Tissue.BOWEL, Tissue.MUSCLE])
+    canvas.paint(
+        halo,
+        -102.0,
+        label=Tissue.FAT,
+        over=[Tissue.LIVER, Tissue.SPLEEN, Tissue.COLON, Tissue.BOWEL, Tissue.MUSCLE],
+    )
     whole = canvas.ellipsoid(centre, radii, turn=turn)
     canvas.paint(whole, hu["kidney"] + 5 * texture, label=label, over=free)
     medulla = canvas.ellipsoid(centre - (sign * 2, 0, 0), radii - 9, turn=turn)
@@ -168,14 +183,27 @@ def _draw_kidney(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float],
     canvas.paint(pelvis, 12.0, over=[label, Tissue.FAT], label=label)
     for name, offset, value in (("vein", 3, hu["vein"] - 8), ("artery", -5, hu["aorta"])):
         vessel = curve([(sign * 14 * (name == "vein"), -26 + offset, centre[2] + 10), tuple(sinus_centre)])
-        canvas.paint(canvas.tube(vessel, np.full(len(vessel), 4.0 if name == "vein" else 2.8)), value,
-                     label=Tissue.VEIN, over=[Tissue.FAT])
+        canvas.paint(
+            canvas.tube(vessel, np.full(len(vessel), 4.0 if name == "vein" else 2.8)),
+            value,
+            label=Tissue.VEIN,
+            over=[Tissue.FAT],
+        )
 
 
 def _pancreas_line(rng: np.random.Generator) -> NDArray[np.float64]:
     """Head to tail: oblique, sigmoid, horseshoe or transverse, jittered."""
     knots = np.array(
-        [(36, 4, -34), (32, 8, -22), (26, 14, -10), (10, 22, 0), (-12, 20, 7), (-34, 10, 13), (-56, -2, 20), (-72, -10, 27)],
+        [
+            (36, 4, -34),
+            (32, 8, -22),
+            (26, 14, -10),
+            (10, 22, 0),
+            (-12, 20, 7),
+            (-34, 10, 13),
+            (-56, -2, 20),
+            (-72, -10, 27),
+        ],
         float,
     )
     bend = rng.choice(4)
@@ -196,12 +224,21 @@ def _draw_pancreas(
     line = _pancreas_line(rng)
     t = np.linspace(0, 1, len(line))
     thickness = rng.uniform(0.82, 1.2)
-    radii = np.interp(t, [0, 0.1, 0.28, 0.42, 0.6, 0.85, 1.0], [8.5, 13, 13.5, 9.0, 9.5, 10.5, 7.0]) * thickness
-    radii *= 1 + 0.09 * np.sin(t * rng.uniform(16, 26) + rng.uniform(0, 6)) + 0.05 * rng.standard_normal(len(t))
+    radii = (
+        np.interp(t, [0, 0.1, 0.28, 0.42, 0.6, 0.85, 1.0], [8.5, 13, 13.5, 9.0, 9.5, 10.5, 7.0]) * thickness
+    )
+    radii *= (
+        1 + 0.09 * np.sin(t * rng.uniform(16, 26) + rng.uniform(0, 6)) + 0.05 * rng.standard_normal(len(t))
+    )
     _draw_duodenum(canvas, rng, line, radii, texture)
     free = [Tissue.FAT, Tissue.STOMACH, Tissue.COLON, Tissue.BOWEL, Tissue.VEIN]
     gland = canvas.tube(line, radii)
-    canvas.paint(canvas.tube(line, radii + 5), -100.0, label=Tissue.FAT, over=[Tissue.LIVER, Tissue.GALLBLADDER, Tissue.SPLEEN])
+    canvas.paint(
+        canvas.tube(line, radii + 5),
+        -100.0,
+        label=Tissue.FAT,
+        over=[Tissue.LIVER, Tissue.GALLBLADDER, Tissue.SPLEEN],
+    )
     tissue = hu["pancreas"] + 6 * texture
     canvas.paint(gland, tissue, label=Tissue.PANCREAS, over=free)
     lobules = smooth_waves(canvas.axes, rng, wavelength_mm=11.0)[gland.box]
@@ -215,17 +252,30 @@ def _draw_pancreas(
     canvas.paint(canvas.tube(duct, np.full(len(duct), max(duct_mm / 2, 1.0))), 45.0, over=[Tissue.PANCREAS])
     bile_duct = curve([line[12] + (4, -6, 34), line[10] + (4, -5, 8), line[5] + (2, -3, 2)])
     notes["bile_duct_mm"] = float(rng.uniform(4.0, 7.0))
-    canvas.paint(canvas.tube(bile_duct, np.full(len(bile_duct), notes["bile_duct_mm"] / 2)), 12.0,
-                 over=[Tissue.PANCREAS, Tissue.FAT])
+    canvas.paint(
+        canvas.tube(bile_duct, np.full(len(bile_duct), notes["bile_duct_mm"] / 2)),
+        12.0,
+        over=[Tissue.PANCREAS, Tissue.FAT],
+    )
     return line, radii
 
 
 def _draw_duodenum(
-    canvas: Canvas, rng: np.random.Generator, line: NDArray[np.float64], radii: NDArray[np.float64], texture: Float
+    canvas: Canvas,
+    rng: np.random.Generator,
+    line: NDArray[np.float64],
+    radii: NDArray[np.float64],
+    texture: Float,
 ) -> None:
     beside = line[12] + np.array([radii[12] + 8, 0, 8])
-    knots = [line[14] + (10, 14, 14), beside, line[4] + (radii[4] + 9, -2, 0), line[0] + (10, -4, -13), line[0] + (-14, -12, -17),
-             line[0] + (-44, -8, -12)]
+    knots = [
+        line[14] + (10, 14, 14),
+        beside,
+        line[4] + (radii[4] + 9, -2, 0),
+        line[0] + (10, -4, -13),
+        line[0] + (-14, -12, -17),
+        line[0] + (-44, -8, -12),
+    ]
     loop = curve(np.asarray(knots, float) + rng.normal(0, 2, (6, 3)))
     size = rng.uniform(7.5, 10.5)
     over = [Tissue.FAT, Tissue.BOWEL, Tissue.COLON, Tissue.STOMACH, Tissue.LIVER]
@@ -240,24 +290,55 @@ def _draw_duodenum(
 
 
 def _draw_pancreatic_vessels(
-    canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], line: NDArray[np.float64], radii: NDArray[np.float64]
+    canvas: Canvas,
+    rng: np.random.Generator,
+    hu: dict[str, float],
+    line: NDArray[np.float64],
+    radii: NDArray[np.float64],
 ) -> None:
     neck = int(0.38 * len(line))
     crossing = line[neck] + np.array([4, -radii[neck] - 3, 0])
     free = [Tissue.FAT, Tissue.PANCREAS, Tissue.DUODENUM, Tissue.BOWEL, Tissue.STOMACH, Tissue.COLON]
-    trunk = curve([crossing + (2, 4, -62), crossing + (0, 1, -26), crossing, crossing + (16, -2, 22), crossing + (24, -4, 34)])
-    canvas.paint(canvas.tube(trunk, np.full(len(trunk), rng.uniform(5.2, 6.8))), hu["vein"], label=Tissue.VEIN, over=free)
-    artery = curve([(-8, -22, crossing[2] + 14), crossing + (-16, -3, -6), crossing + (-14, 4, -60)])
+    trunk = curve(
+        [
+            crossing + np.array([2, 4, -62]),
+            crossing + np.array([0, 1, -26]),
+            crossing,
+            crossing + np.array([16, -2, 22]),
+            crossing + np.array([24, -4, 34]),
+        ]
+    )
+    canvas.paint(
+        canvas.tube(trunk, np.full(len(trunk), rng.uniform(5.2, 6.8))),
+        hu["vein"],
+        label=Tissue.VEIN,
+        over=free,
+    )
+    artery = curve(
+        [(-8, -22, crossing[2] + 14), crossing + np.array([-16, -3, -6]), crossing + np.array([-14, 4, -60])]
+    )
     canvas.paint(canvas.tube(artery, np.full(len(artery), 3.6)), hu["aorta"], label=Tissue.VEIN, over=free)
     follow = np.arange(neck, len(line) - 2)
-    behind = line[follow] - np.stack([np.zeros(len(follow)), radii[follow] * rng.uniform(0.8, 1.0), np.zeros(len(follow))], axis=1)
+    behind = line[follow] - np.stack(
+        [np.zeros(len(follow)), radii[follow] * rng.uniform(0.8, 1.0), np.zeros(len(follow))], axis=1
+    )
     splenic = np.vstack([behind, behind[-1] + np.array([[-8, -4, 4], [-14, -8, 8]])])
-    canvas.paint(canvas.tube(curve(splenic), np.full(len(curve(splenic)), rng.uniform(3.4, 4.6))), hu["vein"],
-                 label=Tissue.VEIN, over=free)
+    canvas.paint(
+        canvas.tube(curve(splenic), np.full(len(curve(splenic)), rng.uniform(3.4, 4.6))),
+        hu["vein"],
+        label=Tissue.VEIN,
+        over=free,
+    )
     wave = line[follow] + np.stack(
-        [np.zeros(len(follow)), -0.5 * radii[follow], radii[follow] * (0.9 + 0.5 * np.sin(np.arange(len(follow)) * rng.uniform(0.25, 0.5)))],
+        [
+            np.zeros(len(follow)),
+            -0.5 * radii[follow],
+            radii[follow] * (0.9 + 0.5 * np.sin(np.arange(len(follow)) * rng.uniform(0.25, 0.5))),
+        ],
         axis=1,
     )
     canvas.paint(canvas.tube(wave, np.full(len(wave), 2.4)), hu["aorta"], label=Tissue.VEIN, over=free)
     gda = curve([line[neck] + (10, 10, 16), line[neck] + (12, 9, 2), line[4] + (2, radii[4], 4)])
-    canvas.paint(canvas.tube(gda, np.full(len(gda), 2.0)), hu["aorta"] - 15, over=[Tissue.FAT, Tissue.PANCREAS])
+    canvas.paint(
+        canvas.tube(gda, np.full(len(gda), 2.0)), hu["aorta"] - 15, over=[Tissue.FAT, Tissue.PANCREAS]
+    )

@@ -33,7 +33,7 @@ class Tissue(IntEnum):
 
 
 def draw_body(canvas: Canvas, rng: np.random.Generator) -> float:
-    """Skin, subcutaneous fat, abdominal wall, visceral fat, lung bases, spine, ribs; returns the body's scale."""
+    """Skin, subcutaneous fat, abdominal wall, lung bases, spine and ribs; returns the body's scale."""
     scale = float(rng.uniform(0.92, 1.05))
     outer = np.array([134.0, 103.0]) * scale
     fat_mm = rng.uniform(8, 20)
@@ -71,7 +71,12 @@ def _draw_lungs(canvas: Canvas, rng: np.random.Generator, cavity: Shape) -> None
     x, y, z = (w[cavity.box] for w in canvas.warped)
     dome = top - rng.uniform(2, 16) - (x / 95) ** 2 * 26 - ((y - 5) / 75) ** 2 * 30
     behind = top - 12 - 55 * (y < -38)
-    lung = cavity.mask & (z > np.minimum(dome + 6, np.maximum(behind, dome - 40))) & (z > dome) & (np.abs(x) > 14)
+    lung = (
+        cavity.mask
+        & (z > np.minimum(dome + 6, np.maximum(behind, dome - 40)))
+        & (z > dome)
+        & (np.abs(x) > 14)
+    )
     canvas.paint(Shape(cavity.box, lung), -840.0, label=Tissue.LUNG, over=[Tissue.FAT])
 
 
@@ -79,7 +84,9 @@ def _draw_spine(canvas: Canvas, rng: np.random.Generator) -> None:
     y = -58 + rng.uniform(-3, 3)
     top = float(canvas.axes[2][-1])
     for side in (-1, 1):
-        canvas.paint(canvas.ellipsoid((side * 30, y - 28, 0), (24, 15, 900)), 57.0, label=Tissue.MUSCLE, over=[2, 1])
+        canvas.paint(
+            canvas.ellipsoid((side * 30, y - 28, 0), (24, 15, 900)), 57.0, label=Tissue.MUSCLE, over=[2, 1]
+        )
         psoas = curve([(side * 22, y + 4, 12), (side * 30, y + 6, -40), (side * 38, y + 12, -top - 10)])
         radii = np.linspace(7, 17, len(psoas)) * rng.uniform(0.85, 1.1)
         canvas.paint(canvas.tube(psoas, radii), 60.0, label=Tissue.MUSCLE, over=[1, 2])
@@ -92,17 +99,30 @@ def _draw_spine(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.paint(Shape(body.box, disc), 85.0, label=Tissue.BONE)
     canvas.paint(canvas.ellipsoid((0, y - 24, 0), (10, 8.5, 9000)), 25.0, label=Tissue.BONE)
     arch = np.abs(np.mod(canvas.warped[2] + phase + 12, 34.0) - 17) < 9
-    for centre, radii in (((0, y - 42, 0), (4, 13, 9000)), ((-13, y - 27, 0), (5, 8, 9000)), ((13, y - 27, 0), (5, 8, 9000))):
-        part = canvas.ellipsoid(centre, radii)
+    for middle, size in (
+        ((0, y - 42, 0), (4, 13, 9000)),
+        ((-13, y - 27, 0), (5, 8, 9000)),
+        ((13, y - 27, 0), (5, 8, 9000)),
+    ):
+        part = canvas.ellipsoid(middle, size)
         canvas.paint(Shape(part.box, part.mask & arch[part.box]), 380.0, label=Tissue.BONE)
 
 
 def _hollow(
-    canvas: Canvas, line: np.ndarray, radii: np.ndarray, *, wall_mm: float, wall_hu: float, label: int, contents: Float | float
+    canvas: Canvas,
+    line: np.ndarray,
+    radii: np.ndarray,
+    *,
+    wall_mm: float,
+    wall_hu: float,
+    label: int,
+    contents: Float | float,
 ) -> Bool:
     over = [Tissue.FAT, Tissue.BOWEL, Tissue.COLON, Tissue.STOMACH]
     canvas.paint(canvas.tube(line, radii), wall_hu, label=label, over=over)
-    return canvas.paint(canvas.tube(line, np.maximum(radii - wall_mm, 1.5)), contents, label=label, over=[label])
+    return canvas.paint(
+        canvas.tube(line, np.maximum(radii - wall_mm, 1.5)), contents, label=label, over=[label]
+    )
 
 
 def draw_bowel(canvas: Canvas, rng: np.random.Generator, texture: Float) -> None:
@@ -124,7 +144,15 @@ def _draw_small_bowel(canvas: Canvas, rng: np.random.Generator, texture: Float) 
         line = curve(knots, step_mm=3.5)
         radii = rng.uniform(7.5, 11) * (1 + 0.12 * np.sin(np.arange(len(line)) * 0.9))
         inside = rng.uniform(180, 260) if contrast and rng.random() < 0.6 else rng.uniform(12, 45)
-        _hollow(canvas, line, radii, wall_mm=2.6, wall_hu=rng.uniform(85, 110), label=Tissue.BOWEL, contents=inside + 9 * texture)
+        _hollow(
+            canvas,
+            line,
+            radii,
+            wall_mm=2.6,
+            wall_hu=rng.uniform(85, 110),
+            label=Tissue.BOWEL,
+            contents=inside + 9 * texture,
+        )
 
 
 def _draw_colon(canvas: Canvas, rng: np.random.Generator, texture: Float) -> None:
@@ -132,9 +160,16 @@ def _draw_colon(canvas: Canvas, rng: np.random.Generator, texture: Float) -> Non
     sag = rng.uniform(-40, -8)
     jitter = lambda: rng.uniform(-6, 6)  # noqa: E731
     knots = [
-        (84 + jitter(), 0 + jitter(), bottom - 10), (86, -2 + jitter(), -45), (78 + jitter(), 24, -26),
-        (40, 58 + jitter(), -40 + sag / 2), (0, 66 + jitter(), -38 + sag), (-45, 60 + jitter(), -14 + sag / 3),
-        (-84, 14 + jitter(), 14), (-92, -14 + jitter(), -15), (-92 + jitter(), -16, -60), (-86, -12, bottom - 10),
+        (84 + jitter(), 0 + jitter(), bottom - 10),
+        (86, -2 + jitter(), -45),
+        (78 + jitter(), 24, -26),
+        (40, 58 + jitter(), -40 + sag / 2),
+        (0, 66 + jitter(), -38 + sag),
+        (-45, 60 + jitter(), -14 + sag / 3),
+        (-84, 14 + jitter(), 14),
+        (-92, -14 + jitter(), -15),
+        (-92 + jitter(), -16, -60),
+        (-86, -12, bottom - 10),
     ]
     line = curve(knots, step_mm=3.5)
     radii = rng.uniform(13, 18) * (1 + 0.13 * np.sin(np.arange(len(line)) * 0.75 + rng.uniform(0, 6)))
@@ -146,7 +181,17 @@ def _draw_colon(canvas: Canvas, rng: np.random.Generator, texture: Float) -> Non
 def _draw_stomach(canvas: Canvas, rng: np.random.Generator, texture: Float) -> None:
     fill = rng.uniform(0.75, 1.15)
     low = rng.uniform(-8, 14)
-    line = curve([(-44, 18, 74), (-56, 26, 50), (-46, 42, 24 + low / 2), (-14, 52, 4 + low), (22, 46, 6 + low), (38, 34, 6)], step_mm=3.0)
+    line = curve(
+        [
+            (-44, 18, 74),
+            (-56, 26, 50),
+            (-46, 42, 24 + low / 2),
+            (-14, 52, 4 + low),
+            (22, 46, 6 + low),
+            (38, 34, 6),
+        ],
+        step_mm=3.0,
+    )
     t = np.linspace(0, 1, len(line))
     radii = np.interp(t, [0, 0.25, 0.5, 0.75, 1], [22, 28, 22, 15, 9]) * fill
     kind = rng.random()

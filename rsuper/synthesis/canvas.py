@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Float = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 Slices = tuple[slice, slice, slice]
+Vector = Sequence[float] | NDArray[np.float64]
 WARP_MM = 5.0
 
 
@@ -22,8 +23,10 @@ class Shape:
     mask: Bool
 
 
-def smooth_waves(axes: Sequence[Float], rng: np.random.Generator, *, wavelength_mm: float, terms: int = 3) -> Float:
-    """A smooth random field of unit scale, the mean of separable sine waves, shape of the axes' outer product."""
+def smooth_waves(
+    axes: Sequence[Float], rng: np.random.Generator, *, wavelength_mm: float, terms: int = 3
+) -> Float:
+    """A smooth random field of about unit scale on the grid of the axes: a few separable sine waves."""
     shape = tuple(len(axis) for axis in axes)
     total = np.zeros(shape, np.float32)
     for _ in range(terms):
@@ -36,7 +39,7 @@ def smooth_waves(axes: Sequence[Float], rng: np.random.Generator, *, wavelength_
 
 
 class Canvas:
-    """Coordinates of every voxel (mm, origin at the centre, +x right, +y anterior, +z superior), HU and labels.
+    """Coordinates (mm from the centre, +x right, +y anterior, +z superior), HU and label of every voxel.
 
     Args:
         shape: voxels in array order.
@@ -49,7 +52,8 @@ class Canvas:
     ) -> None:
         self.shape, self.spacing_mm = shape, spacing_mm
         self.axes = [
-            ((np.arange(n) - (n - 1) / 2) * s).astype(np.float32) for n, s in zip(shape, spacing_mm, strict=True)
+            ((np.arange(n) - (n - 1) / 2) * s).astype(np.float32)
+            for n, s in zip(shape, spacing_mm, strict=True)
         ]
         self.warped = []
         for dim in range(3):
@@ -61,7 +65,7 @@ class Canvas:
         self.hu = np.full(shape, -1000, np.float32)
         self.label = np.zeros(shape, np.uint8)
 
-    def box(self, low_mm: Sequence[float], high_mm: Sequence[float]) -> Slices:
+    def box(self, low_mm: Vector, high_mm: Vector) -> Slices:
         """The part of the canvas that can hold warped points between two corners."""
         slices = []
         for axis, low, high in zip(self.axes, low_mm, high_mm, strict=True):
@@ -71,13 +75,19 @@ class Canvas:
         return (slices[0], slices[1], slices[2])
 
     def ellipsoid(
-        self, centre_mm: Sequence[float], radii_mm: Sequence[float], *, turn: Sequence[float] = (0, 0, 0), power: float = 2
+        self,
+        centre_mm: Vector,
+        radii_mm: Vector,
+        *,
+        turn: Vector = (0, 0, 0),
+        power: float = 2,
     ) -> Shape:
         """An ellipsoid (power 2) or a boxier superellipsoid, turned about the three axes by radians."""
         reach = max(radii_mm) if any(turn) else None
         spans = [reach or r for r in radii_mm]
         box = self.box(
-            [c - s for c, s in zip(centre_mm, spans, strict=True)], [c + s for c, s in zip(centre_mm, spans, strict=True)]
+            [c - s for c, s in zip(centre_mm, spans, strict=True)],
+            [c + s for c, s in zip(centre_mm, spans, strict=True)],
         )
         rotation = rotation_matrix(turn)
         offsets = [self.warped[d][box] - np.float32(centre_mm[d]) for d in range(3)]
@@ -100,8 +110,10 @@ class Canvas:
             mask[inner] |= squared <= np.float32(radius * radius)
         return Shape(box, mask)
 
-    def paint(self, shape: Shape, hu: float | Float, *, label: int | None = None, over: Sequence[int] | None = None) -> Bool:
-        """Set HU (and label) where the shape lies, only over the named labels if given; returns the painted voxels."""
+    def paint(
+        self, shape: Shape, hu: float | Float, *, label: int | None = None, over: Sequence[int] | None = None
+    ) -> Bool:
+        """Set HU and label where the shape lies, only over the given labels; returns what was painted."""
         target = shape.mask
         if over is not None:
             target = target & np.isin(self.label[shape.box], list(over))
@@ -117,7 +129,7 @@ class Canvas:
         return result
 
 
-def rotation_matrix(turn: Sequence[float]) -> Float:
+def rotation_matrix(turn: Vector) -> Float:
     """Rotation about x, then y, then z by the given radians."""
     (a, b, c) = turn
     rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
@@ -126,7 +138,7 @@ def rotation_matrix(turn: Sequence[float]) -> Float:
     return np.asarray(rz @ ry @ rx, np.float32)
 
 
-def curve(knots_mm: Sequence[Sequence[float]], *, step_mm: float = 2.0) -> NDArray[np.float64]:
+def curve(knots_mm: Sequence[Vector] | NDArray[np.float64], *, step_mm: float = 2.0) -> NDArray[np.float64]:
     """A smooth line through the knots, sampled every ``step_mm``; [N,3]."""
     from scipy.interpolate import PchipInterpolator
 

@@ -1,4 +1,4 @@
-"""A phantom cohort on disk in the dataset layout, case by case, so that a killed run resumes where it stopped."""
+"""A phantom cohort on disk in the dataset layout; a killed run resumes at the case where it stopped."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def write_cohort(
     """Write a cohort: CTs, organ masks, reports, and lesion masks for the chosen cases only.
 
     ``ROOT/reference/CASE/CLASS.nii.gz`` and ``ROOT/truth.jsonl`` hold the hidden reference of every case, for
-    evaluation; training reads ``ROOT/CASE/segmentations`` and ``ROOT/reports.jsonl``. ``cases.csv`` is written last.
+    evaluation; training reads ``ROOT/CASE/segmentations`` and ``reports.jsonl``. ``cases.csv`` comes last.
 
     Args:
         root: folder to make.
         n_cases: number of cases, ≥ 1.
         seed: cohort seed.
         config: recipe.
-        mask_cases: which cases are voxel-labelled: ``all``, ``none``, a number (the first so many tumour cases of
-            the training split and as many of its normals), case ids, or a predicate on the case's truth. A normal's
-            all-zero mask is a voxel-labelled negative.
+        mask_cases: which cases are voxel-labelled: ``all``, ``none``, a number (the first so many tumour
+            cases of the training split and as many of its normals), case ids, or a predicate on the case's truth.
+            A normal's all-zero mask is a voxel-labelled negative.
         splits: how many cases of each split, in index order (train, val, test); None interleaves by the
             recipe's shares. The images do not depend on it.
         resume: ``refuse`` a non-empty folder, or ``resume`` the cohort that was begun there.
@@ -60,8 +60,16 @@ def write_cohort(
     """
     root, config = Path(root), config or PhantomConfig()
     planned = _planned_splits(n_cases, splits)
-    _begin(root, {"n_cases": n_cases, "seed": seed, "splits": splits and dict(splits),
-                  "config": config.model_dump(mode="json")}, resume)
+    _begin(
+        root,
+        {
+            "n_cases": n_cases,
+            "seed": seed,
+            "splits": splits and dict(splits),
+            "config": config.model_dump(mode="json"),
+        },
+        resume,
+    )
     for index in range(n_cases):
         if not (root / _case_id(index)).is_dir():
             case = make_case(seed, index, config)
@@ -84,7 +92,7 @@ def synth(
     resume: Resume = "refuse",
     progress: Progress | None = None,
 ) -> dict[str, int]:
-    """The work of ``rsuper synth``: a cohort with ``masks`` voxel-labelled tumour cases among the training cases.
+    """The work of ``rsuper synth``: a cohort in which ``masks`` training tumour cases are voxel-labelled.
 
     Args:
         out: folder to make.
@@ -103,17 +111,23 @@ def synth(
     """
     unknown = set(organs) - set(ORGANS)
     if unknown or not organs:
-        raise UsageError(f"no phantom tumours in {sorted(unknown)}", code="bad_option", hint=f"choose from {ORGANS}")
+        raise UsageError(
+            f"no phantom tumours in {sorted(unknown)}", code="bad_option", hint=f"choose from {ORGANS}"
+        )
     if masks < 0:
         raise UsageError(f"masks is {masks}", code="bad_option", hint="give 0 or more")
     share = 0.5 if len(set(organs)) == 1 else 0.35
     config = PhantomConfig(prevalence={organ: share for organ in ORGANS if organ in organs})
-    write_cohort(out, n_cases=cases, seed=seed, config=config, mask_cases=masks, resume=resume, progress=progress)
+    write_cohort(
+        out, n_cases=cases, seed=seed, config=config, mask_cases=masks, resume=resume, progress=progress
+    )
     truths = [_read_truth(Path(out), _case_id(index)) for index in range(cases)]
-    splits = {split: sum(t["split"] == split for t in truths) for split in SPLITS}
     return {
-        "cases": cases, "tumour_cases": sum(t["has_tumour"] for t in truths),
-        "lesions": sum(len(t["lesions"]) for t in truths), "voxel_labelled": len(_chosen(truths, masks)), **splits,
+        "cases": cases,
+        "tumour_cases": sum(t["has_tumour"] for t in truths),
+        "lesions": sum(len(t["lesions"]) for t in truths),
+        "voxel_labelled": len(_chosen(truths, masks)),
+        **{str(split): sum(t["split"] == split for t in truths) for split in SPLITS},
     }
 
 
@@ -130,7 +144,9 @@ def label_cases(root: Path, case_ids: Iterable[str]) -> None:
     for case_id in case_ids:
         source = root / "reference" / case_id
         if not source.is_dir():
-            raise DataError("the cohort holds no reference for this case", code="unknown_case", case_id=case_id)
+            raise DataError(
+                "the cohort holds no reference for this case", code="unknown_case", case_id=case_id
+            )
         for mask in sorted(source.glob("*_lesion.nii.gz")):
             target = root / case_id / "segmentations" / mask.name
             partial = target.with_name(f".{mask.name}.partial")
@@ -154,7 +170,9 @@ def _planned_splits(n_cases: int, splits: Mapping[Split, int] | None) -> dict[in
         return {}
     if set(splits) - set(SPLITS) or sum(splits.values()) != n_cases or min(splits.values()) < 0:
         raise UsageError(
-            f"the splits {dict(splits)} do not add up to {n_cases} cases", code="bad_option", hint=f"counts for {SPLITS}"
+            f"the splits {dict(splits)} do not add up to {n_cases} cases",
+            code="bad_option",
+            hint=f"counts for {SPLITS}",
         )
     order = [split for split in SPLITS for _ in range(splits.get(split, 0))]
     return dict(enumerate(order))
@@ -165,10 +183,13 @@ def _begin(root: Path, settings: dict[str, Any], resume: Resume) -> None:
     text = json.dumps(settings, indent=1, sort_keys=True)
     if root.is_dir() and any(root.iterdir()):
         if resume == "refuse":
-            raise UsageError(f"{root} is not empty", code="output_not_empty", hint="another folder, or resume it")
+            raise UsageError(
+                f"{root} is not empty", code="output_not_empty", hint="another folder, or resume it"
+            )
         if not marker.is_file() or json.loads(marker.read_text("utf-8")) != json.loads(text):
             raise UsageError(
-                f"{root} holds something else than this cohort", code="not_this_cohort",
+                f"{root} holds something else than this cohort",
+                code="not_this_cohort",
                 hint="repeat the command it was begun with, or choose another folder",
             )
         for partial in (*root.glob("*.partial"), *(root / "reference").glob("*.partial")):
@@ -224,7 +245,9 @@ def _chosen(truths: list[dict[str, Any]], choice: MaskChoice) -> list[str]:
 
 
 def _write_tables(root: Path, truths: list[dict[str, Any]]) -> None:
-    reports = [{"id": t["case_id"], "case_id": t["case_id"], "kind": "radiology", "text": t["text"]} for t in truths]
+    reports = [
+        {"id": t["case_id"], "case_id": t["case_id"], "kind": "radiology", "text": t["text"]} for t in truths
+    ]
     _write_text(root / "reports.jsonl", "".join(json.dumps(r) + "\n" for r in reports), mode=0o600)
     hidden = [{key: value for key, value in t.items() if key != "text"} for t in truths]
     _write_text(root / "truth.jsonl", "".join(json.dumps(t) + "\n" for t in hidden))
@@ -232,7 +255,9 @@ def _write_tables(root: Path, truths: list[dict[str, Any]]) -> None:
     with partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["case_id", "patient_id", "site", "phase", "split"])
-        writer.writerows([t["case_id"], t["patient_id"], t["site"], "portal_venous", t["split"]] for t in truths)
+        writer.writerows(
+            [t["case_id"], t["patient_id"], t["site"], "portal_venous", t["split"]] for t in truths
+        )
     partial.replace(root / "cases.csv")
 
 

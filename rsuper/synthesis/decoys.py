@@ -1,8 +1,8 @@
-"""What a network that saw few tumours takes for one: fluid spots, calcifications, fat, vessels, nodes, fatty change.
+"""What a network that saw few tumours takes for one: fluid spots, calcifications, fat, vessels, nodes.
 
-Decoys lie in normals and in tumour cases alike and differ from tumours by size (under 6 mm), edge, HU or place:
-fluid spots are far darker, calcifications and vessel loops brighter, clefts and fatty change contain fat, nodes
-and accessory spleens lie beside the organ.
+Decoys lie in normals and in tumour cases alike and differ from tumours by size (under 6 mm), edge, HU or
+place: fluid spots are far darker, calcifications and vessel loops brighter, clefts and fatty change contain
+fat, nodes and accessory spleens lie beside the organ.
 """
 
 from __future__ import annotations
@@ -96,4 +96,6 @@ def _neighbour(anatomy: Anatomy, point: NDArray[np.float64], rng: np.random.Gene
     radii = rng.uniform(3.5, 7.5) * np.exp(rng.normal(0, 0.15, 3))
     kind = rng.random()
     value = 75 + rng.normal(0, 8) if kind < 0.5 else anatomy.parenchyma_hu["spleen"] if kind < 0.75 else 20.0
-    anatomy.canvas.paint(anatomy.canvas.ellipsoid(centre, radii), float(value), label=Tissue.NODE, over=[Tissue.FAT])
+    anatomy.canvas.paint(
+        anatomy.canvas.ellipsoid(centre, radii), float(value), label=Tissue.NODE, over=[Tissue.FAT]
+    )

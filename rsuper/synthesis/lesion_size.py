@@ -1,4 +1,4 @@
-"""Diameters of a lesion mask as a radiologist measures them: longest axial, perpendicular to it, cranio-caudal."""
+"""Diameters of a mask as a radiologist measures them: longest axial, perpendicular to it, cranio-caudal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def outline_mm(mask: NDArray[np.bool_], spacing_mm: Sequence[float]) -> NDArray[
     return np.asarray(np.concatenate(points) * np.asarray(spacing_mm, float))
 
 
-def measure_diameters_mm(mask: NDArray[np.bool_], *, spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+def measure_diameters_mm(
+    mask: NDArray[np.bool_], *, spacing_mm: Sequence[float]
+) -> tuple[float, float, float]:
     """Longest axial diameter, the width perpendicular to it in the same slice, and the cranio-caudal extent.
 
     Args:

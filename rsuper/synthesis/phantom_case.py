@@ -1,4 +1,4 @@
-"""One phantom case: CT, organ and lesion masks, the truth about them, and the report; a function of (seed, index)."""
+"""One phantom case, a function of (seed, index): CT, organ and lesion masks, their truth, the report."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from rsuper.synthesis.phantom_config import ORGANS, PhantomConfig, SiteConfig
 from rsuper.synthesis.report_truth import LesionFact, ReportFacts, ReportTruth
 from rsuper.synthesis.reports import write_report
 from rsuper.synthesis.texture import blurred, correlated_noise
-from rsuper.synthesis.tumours import PlacedLesion, place_tumours
+from rsuper.synthesis.tumours import KIDNEY_PARTS, PlacedLesion, place_tumours
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+PART_ORDER = (*(f"pancreas_{part}" for part in PANCREAS_PARTS), *KIDNEY_PARTS)
 _STREAMS = {"anatomy": 0, "decoys": 1, "tumours": 2, "image": 3, "report": 4}
 
 
@@ -30,7 +31,8 @@ class LesionTruth:
 
     Args:
         lesion_class: such as ``pancreas_lesion``.
-        organ, part, side: where it lies; part such as ``pancreas_head`` or None.
+        organ, part, side: where most of it lies; part such as ``pancreas_head`` or None.
+        parts: the part, or the two neighbours that it spans.
         attenuation: against the healthy parenchyma of its organ.
         diameters_mm: longest axial, perpendicular to it, cranio-caudal.
         volume_mm3: voxels times voxel volume.
@@ -42,6 +44,7 @@ class LesionTruth:
     lesion_class: str
     organ: str
     part: str | None
+    parts: tuple[str, ...]
     side: str
     attenuation: Literal["hypo", "hyper"]
     diameters_mm: tuple[float, float, float]
@@ -53,8 +56,11 @@ class LesionTruth:
     def as_fact(self) -> LesionFact:
         """What the report writer is told."""
         return LesionFact(
-            organ=self.organ, part=self.part, side=self.side,  # type: ignore[arg-type]
-            diameters_mm=self.diameters_mm, attenuation=self.attenuation,
+            organ=self.organ,
+            parts=self.parts,
+            side=self.side,  # type: ignore[arg-type]
+            diameters_mm=self.diameters_mm,
+            attenuation=self.attenuation,
         )
 
 
@@ -101,7 +107,7 @@ def _stream(seed: int, index: int, name: str) -> np.random.Generator:
 
 
 def _even(index: int, root: float) -> float:
-    """A Kronecker sequence in [0, 1): any stretch of indices is spread evenly, so that cohorts come out balanced."""
+    """A Kronecker sequence in [0, 1): any stretch of indices is spread evenly, so cohorts are balanced."""
     return math.fmod((index + 0.5) * root, 1.0)
 
 
@@ -141,15 +147,30 @@ def make_case(seed: int, index: int, config: PhantomConfig | None = None) -> Pha
     ct = _image(anatomy, site, _stream(seed, index, "image"))
     affine = _affine(config)
     lesions = tuple(_truth(lesion, anatomy, affine) for lesion in placed)
-    facts = ReportFacts(lesions=tuple(lesion.as_fact() for lesion in lesions), **anatomy.notes)
+    facts = ReportFacts(
+        lesions=tuple(lesion.as_fact() for lesion in lesions),
+        aorta_mm=anatomy.notes["aorta_mm"],
+        duct_mm=anatomy.notes["duct_mm"],
+        bile_duct_mm=anatomy.notes["bile_duct_mm"],
+    )
     report = write_report(facts, _stream(seed, index, "report"))
     masks = {name: np.zeros(config.shape, bool) for name in config.lesion_classes}
     for lesion in placed:
         masks[f"{lesion.organ}_lesion"] |= lesion.mask
     return PhantomCase(
-        case_id=f"case_{index:05d}", patient_id=f"patient_{index:05d}", split=case_split(index, config), site=site.name,
-        ct=ct, affine=affine, spacing_mm=config.spacing_mm, organs=_structures(anatomy), lesion_masks=masks,
-        lesions=lesions, report=report.text, report_truth=report.truth, decoys=decoys,
+        case_id=f"case_{index:05d}",
+        patient_id=f"patient_{index:05d}",
+        split=case_split(index, config),
+        site=site.name,
+        ct=ct,
+        affine=affine,
+        spacing_mm=config.spacing_mm,
+        organs=_structures(anatomy),
+        lesion_masks=masks,
+        lesions=lesions,
+        report=report.text,
+        report_truth=report.truth,
+        decoys=decoys,
     )
 
 
@@ -177,11 +198,17 @@ def _truth(lesion: PlacedLesion, anatomy: Anatomy, affine: NDArray[np.float64]) 
     centre = voxels.mean(axis=0)
     mean_hu = float(anatomy.canvas.hu[lesion.mask].mean())
     return LesionTruth(
-        lesion_class=f"{lesion.organ}_lesion", organ=lesion.organ, part=lesion.part, side=lesion.side,
-        attenuation=lesion.attenuation, diameters_mm=measure_diameters_mm(local, spacing_mm=spacing),
+        lesion_class=f"{lesion.organ}_lesion",
+        organ=lesion.organ,
+        part=lesion.parts[0] if lesion.parts else None,
+        parts=tuple(sorted(lesion.parts, key=PART_ORDER.index)),
+        side=lesion.side,
+        attenuation=lesion.attenuation,
+        diameters_mm=measure_diameters_mm(local, spacing_mm=spacing),
         volume_mm3=float(len(voxels) * math.prod(spacing)),
         contrast_hu=mean_hu - anatomy.parenchyma_hu[lesion.organ],
-        centre_voxel=_triple(centre), centre_mm=_triple(affine[:3, :3] @ centre + affine[:3, 3]),
+        centre_voxel=_triple(centre),
+        centre_mm=_triple(affine[:3, :3] @ centre + affine[:3, 3]),
     )
 
 
@@ -205,7 +232,11 @@ def truth_record(case: PhantomCase) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
-        "case_id": case.case_id, "split": case.split, "site": case.site, "has_tumour": case.has_tumour,
-        "decoys": case.decoys, "lesions": [asdict(lesion) for lesion in case.lesions],
+        "case_id": case.case_id,
+        "split": case.split,
+        "site": case.site,
+        "has_tumour": case.has_tumour,
+        "decoys": case.decoys,
+        "lesions": [asdict(lesion) for lesion in case.lesions],
         "report": case.report_truth.model_dump(mode="json"),
     }

@@ -69,6 +69,7 @@ _SITES = (
     SiteConfig(name="north", noise_hu=11.0, kernel_mm=2.4, blur_mm=1.7, offset_hu=0.0, enhancement=1.0),
     SiteConfig(name="south", noise_hu=17.0, kernel_mm=1.5, blur_mm=1.2, offset_hu=12.0, enhancement=0.88),
 )
+_PREVALENCE: dict[Organ, float] = {"pancreas": 0.5}
 _TUMOURS: dict[Organ, TumourConfig] = {
     "pancreas": TumourConfig(parts={"head": 0.5, "body": 0.25, "tail": 0.25}),
     "kidney": TumourConfig(diameter_mm=(10.0, 45.0), hypo_fraction=0.9, hypo_hu=(40.0, 90.0)),
@@ -92,7 +93,7 @@ class PhantomConfig(_Model):
 
     shape: tuple[int, int, int] = (96, 80, 64)
     spacing_mm: tuple[float, float, float] = (3.0, 3.0, 3.0)
-    prevalence: dict[Organ, float] = Field(default_factory=lambda: {"pancreas": 0.5})
+    prevalence: dict[Organ, float] = Field(default_factory=lambda: dict(_PREVALENCE))
     tumours: dict[Organ, TumourConfig] = Field(default_factory=lambda: dict(_TUMOURS))
     sites: tuple[SiteConfig, ...] = _SITES
     decoys: float = Field(default=2.5, ge=0, le=20)

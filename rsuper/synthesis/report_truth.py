@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Status = Literal["lesion_present", "explicitly_lesion_free", "no_statement_on_lesions"]
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -16,14 +18,14 @@ class LesionFact(_Model):
 
     Args:
         organ: host organ.
-        part: part id such as ``pancreas_head``, or None.
+        parts: part ids such as ``pancreas_head``; two where it spans them.
         side: side of a paired organ.
         diameters_mm: measured longest axial, perpendicular, cranio-caudal.
         attenuation: against the parenchyma.
     """
 
     organ: str
-    part: str | None = None
+    parts: tuple[str, ...] = ()
     side: Literal["left", "right", "n/a"] = "n/a"
     diameters_mm: tuple[float, float, float]
     attenuation: Literal["hypo", "iso", "hyper"] = "hypo"
@@ -70,13 +72,11 @@ class ReportTruth(_Model):
     Args:
         lesions: current lesions in order of mention.
         organs: organ -> what is said about lesions in it; organs the text does not name are absent.
-        distractors_mm: current measurements in the text that are no lesion sizes (ducts, vessels, organ sizes, slices).
+        distractors_mm: measurements that are no lesion sizes: ducts, vessels, organs, nodes, slices.
     """
 
     lesions: tuple[LesionStatement, ...] = ()
-    organs: dict[str, Literal["lesion_present", "explicitly_lesion_free", "no_statement_on_lesions"]] = Field(
-        default_factory=dict
-    )
+    organs: dict[str, Status] = Field(default_factory=dict)
     distractors_mm: tuple[float, ...] = ()
 
 

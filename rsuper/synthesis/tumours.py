@@ -20,7 +20,8 @@ ORGAN_LABELS: dict[Organ, tuple[int, ...]] = {
     "kidney": (Tissue.KIDNEY_LEFT, Tissue.KIDNEY_RIGHT),
     "liver": (Tissue.LIVER,),
 }
-# A lesion may push into fat, its own organ and soft hollow neighbours, never into bone, vessels or other organs.
+KIDNEY_PARTS = ("kidney_lower_pole", "kidney_interpolar", "kidney_upper_pole")
+# A lesion may push into fat, its own organ and hollow neighbours, never into bone or other organs.
 YIELDING = (Tissue.FAT, Tissue.BOWEL, Tissue.DUODENUM, Tissue.STOMACH, Tissue.COLON)
 
 
@@ -42,7 +43,7 @@ class PlacedLesion:
     """A lesion as drawn: its mask on the whole grid and the facts that describe it."""
 
     organ: Organ
-    part: str | None
+    parts: tuple[str, ...]
     side: Side
     attenuation: Literal["hypo", "hyper"]
     contrast_hu: float
@@ -50,9 +51,14 @@ class PlacedLesion:
 
 
 def grow_shape(
-    anatomy: Anatomy, centre_voxel: NDArray[np.intp], rng: np.random.Generator, *, diameter_mm: float, edge_mm: float
+    anatomy: Anatomy,
+    centre_voxel: NDArray[np.intp],
+    rng: np.random.Generator,
+    *,
+    diameter_mm: float,
+    edge_mm: float,
 ) -> LesionShape:
-    """An irregular, randomly turned ellipsoid of about ``diameter_mm`` across with an edge ``edge_mm`` wide."""
+    """An irregular, randomly turned ellipsoid about ``diameter_mm`` across with an edge ``edge_mm`` wide."""
     canvas = anatomy.canvas
     centre = np.array([canvas.axes[d][centre_voxel[d]] for d in range(3)], float) + rng.uniform(-1.5, 1.5, 3)
     ratios = np.exp(rng.normal(0, 0.16, 3))
@@ -62,16 +68,20 @@ def grow_shape(
     axes = [canvas.axes[d][box[d]] - np.float32(centre[d]) for d in range(3)]
     rotation = rotation_matrix(tuple(rng.uniform(0, np.pi, 3)))
     x, y, z = axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]
-    squared = sum(((r[0] * x + r[1] * y + r[2] * z) / np.float32(a)) ** 2 for r, a in zip(rotation, radii, strict=True))
+    squared = sum(
+        ((r[0] * x + r[1] * y + r[2] * z) / np.float32(a)) ** 2 for r, a in zip(rotation, radii, strict=True)
+    )
     bumps = smooth_waves(axes, rng, wavelength_mm=max(diameter_mm * 0.8, 9.0), terms=4)
     distance = (np.sqrt(squared) * (1 + 0.10 * bumps) - 1) * np.float32(diameter_mm / 2)
-    return LesionShape(box, np.asarray(1 / (1 + np.exp(np.clip(distance * (2.2 / edge_mm), -30, 30))), np.float32))
+    return LesionShape(
+        box, np.asarray(1 / (1 + np.exp(np.clip(distance * (2.2 / edge_mm), -30, 30))), np.float32)
+    )
 
 
 def place_tumours(
     anatomy: Anatomy, organ: Organ, config: TumourConfig, rng: np.random.Generator
 ) -> tuple[PlacedLesion, ...]:
-    """Draw the tumours of one organ: 1, 2, 3 or several, all of one kind of attenuation, none touching another."""
+    """Draw the tumours of one organ: 1, 2, 3 or several, of one kind of attenuation, none touching."""
     choice = int(rng.choice(4, p=np.asarray(config.counts) / sum(config.counts)))
     count = choice + 1 if choice < 3 else int(rng.integers(4, 7))
     attenuation: Literal["hypo", "hyper"] = "hypo" if rng.random() < config.hypo_fraction else "hyper"
@@ -91,8 +101,13 @@ def place_tumours(
 
 
 def _try_tumour(
-    anatomy: Anatomy, organ: Organ, config: TumourConfig, rng: np.random.Generator,
-    diameter_mm: float, attenuation: Literal["hypo", "hyper"], taken: Bool,
+    anatomy: Anatomy,
+    organ: Organ,
+    config: TumourConfig,
+    rng: np.random.Generator,
+    diameter_mm: float,
+    attenuation: Literal["hypo", "hyper"],
+    taken: Bool,
 ) -> PlacedLesion | None:
     canvas = anatomy.canvas
     seat = _choose_seat(anatomy, organ, config, rng)
@@ -110,15 +125,17 @@ def _try_tumour(
         return None
     mask = np.zeros(canvas.shape, bool)
     mask[shape.box] = local
-    part, side = _part_and_side(anatomy, organ, mask)
+    parts, side = _parts_and_side(anatomy, organ, mask)
     strengths = config.hypo_hu if attenuation == "hypo" else config.hyper_hu
     contrast = float(rng.uniform(*strengths)) * (-1 if attenuation == "hypo" else 1)
     _paint_lesion(anatomy, organ, shape, local, allowed, contrast, rng)
     _claim(anatomy, organ, mask, side)
-    return PlacedLesion(organ, part, side, attenuation, contrast, mask)
+    return PlacedLesion(organ, parts, side, attenuation, contrast, mask)
 
 
-def _choose_seat(anatomy: Anatomy, organ: Organ, config: TumourConfig, rng: np.random.Generator) -> NDArray[np.intp]:
+def _choose_seat(
+    anatomy: Anatomy, organ: Organ, config: TumourConfig, rng: np.random.Generator
+) -> NDArray[np.intp]:
     canvas = anatomy.canvas
     if organ == "pancreas":
         weights = np.array([config.parts.get(p, 0.0) for p in PANCREAS_PARTS]) if config.parts else np.ones(3)
@@ -152,22 +169,37 @@ def _off_border(box: Slices, local: Bool, shape: tuple[int, ...]) -> bool:
     return bool((low > 0).all() and (high < np.asarray(shape) - 1).all())
 
 
-def _part_and_side(anatomy: Anatomy, organ: Organ, mask: Bool) -> tuple[str | None, Side]:
+def _parts_and_side(anatomy: Anatomy, organ: Organ, mask: Bool) -> tuple[tuple[str, ...], Side]:
+    """The part with most of the lesion first, then a second that holds at least 0.4 of it; and the side."""
     if organ == "pancreas":
         share = anatomy.pancreas_share(np.argwhere(mask))
         counts = np.bincount(np.digitize(share, PART_BOUNDS), minlength=3)
-        return f"pancreas_{PANCREAS_PARTS[int(counts.argmax())]}", "n/a"
+        order = np.argsort(-counts)
+        named = [n for n in order if n == order[0] or counts[n] >= 0.4 * counts.sum()]
+        return tuple(f"pancreas_{PANCREAS_PARTS[n]}" for n in named), "n/a"
     if organ == "kidney":
-        right = (mask & (anatomy.canvas.label == Tissue.KIDNEY_RIGHT)).sum()
-        left = (mask & (anatomy.canvas.label == Tissue.KIDNEY_LEFT)).sum()
-        return None, "right" if right >= left else "left"
-    return None, "n/a"
+        labels = anatomy.canvas.label
+        right = (mask & (labels == Tissue.KIDNEY_RIGHT)).sum() >= (
+            mask & (labels == Tissue.KIDNEY_LEFT)
+        ).sum()
+        kidney = np.flatnonzero(
+            (labels == (Tissue.KIDNEY_RIGHT if right else Tissue.KIDNEY_LEFT)).any((0, 1))
+        )
+        height = (np.argwhere(mask)[:, 2].mean() - kidney[0]) / max(1, kidney[-1] - kidney[0])
+        return (KIDNEY_PARTS[int(np.digitize(height, (1 / 3, 2 / 3)))],), "right" if right else "left"
+    return (), "n/a"
 
 
 def _paint_lesion(
-    anatomy: Anatomy, organ: Organ, shape: LesionShape, local: Bool, allowed: Bool, contrast_hu: float, rng: np.random.Generator
+    anatomy: Anatomy,
+    organ: Organ,
+    shape: LesionShape,
+    local: Bool,
+    allowed: Bool,
+    contrast_hu: float,
+    rng: np.random.Generator,
 ) -> None:
-    """Blend the lesion's own tissue in: mean parenchyma + contrast, its own texture, a core in some large ones."""
+    """Blend in the lesion's tissue: mean parenchyma + contrast, own texture, a core in some large ones."""
     hu = anatomy.canvas.hu[shape.box]
     texture = np.roll(anatomy.texture, 7, axis=0)[shape.box]
     tissue = anatomy.parenchyma_hu[organ] + np.float32(contrast_hu) + np.float32(rng.uniform(4, 9)) * texture

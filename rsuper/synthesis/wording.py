@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from datetime import date
+from typing import Literal
 
 import numpy as np
 
-from rsuper.synthesis import phrases
+from rsuper.synthesis.phrases import phrase_book, pick, sentence_case
 
-T = TypeVar("T")
-
-
-def pick(options: Sequence[T], rng: np.random.Generator) -> T:
-    """One of the options, each as likely."""
-    return options[int(rng.integers(len(options)))]
+Headings = Literal["upper", "title", "lower", "none"]
+OrganLayout = Literal["headings", "prose", "lines"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +27,17 @@ class Wording:
         decimal: decimal mark of sizes in cm.
         has_prior: whether a prior study is compared with.
         prior_date: its date as written.
+        shout: all in capitals.
     """
 
     unit: Literal["cm", "mm"]
     times: str
-    headings: Literal["upper", "title", "plain", "none"]
-    organ_layout: Literal["headings", "prose", "lines"]
+    headings: Headings
+    organ_layout: OrganLayout
     decimal: Literal[".", ","]
     has_prior: bool
     prior_date: str
+    shout: bool = False
 
     def size(self, diameters_mm: Sequence[float]) -> str:
         """Diameters as written, such as ``2.1 x 1.8 cm``."""
@@ -54,12 +53,20 @@ class Wording:
         """A section heading with its colon, empty if this report has none."""
         if self.headings == "none":
             return ""
-        name = pick(phrases.HEADINGS[section], rng)
-        return f"{name.upper() if self.headings == 'upper' else name}:"
+        name = self._in_case(pick(phrase_book()["headings"][section], rng))
+        return f"{name}:"
+
+    def _in_case(self, name: str) -> str:
+        case = {"upper": str.upper, "lower": str.lower, "title": str.title, "none": sentence_case}
+        return case[self.headings](name)
 
     def layout(
-        self, head: dict[str, str], organs: Sequence[tuple[str, str]], others: Sequence[str],
-        impression: Sequence[str], rng: np.random.Generator,
+        self,
+        head: dict[str, str],
+        organs: Sequence[tuple[str, str]],
+        others: Sequence[str],
+        impression: Sequence[str],
+        rng: np.random.Generator,
     ) -> str:
         """Assemble the sections of the report."""
         blocks: list[str] = []
@@ -67,7 +74,7 @@ class Wording:
             blocks.append(head["title"])
         for section in ("history", "comparison", "technique"):
             if section in head and (self.headings != "none" or section == "technique"):
-                blocks.append(self._section(section, head[section], rng))
+                blocks.append(self._section(section, head[section], rng))  # noqa: PERF401
         blocks.append(self._section("findings", self._findings(organs, others, rng), rng))
         if impression:
             numbered = len(impression) > 1 or rng.random() < 0.2
@@ -83,34 +90,34 @@ class Wording:
             return text
         return f"{heading}{chr(10) if self.headings == 'upper' or chr(10) in text else ' '}{text}"
 
-    def _findings(self, organs: Sequence[tuple[str, str]], others: Sequence[str], rng: np.random.Generator) -> str:
+    def _findings(
+        self, organs: Sequence[tuple[str, str]], others: Sequence[str], rng: np.random.Generator
+    ) -> str:
         rest = list(others)
         if self.organ_layout == "prose":
             cut = int(rng.integers(0, len(rest) + 1))
             return " ".join([*rest[:cut], *(text for _, text in organs), *rest[cut:]])
         if self.organ_layout == "lines":
             return "\n".join([*(text for _, text in organs), *rest])
-        labels = [(phrases.ORGAN_LABELS[organ], text) for organ, text in organs]
-        lines = [f"{label.upper() if self.headings == 'upper' else label}: {text}" for label, text in labels]
+        labels = phrase_book()["organ_labels"]
+        lines = [f"{self._in_case(labels[organ])}: {text}" for organ, text in organs]
         return "\n".join([*lines, " ".join(rest)])
 
 
 def draw_wording(rng: np.random.Generator) -> Wording:
     """Draw the habits of one report."""
-    month, day, year = int(rng.integers(1, 13)), int(rng.integers(1, 29)), int(rng.integers(2012, 2024))
-    names = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-             "November", "December")
-    dates = (f"{month:02d}/{day:02d}/{year}", f"{names[month - 1]} {day}, {year}", f"{year}-{month:02d}-{day:02d}",
-             f"{month}/{day}/{year}", f"{day} {names[month - 1]} {year}")
-    unit: Literal["cm", "mm"] = "cm" if rng.random() < 0.55 else "mm"
-    headings: tuple[Literal["upper", "title", "plain", "none"], ...] = ("upper", "upper", "title", "title", "plain", "none")
-    layouts: tuple[Literal["headings", "prose", "lines"], ...] = ("headings", "headings", "prose", "prose", "lines")
+    past = date(int(rng.integers(2012, 2024)), int(rng.integers(1, 13)), int(rng.integers(1, 29)))
+    formats = ("%m/%d/%Y", "%B {d}, %Y", "%Y-%m-%d", "{m}/{d}/%Y", "{d} %B %Y", "{d} %b %Y")
+    written = past.strftime(pick(formats, rng)).format(m=past.month, d=past.day)
+    headings: tuple[Headings, ...] = ("upper", "upper", "upper", "title", "title", "lower", "none")
+    layouts: tuple[OrganLayout, ...] = ("headings", "headings", "prose", "prose", "lines")
     return Wording(
-        unit=unit,
-        times=pick((" x ", " x ", "x", " × ", " by ", "Ux"), rng),
+        unit="cm" if rng.random() < 0.55 else "mm",
+        times=pick((" x ", " x ", " x ", "x", " × ", " by ", "Ux"), rng),
         headings=pick(headings, rng),
         organ_layout=pick(layouts, rng),
         decimal="," if rng.random() < 0.04 else ".",
         has_prior=bool(rng.random() < 0.4),
-        prior_date=pick(dates, rng),
+        prior_date=written,
+        shout=bool(rng.random() < 0.03),
     )
