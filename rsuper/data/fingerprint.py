@@ -28,11 +28,14 @@ class IntensityFingerprint(BaseModel):
     std_hu: float = Field(gt=0)
 
 
-def fingerprint(cases: Sequence[PreparedCase], *, seed: int = 0) -> IntensityFingerprint:
+def fingerprint(
+    cases: Sequence[PreparedCase], *, structures: Sequence[str] = (), seed: int = 0
+) -> IntensityFingerprint:
     """Sample organ voxels of every case and summarise them.
 
     Args:
         cases: prepared training cases with at least one organ mask.
+        structures: organ masks to look into, those that the network learns; none is all (bowel gas included).
         seed: seed of the voxel sample.
 
     Raises:
@@ -40,7 +43,8 @@ def fingerprint(cases: Sequence[PreparedCase], *, seed: int = 0) -> IntensityFin
     """
     samples = []
     for number, case in enumerate(cases):
-        names = [name for name in case.channels if name.startswith("structure:")]
+        every = [name for name in case.channels if name.startswith("structure:")]
+        names = [name for name in every if name.removeprefix("structure:") in structures] or every
         image = case.image()
         inside = np.zeros(image.shape, dtype=bool)
         for name in names:

@@ -24,16 +24,16 @@ ARM_LABELS: Mapping[Arm, str] = {
     "volume": "masks + reports, volume",
     "ball_and_volume": "masks + reports, ball + volume",
 }
-PATCH = (56, 40, 40)
+PATCH = (56, 32, 40)
 
 
 def prepare_config() -> PrepareConfig:
-    """The pancreas and what lies within 21 mm of its bounding box, on the CT's own grid."""
+    """The pancreas and what lies within 18 mm of its bounding box, on the CT's own grid."""
     return PrepareConfig(
         lesion_classes=(LESION_CLASS,),
         structures=("pancreas",),
         roi_structures=("pancreas",),
-        roi_margin_mm=21.0,
+        roi_margin_mm=18.0,
     )
 
 
@@ -61,8 +61,8 @@ def run_config(arm: Arm, *, seed: int, warmup_steps: int, steps: int) -> RunConf
             arm="masks" if arm == "masks" else "masks_and_reports",
             warmup_steps=warmup_steps,
             steps=steps,
-            warmup_learning_rate=2e-3,
-            learning_rate=2e-3,
+            warmup_learning_rate=3e-3,
+            learning_rate=3e-3,
             weight_decay=1e-3,
             report_ramp_steps=50,
             validate_every=200,

@@ -2,7 +2,7 @@
 
 from rsuper.networks.build import Network, NetworkConfig, build_network
 from rsuper.networks.inference import predict_probabilities
-from rsuper.networks.weights import load_into, load_weights, save_weights
+from rsuper.networks.weights import load_into, load_weights, own_tensors, save_weights
 
 __all__ = [
     "Network",
@@ -10,6 +10,7 @@ __all__ = [
     "build_network",
     "load_into",
     "load_weights",
+    "own_tensors",
     "predict_probabilities",
     "save_weights",
 ]

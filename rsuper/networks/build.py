@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from rsuper.errors import UsageError
 
+# Structures fill a few percent of a crop: heads that start there (p = 0.05) need no steps to unlearn p = 0.5 everywhere
+# (Lin et al., Focal loss for dense object detection, 2017, section 3.3).
+PRIOR_LOGIT = -3.0
+
 
 class NetworkConfig(BaseModel):
     """Which network, and how large.
@@ -97,21 +101,23 @@ def build_network(config: NetworkConfig, out_channels: int, *, in_channels: int 
                 blocks_up=(1,) * (config.levels - 1),
             )
         )
+    from monai.networks.blocks.dynunet_block import UnetOutBlock
     from monai.networks.nets.dynunet import DynUNet
 
-    return Network(
-        DynUNet(
-            spatial_dims=3,
-            in_channels=in_channels,
-            out_channels=out_channels,
-            kernel_size=[3] * config.levels,
-            strides=[1] + [2] * (config.levels - 1),
-            upsample_kernel_size=[2] * (config.levels - 1),
-            filters=list(config.filters),
-            deep_supervision=config.deep_supervision,
-            deep_supr_num=1,
-        )
+    backbone = DynUNet(
+        spatial_dims=3,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        kernel_size=[3] * config.levels,
+        strides=[1] + [2] * (config.levels - 1),
+        upsample_kernel_size=[2] * (config.levels - 1),
+        filters=list(config.filters),
+        deep_supervision=config.deep_supervision,
+        deep_supr_num=1,
     )
+    for head in (module for module in backbone.modules() if isinstance(module, UnetOutBlock)):
+        nn.init.constant_(head.conv.conv.bias, PRIOR_LOGIT)
+    return Network(backbone)
 
 
 def _import_factory(path: str | None) -> type[nn.Module]:

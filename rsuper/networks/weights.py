@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rsuper.errors import DataError, UsageError
@@ -62,13 +63,19 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
+def own_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of a network, each once, under its first name (MONAI's DynUNet registers some twice)."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+@torch.no_grad()
 def load_into(network: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Load weights into a network after checking every name and shape.
+    """Copy weights into a network after checking every name and shape.
 
     Raises:
         DataError: ``weights_mismatch`` naming the first tensor that differs.
     """
-    own = network.state_dict()
+    own = own_tensors(network)
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors or name not in own or own[name].shape != tensors[name].shape:
             expected = tuple(own[name].shape) if name in own else "nothing"
@@ -78,4 +85,5 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], *, source: str)
                 code="weights_mismatch",
                 hint="the weights belong to another network configuration",
             )
-    network.load_state_dict(dict(tensors))
+    for name, tensor in own.items():
+        tensor.copy_(tensors[name])

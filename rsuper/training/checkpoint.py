@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rsuper.errors import DataError
 from rsuper.files import write_atomic_text
-from rsuper.networks import load_into, load_weights, save_weights
+from rsuper.networks import load_into, load_weights, own_tensors, save_weights
 
 KEEP = 2
 
@@ -38,8 +38,8 @@ def save_checkpoint(folder: Path, state: TrainingState, *, step: int, extra: dic
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{step:07d}.safetensors"
-    tensors = {f"network.{name}": value for name, value in state.network.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in state.average.state_dict().items()}
+    tensors = {f"network.{name}": value for name, value in own_tensors(state.network).items()}
+    tensors |= {f"average.{name}": value for name, value in own_tensors(state.average).items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
     save_weights(path, tensors, metadata={"step": step, "extra": extra})

@@ -27,7 +27,7 @@ from rsuper.data.store import PreparedCase
 from rsuper.errors import DataError, UsageError
 from rsuper.files import write_atomic_text
 from rsuper.losses import LossTerms, ReportSupervisionLoss
-from rsuper.networks import Network, build_network, load_into, load_weights, save_weights
+from rsuper.networks import Network, build_network, load_into, load_weights, own_tensors, save_weights
 from rsuper.training.checkpoint import TrainingState, load_checkpoint, newest_checkpoint, save_checkpoint
 from rsuper.training.guard import NonFiniteGuard
 from rsuper.training.validation import ClassSummary, score_case, summarise
@@ -103,7 +103,7 @@ def train(
     channels = Channels(
         structures=prepared.config.structures, lesion_classes=prepared.config.lesion_classes
     )
-    intensity = fingerprint(cases, seed=0)
+    intensity = fingerprint(cases, structures=prepared.config.structures)
     _open_run(run, config, prepared)
     session = _Session(
         config,
@@ -253,8 +253,8 @@ class _Session:
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
         decay = min(self.config.optimisation.ema, (step + 1) / (step + 10))
-        own: dict[str, Tensor] = self.network.state_dict()
-        for name, value in self.average.state_dict().items():
+        own: dict[str, Tensor] = own_tensors(self.network)
+        for name, value in own_tensors(self.average).items():
             if value.is_floating_point():
                 value.lerp_(own[name], 1 - decay)
             else:
@@ -306,7 +306,7 @@ class _Session:
             "thresholds": {name: summary.threshold for name, summary in summaries.items()},
             "step": step,
         }
-        save_weights(run / "model.safetensors", self.average.state_dict(), metadata=metadata)
+        save_weights(run / "model.safetensors", own_tensors(self.average), metadata=metadata)
 
     def _finish(self, run: Path, validation: Sequence[PreparedCase]) -> Trained:
         total = self.config.optimisation.total_steps
