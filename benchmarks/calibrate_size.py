@@ -353,7 +353,7 @@ def main() -> None:
     options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if options.write:
         shipped = {
-            "provenance": "benchmarks/calibrate_size.py: kidney tumours (KiTS19/23), pancreatic ones (PANORAMA)",
+            "provenance": "benchmarks/calibrate_size.py on masks of KiTS19, KiTS23 and PANORAMA",
             "meaning": "mask volume / ellipsoid volume at two sizes; log-linear between, constant outside",
             "coverage": COVERAGE,
             "factors": result["factors"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -49,6 +50,8 @@ EXCLUDING: frozenset[str] = frozenset(
 """Findings that keep a lesion out of the loss unless the policy gives it a weight."""
 SMALLEST_MM = 1.0
 """A stated diameter below this is a slip of the unit rather than a lesion that a CT can show."""
+UNEVEN = 8.0
+"""Diameters of one lesion that differ by more than this are in different units: 3.4 x 29."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +154,7 @@ def lesion_findings(
         )
 
     found = [finding(code) for code in _host_codes(host, lesion, masks, anatomy)]
-    sizes = [d for d in (*lesion.diameters_mm, lesion.size_min_mm) if d is not None]
-    if sizes:
-        found += _size_findings(
-            finding, sizes, host=host, masks=masks, spacing_mm=spacing_mm, anatomy=anatomy
-        )
+    found += _size_findings(finding, lesion, masks=masks, spacing_mm=spacing_mm, anatomy=anatomy)
     if region is not None:
         low = lesion_size(lesion).volume_mm3[0]
         if low > region.volume_mm3:
@@ -188,28 +187,25 @@ def organ_extent_mm(masks: Masks, stems: Sequence[str], *, spacing_mm: Spacing) 
 
 
 def _size_findings(
-    finding: _MakeFinding,
-    sizes: Sequence[float],
-    *,
-    host: Host,
-    masks: Masks,
-    spacing_mm: Spacing,
-    anatomy: Anatomy,
+    make: _MakeFinding, lesion: Lesion, *, masks: Masks, spacing_mm: Spacing, anatomy: Anatomy
 ) -> list[ConsistencyFinding]:
+    """Sizes that cannot be: longer than the organ, beyond belief, or ten times off (cm for mm)."""
+    sizes = [d for d in (*lesion.diameters_mm, lesion.size_min_mm) if d is not None]
+    if not sizes:
+        return []
     found = []
+    entry = anatomy.organs[lesion.organ]
+    organ = find_host(masks, anatomy, organ=lesion.organ, laterality=lesion.laterality)
+    extent_mm = math.inf
+    if organ.structures and organ.complete:
+        extent_mm = organ_extent_mm(masks, organ.structures, spacing_mm=spacing_mm) + entry.margin_mm
     longest, shortest = max(sizes), min(sizes)
-    limits = [anatomy.organs[host.organ].max_diameter_mm]
-    if host.structures:
-        side = [stem for stem in host.structures if stem in masks]
-        limits.append(organ_extent_mm(masks, side, spacing_mm=spacing_mm))
-    limit = min(limits)
-    if shortest < SMALLEST_MM or (shortest > 0 and longest / shortest >= 8):
-        found.append(finding("size_slip_tenfold", shortest, SMALLEST_MM))
-    if longest > limit:
-        code: FindingCode = (
-            "size_above_organ_extent" if len(limits) == 2 and limit == limits[1] else "size_implausible"
-        )
-        found.append(finding(code, longest, limit))
-        if longest / 10 <= limit:
-            found.append(finding("size_slip_tenfold", longest, limit))
+    limit = min(entry.max_diameter_mm, extent_mm)
+    if longest > extent_mm:
+        found.append(make("size_above_organ_extent", longest, extent_mm))
+    if longest > entry.max_diameter_mm:
+        found.append(make("size_implausible", longest, entry.max_diameter_mm))
+    uneven = len(lesion.diameters_mm) > 1 and max(lesion.diameters_mm) >= UNEVEN * min(lesion.diameters_mm)
+    if shortest < SMALLEST_MM or uneven or limit < longest <= 10 * limit:
+        found.append(make("size_slip_tenfold", shortest if longest <= limit else longest, limit))
     return found

@@ -60,7 +60,7 @@ def crop_pairs(
         target = targets.classes.get(name)
         if target is None or target.state != "reported" or target.weight <= 0 or target.region is None:
             continue
-        region = np.ascontiguousarray(target.region[box])
+        region = target.region[box].copy()
         inside = int(region.sum())
         if inside == 0:
             continue
@@ -189,7 +189,7 @@ def _surely_inside(lesion: LesionTarget, target: ClassTarget, box: Box) -> bool:
 
 
 def _cut(mask: Tensor | None, box: Box) -> Tensor | None:
-    return None if mask is None else mask[box].contiguous()
+    return None if mask is None else mask[box].clone(memory_format=torch.contiguous_format)
 
 
 def _shift_slab(slab: tuple[int, int, int] | None, box: Box) -> tuple[int, int, int] | None:

@@ -87,7 +87,9 @@ def organ_evidence(
     used = [record for record in records if policy.status_weight[record.status] > 0]
     radiology = [record for record in used if record.source == "radiology"]
     pathology = [record for record in used if record.source == "pathology"]
-    codes: list[str] = [f"record_{r.status}" for r in records if r.status in ("failed", "needs_review")]
+    codes = [f"record_{r.status}" for r in records if r.status in ("failed", "needs_review")]
+    if not records:
+        codes.append("no_record")
     counted, ignored = _split(radiology, organ, lesion_class=lesion_class, anatomy=anatomy, policy=policy)
     from_pathology, _ = _split(pathology, organ, lesion_class=lesion_class, anatomy=anatomy, policy=policy)
     if any(not item.lesion.evidence for item in counted):
