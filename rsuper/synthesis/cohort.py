@@ -45,8 +45,8 @@ def write_cohort(
         seed: cohort seed.
         config: recipe.
         mask_cases: which cases are voxel-labelled: ``all``, ``none``, a number (the first so many tumour
-            cases of the training split and as many of its normals), case ids, or a predicate on the case's truth.
-            A normal's all-zero mask is a voxel-labelled negative.
+            cases of the training split and as many of its normals), case ids, or a predicate on the
+            case's truth. A normal's all-zero mask is a voxel-labelled negative.
         splits: how many cases of each split, in index order (train, val, test); None interleaves by the
             recipe's shares. The images do not depend on it.
         resume: ``refuse`` a non-empty folder, or ``resume`` the cohort that was begun there.

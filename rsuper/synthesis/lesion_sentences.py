@@ -47,15 +47,17 @@ class LesionSentences:
     def _fill(self, purpose: str, fields: dict[str, Any]) -> str:
         return sentence(choose(pick(self.book[purpose], self.rng), self.rng), fields)
 
-    def _words(self, lesion: LesionFact) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _words(
+        self, lesion: LesionFact, *, density_share: float = 0.74
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The words for one lesion, and what its adjective states."""
         rng = self.rng
         noun = pick(self.book["nouns_large" if lesion.diameters_mm[0] >= 12 else "nouns_small"], rng)
         density, enhancement, adjective = "unknown", "unknown", ""
         draw = rng.random()
-        if lesion.attenuation != "iso" and draw < 0.74:
+        if lesion.attenuation != "iso" and draw < density_share:
             density, adjective = lesion.attenuation, pick(self.book["adjectives"][lesion.attenuation], rng)
-        elif lesion.attenuation != "iso" and draw < 0.86:
+        elif lesion.attenuation != "iso" and draw < density_share + 0.12:
             enhancement, adjective = (
                 lesion.attenuation,
                 pick(self.book["enhancement"][lesion.attenuation], rng),
@@ -228,7 +230,7 @@ class LesionSentences:
             diameters_mm=(longest, longest, longest),
             attenuation="iso" if statement.attenuation == "unknown" else statement.attenuation,
         )  # fmt: skip
-        words, _ = self._words(fact)
+        words, _ = self._words(fact, density_share=1.0)
         if statement.diameters_mm and self.rng.random() < 0.6:
             most = 3 if self.rng.random() < 0.6 else 1
             words["size"] = self.wording.size(statement.diameters_mm[:most])
