@@ -1,7 +1,7 @@
 """Read gold answers: reports with the lesions and organ statements that a reader found in them.
 
-Two layouts are read: ``findings`` + ``organs_negative`` (whole reports) and ``expected`` (short hard sentences,
-with what must not be taken for a current size). Both become :class:`GoldReport`.
+Two layouts are read: ``findings`` + ``organs_negative`` (whole reports) and ``expected`` (short hard
+sentences, with what must not be taken for a current size). Both become :class:`GoldReport`.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _case(value: Mapping[str, Any]) -> GoldReport:
     findings = tuple(
         Finding(
             organ=organ_name(item["organ"]),
-            parts=frozenset(part for part in item.get("location") or () if isinstance(part, str)),
+            parts=frozenset(str(part).lower() for part in item.get("location") or ()),
             side=_side(item.get("laterality")),
             sizes_mm=size_key(tuple(item["diameters_mm"])),
             count=None if item.get("count_kind") == "multiple_unknown" else item.get("count"),

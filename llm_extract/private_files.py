@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from llm_extract.errors import UsageError
+
+LEFTOVER_S = 24 * 3600.0
 
 
 def prepare_folder(folder: Path) -> None:
@@ -22,6 +25,9 @@ def prepare_folder(folder: Path) -> None:
             f"{folder} exists and is no folder", code="output_not_a_folder", hint="choose another --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".*.tmp"):  # of a process that was killed; a running one renews its files
+        if time.time() - leftover.lstat().st_mtime > LEFTOVER_S:
+            leftover.unlink(missing_ok=True)
 
 
 def private_path(path: Path) -> Path:

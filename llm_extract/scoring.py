@@ -1,8 +1,8 @@
 """Compare records with gold answers: lesions, sizes, sides, organ statements, with bootstrap intervals.
 
-Lesions of one report are matched one to one, by optimal assignment, within an organ: a pair fits when neither side
-nor size contradict, or when both point at the same words. Every figure is a ratio of sums over reports, so that
-its interval comes from resampling reports.
+Lesions of one report are matched one to one, by optimal assignment, within an organ: a pair fits when neither
+side nor size contradict, or when both point at the same words. Every figure is a ratio of sums over reports,
+so that its interval comes from resampling reports.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def score(
         seed: seed of the bootstrap.
 
     Returns:
-        ``figures`` (value, low, high, numerator, denominator by name), ``organs`` (the same F1 by organ), and ids of
+        ``figures`` (value, low, high, numerator, denominator by name), ``organs`` (F1 by organ), and ids of
         what went wrong.
     """
     judged = sorted({finding.organ for report in gold for finding in report.findings})
@@ -188,7 +188,7 @@ def _agreement(gold: Finding, found: Finding) -> float:
     if not overlap and not (sides_fit and sizes_fit):
         return 0.0
     same_sizes = gold.sizes_mm == found.sizes_mm
-    parts_fit = not gold.parts or not found.parts or bool(gold.parts & found.parts)
+    parts_fit = not gold.parts or not found.parts or _parts_fit(gold, found)
     return (
         1.0
         + 4.0 * same_sizes
@@ -198,6 +198,11 @@ def _agreement(gold: Finding, found: Finding) -> float:
         + 1.0 * parts_fit
         + 1.0 * (gold.count == found.count)
     )
+
+
+def _parts_fit(gold: Finding, found: Finding) -> bool:
+    """Whether a part is shared; part ids of records carry their organ, ``colon_rectum`` for ``rectum``."""
+    return any(part == name or part.endswith(f"_{name}") for name in gold.parts for part in found.parts)
 
 
 def _sizes_fit(one_mm: float, other_mm: float) -> bool:
@@ -265,7 +270,7 @@ def _score_pair(gold: Finding, found: Finding, layout: str, tally: Tally) -> Non
     if gold.attenuation is not None:
         tally.add("attenuation", gold.attenuation == found.attenuation, 1)
     if layout == "hard_case" and gold.parts:
-        tally.add("part", bool(gold.parts & found.parts), 1)
+        tally.add("part", _parts_fit(gold, found), 1)
     tally.add("certainty", gold.is_definite == found.is_definite, 1)
 
 

@@ -179,11 +179,12 @@ class TableWriter:
         try:
             if error_type is None:
                 self._flush()
-        finally:
             self._csv_file.close()
             self._parquet.close()
-        if error_type is None:
-            for temporary, path in zip(self._temporaries, self._paths, strict=True):
-                commit(temporary, path)
-        for temporary in self._temporaries:
-            temporary.unlink(missing_ok=True)
+            if error_type is None:
+                for temporary, path in zip(self._temporaries, self._paths, strict=True):
+                    commit(temporary, path)
+        finally:
+            self._csv_file.close()
+            for temporary in self._temporaries:
+                temporary.unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+import pytest
+
+from llm_extract.backends import GroundingError, extract_checked, load_backend
+from llm_extract.backends.rules import RulesBackend, rules_sha256
+from llm_extract.errors import UsageError
+from llm_extract.reports import Report
+
+
+def report(text: str) -> Report:
+    return Report(report_id="R1", text=text)
+
+
+def test_rules_is_the_name_of_the_rules_backend():
+    backend = load_backend("rules")
+    assert isinstance(backend, RulesBackend)
+    assert backend.name == "rules"
+
+
+def test_settings_of_the_rules_follow_their_files(monkeypatch):
+    before = RulesBackend().settings()
+    assert before == RulesBackend().settings()
+    assert len(before["rules_sha256"]) == 64
+    from llm_extract.backends import rules
+
+    files = rules._rule_files
+    monkeypatch.setattr(rules, "_rule_files", lambda *a: [*files(*a), ("rules/new.py", b"x")])
+    assert rules_sha256() != before["rules_sha256"]
+
+
+def test_files_that_only_move_records_are_no_rules():
+    from importlib import resources
+
+    from llm_extract.backends import rules
+
+    names = {name for name, _ in rules._rule_files(resources.files("llm_extract"), "")}
+    assert {"anatomy.yaml", "measurements.py", "rules/__init__.py", "records.py"} <= names
+    assert not names & {"archive.py", "cli.py", "scoring.py", "ledger.py", "tables.py"}
+
+
+def test_a_backend_of_ones_own_is_loaded_by_import_path(toy_backend):
+    record = extract_checked(load_backend(toy_backend), report("a mass"))
+    assert record.lesions[0].evidence[0].text == "mass"
+
+
+@pytest.mark.parametrize(
+    "name", ["nope", "toy_backend:Missing", "no_such_module:X", "toy_backend:NotABackend"]
+)
+def test_an_unknown_backend_is_a_usage_error(toy_backend, name):
+    with pytest.raises(UsageError) as caught:
+        load_backend(name)
+    assert caught.value.code == "unknown_backend"
+
+
+def test_a_record_whose_quote_is_elsewhere_is_refused(toy_backend):
+    with pytest.raises(GroundingError) as caught:
+        extract_checked(load_backend(toy_backend), report("LIE a mass here"))
+    assert "mass" not in str(caught.value)
+
+
+def test_a_record_of_another_report_is_refused(toy_backend):
+    backend = load_backend(toy_backend)
+    other = backend.extract(report("another text"))
+
+    class Mixed:
+        name = "mixed"
+
+        def extract(self, _report):
+            return other
+
+    with pytest.raises(GroundingError):
+        extract_checked(Mixed(), report("a mass"))

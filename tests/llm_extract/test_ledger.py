@@ -1,0 +1,182 @@
+import multiprocessing
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from datetime import date
+
+import pytest
+
+from llm_extract.errors import DataError, ResourceError, UsageError
+from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
+from llm_extract.owners import process_is_gone, this_process
+from llm_extract.reports import Report
+
+KEYS = [f"{index:064x}" for index in range(6)]
+
+
+def done(key: str, record: str = "{}") -> Result:
+    return Result(key=key, state="done", record_json=record, seconds=0.25, tokens=7)
+
+
+def test_work_is_claimed_once_and_finished_once(tmp_path):
+    with Ledger(tmp_path / "l.sqlite", owner="a") as ours, Ledger(tmp_path / "l.sqlite", owner="b") as theirs:
+        assert ours.claim(KEYS[:4]).ours == set(KEYS[:4])
+        claim = theirs.claim(KEYS)
+        assert claim.ours == set(KEYS[4:])
+        assert claim.elsewhere == set(KEYS[:4])
+        ours.finish([done(KEYS[0], '{"first": 1}')])
+        theirs.finish([done(KEYS[0], '{"second": 2}')])
+        assert ours.results(KEYS)[KEYS[0]].record_json == '{"first": 1}'
+        assert theirs.claim(KEYS[:1]).finished == set(KEYS[:1])
+        assert ours.counts() == {"done": 1, "leased": 5}
+        assert ours.count_finished(KEYS + KEYS) == 1
+
+
+def test_what_is_written_comes_back(tmp_path):
+    result = Result(
+        key=KEYS[0],
+        state="quarantined",
+        code="extraction_error",
+        detail="ValueError",
+        attempts=2,
+        tokens=5,
+        seconds=1.5,
+        raw_output=b"\x00not json",
+    )
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        ledger.finish([result, done(KEYS[1], '{"ü": "\\u2028"}')])
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        assert ledger.results(KEYS) == {KEYS[0]: result, KEYS[1]: done(KEYS[1], '{"ü": "\\u2028"}')}
+
+
+def test_a_lease_ends_when_its_time_is_over_unless_renewed(tmp_path):
+    now = [1000.0]
+    path = tmp_path / "l.sqlite"
+    with (
+        Ledger(path, owner="a", lease_s=100, clock=lambda: now[0]) as ours,
+        Ledger(path, owner="b", lease_s=100, clock=lambda: now[0]) as theirs,
+    ):
+        ours.claim(KEYS[:1])
+        now[0] += 99
+        ours.renew()
+        now[0] += 99
+        assert theirs.claim(KEYS[:1]).elsewhere
+        now[0] += 2
+        assert theirs.claim(KEYS[:1]).ours
+        assert ours.release() == 0
+        assert theirs.release() == 1
+        assert ours.claim(KEYS[:1]).ours
+
+
+def test_work_of_a_process_that_is_gone_is_free_at_once(tmp_path):
+    script = (
+        "import sys, pathlib; from llm_extract.ledger import Ledger;"
+        "ledger = Ledger(pathlib.Path(sys.argv[1])); ledger.claim([sys.argv[2]]); print(ledger.owner)"
+    )
+    path = tmp_path / "l.sqlite"
+    command = [sys.executable, "-c", script, str(path), KEYS[0]]
+    owner = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert process_is_gone(owner)
+    assert not process_is_gone(this_process())
+    assert not process_is_gone("another-host|pid:[1]|1|1")
+    with Ledger(path) as ledger:
+        assert ledger.claim(KEYS[:1]).ours
+
+
+def test_quarantined_work_can_be_opened_again(tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        ledger.finish([Result(key=KEYS[0], state="quarantined", code="extraction_error"), done(KEYS[1])])
+        assert ledger.reopen_quarantined() == 1
+        assert ledger.claim(KEYS[:2]).ours == {KEYS[0]}
+        ledger.finish([done(KEYS[0])])
+        assert ledger.results(KEYS)[KEYS[0]].attempts == 2
+
+
+def test_finished_work_of_shards_is_taken_over(tmp_path):
+    with Ledger(tmp_path / "a.sqlite") as shard:
+        shard.claim(KEYS[:3])
+        shard.finish([done(KEYS[0]), done(KEYS[1])])
+    with Ledger(tmp_path / "b.sqlite") as ledger:
+        ledger.finish([done(KEYS[1], '{"kept": 1}')])
+        assert ledger.merge(tmp_path / "a.sqlite") == 1
+        assert ledger.merge(tmp_path / "a.sqlite") == 0
+        assert set(ledger.results(KEYS)) == set(KEYS[:2])
+        assert ledger.results(KEYS)[KEYS[1]].record_json == '{"kept": 1}'
+
+
+def test_the_key_covers_text_kind_date_backend_and_each_setting():
+    base = Report(report_id="R1", text="mass")
+    settings = {"model": "m", "prompt_sha256": "p", "temperature": "0"}
+    variants = [
+        (base, "openai", settings),
+        (base.model_copy(update={"text": "mass "}), "openai", settings),
+        (base.model_copy(update={"kind": "pathology"}), "openai", settings),
+        (base.model_copy(update={"study_date": date(2020, 1, 2)}), "openai", settings),
+        (base, "rules", settings),
+        *[(base, "openai", settings | {name: "changed"}) for name in settings],
+        (base, "openai", settings | {"extra": ""}),
+    ]
+    keys = [work_key(report, settings_sha256(backend, some)) for report, backend, some in variants]
+    assert len(set(keys)) == len(variants)
+    same = base.model_copy(update={"report_id": "R2", "row": 9, "case_id": "C", "issues": ("missing_id",)})
+    assert work_key(same, settings_sha256("openai", dict(reversed(settings.items())))) == keys[0]
+
+
+def test_the_file_is_private_and_durable(tmp_path):
+    path = tmp_path / "l.sqlite"
+    with Ledger(path) as ledger:
+        ledger.claim(KEYS)
+        for file in tmp_path.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+        assert ledger._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert ledger._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_damaged_or_foreign_ledger_is_an_error_that_says_so(tmp_path):
+    path = tmp_path / "l.sqlite"
+    path.write_bytes(b"this is no database, " * 400)
+    with pytest.raises(DataError, match="damaged"):
+        Ledger(path)
+    newer = tmp_path / "newer.sqlite"
+    connection = sqlite3.connect(newer)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(UsageError, match="99"):
+        Ledger(newer)
+    (tmp_path / "link.sqlite").symlink_to(tmp_path / "elsewhere.sqlite")
+    with pytest.raises(UsageError, match="link"):
+        Ledger(tmp_path / "link.sqlite")
+    assert not (tmp_path / "elsewhere.sqlite").exists()
+
+
+def test_a_full_disk_is_a_resource_error(tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        ledger._connection.execute("PRAGMA max_page_count = 8")
+        with pytest.raises(ResourceError, match="full"):
+            ledger.finish([done(key, os.urandom(4000).hex()) for key in KEYS])
+        assert ledger.counts() == {}
+
+
+def _claim_all(path, keys, queue, all_done):
+    with Ledger(path) as ledger:
+        for start in range(0, len(keys), 7):
+            queue.put(sorted(ledger.claim(keys[start : start + 7]).ours))
+        all_done.wait(timeout=30)  # a process that ends gives its work free
+
+
+def test_processes_never_get_the_same_work(tmp_path):
+    context = multiprocessing.get_context("fork")
+    keys = [f"{index:064x}" for index in range(210)]
+    queue, all_done = context.Queue(), context.Barrier(4)
+    path = tmp_path / "l.sqlite"
+    Ledger(path).close()
+    processes = [context.Process(target=_claim_all, args=(path, keys, queue, all_done)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    claimed = [key for _ in range(4 * 30) for key in queue.get(timeout=30)]
+    for process in processes:
+        process.join(timeout=30)
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) == set(keys)
