@@ -114,7 +114,7 @@ def place_lesions(
         rules: how a size becomes voxels.
     """
     with torch.no_grad():
-        ranks = logits.detach()
+        ranks, region = logits.detach().contiguous(), region.contiguous()
         probability = torch.sigmoid(ranks)
         foreground, ignore = torch.zeros_like(region), torch.zeros_like(region)
         free = region.clone()
@@ -125,9 +125,7 @@ def place_lesions(
             lesion = without_vacuous_bound(lesions[index], int(host.sum()) * voxel_volume_mm3(spacing_mm))
             result = None
             if not lesion.remainder:
-                centers = (
-                    None if lesion.centers is None else lesion.centers[box].to(region.device)
-                )
+                centers = None if lesion.centers is None else lesion.centers[box].to(region.device)
                 result = _place(ranks, probability, host & free, centers, lesion, spacing_mm, rules)
             if result is None:
                 ignore |= host
@@ -215,6 +213,15 @@ def search_diameter_mm(lesion: LesionTarget, rules: BallRules = DEFAULT_RULES) -
     return float((6 * math.sqrt(low * high) / math.pi) ** (1 / 3))
 
 
+def search_ball_mm(diameter_mm: float) -> float:
+    """The diameter rounded up to an odd number of mm, as the published search does on its 1 mm voxels.
+
+    >>> search_ball_mm(8.0), search_ball_mm(11.0), search_ball_mm(11.2)
+    (9.0, 11.0, 13.0)
+    """
+    return 2.0 * math.ceil(round(max(diameter_mm, 1.0) - 1, 3) / 2) + 1
+
+
 def middle_volume_mm3(lesion: LesionTarget, rules: BallRules = DEFAULT_RULES) -> float:
     """The most likely volume: the calibrated median, else √(lo·hi), else the ball of the search diameter."""
     low, high = lesion.volume_mm3
@@ -259,7 +266,8 @@ def _place(
     allowed = free if centers is None else free & centers
     if not bool(allowed.any()):
         return None
-    center = find_center(q / top, allowed, diameter, spacing_mm=spacing_mm, sigma_radii=rules.sigma_radii)
+    search_mm = search_ball_mm(diameter)
+    center = find_center(q / top, allowed, search_mm, spacing_mm=spacing_mm, sigma_radii=rules.sigma_radii)
     ball_mm = diameter if unsized else rules.ball_scale * diameter
     window, inside, squared = _ball_window(center, tuple(free.shape), ball_mm, spacing_mm, rules.gap_mm)
     held = torch.nonzero((inside.to(free.device) & free[window]).flatten()).flatten()

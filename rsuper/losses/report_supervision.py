@@ -49,6 +49,8 @@ class ReportSupervisionConfig(BaseModel):
         top_mm3: how much of the region must light up for the yes/no loss.
         margin_hu: margin of the attenuation loss.
         head_weights: a, one a head; None weighs all heads alike.
+        partial_crops: a crop that holds only part of a region: ``skip`` its ball loss, or keep it for the lesions that
+            are not remainders there (``determined``).
         volume_head: head that takes the volume loss; ``auxiliary`` is the last one.
     """
 
@@ -74,6 +76,7 @@ class ReportSupervisionConfig(BaseModel):
     top_mm3: float = Field(default=100.0, gt=0)
     margin_hu: float = Field(default=10.0, ge=0)
     head_weights: tuple[float, ...] | None = None
+    partial_crops: Literal["skip", "determined"] = "skip"
     volume_head: Literal["final", "auxiliary"] = "final"
 
 
@@ -174,7 +177,7 @@ class ReportSupervisionLoss(nn.Module):
         zero = zero_of(heads[0])
         reports: dict[str, tuple[Tensor, Tensor]] = {}
         if config.ball_bce > 0 or config.ball_dice > 0 or config.attenuation > 0:
-            boxes = [item for item in final if pairs[item.pair].complete and pairs[item.pair].present]
+            boxes = [item for item in final if self._takes_ball(pairs[item.pair])]
             placements = [
                 place_lesions(
                     item.logits,
@@ -215,6 +218,9 @@ class ReportSupervisionLoss(nn.Module):
             )
             reports["presence"] = (shares[0] * config.presence * error, error)
         return reports
+
+    def _takes_ball(self, pair: PairTarget) -> bool:
+        return pair.present and (pair.complete or self.config.partial_crops == "determined")
 
     def _volume(
         self,

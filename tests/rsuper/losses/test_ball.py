@@ -1,0 +1,296 @@
+"""Ball targets and loss on analytic phantoms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from rsuper.losses import BallRules, LesionTarget, ball_loss, ball_targets, rank_weights
+from rsuper.morphology import dilate_mm
+
+ONE = (1.0, 1.0, 1.0)
+
+
+def lesion(*diameters: float, low: float | None = None, high: float | None = None, **fields) -> LesionTarget:
+    """A lesion whose volume is that of the ellipsoid of its diameters, unless stated."""
+    if diameters:
+        a, b, c = diameters if len(diameters) == 3 else (diameters[0],) * 3
+        volume = math.pi / 6 * a * b * c
+        low, high = volume if low is None else low, volume if high is None else high
+    bounds = {} if low is None else {"volume_mm3": (low, high)}
+    return LesionTarget(diameters_mm=diameters, **bounds, **fields)
+
+
+def targets_of(phantom, lesions, **options):
+    return ball_targets(
+        torch.sigmoid(phantom.logits), phantom.region, lesions, spacing_mm=phantom.spacing_mm, **options
+    )
+
+
+@pytest.mark.parametrize("spacing", [ONE, (0.7, 0.7, 2.5), (2.0, 2.0, 2.0)])
+def test_perfect_logits_on_an_elongated_tumour_give_tumour(make_phantom, spacing):
+    phantom = make_phantom(spacing_mm=spacing)
+    for stated in (lesion(30, low=phantom.volume_mm3, high=phantom.volume_mm3), lesion(30, 12, 12)):
+        found = targets_of(phantom, [stated])
+        hits = (found.foreground & phantom.tumour).sum()
+        assert hits / found.foreground.sum() >= 0.95
+        assert hits / phantom.tumour.sum() == pytest.approx(0.8, abs=0.05)
+        assert not (phantom.tumour & ~found.foreground & ~found.ignore).any(), "tumour taken for background"
+        middle = torch.tensor(spacing) * found.centers[0]
+        assert torch.linalg.norm(middle - 30.0) <= 1.5 * max(spacing)
+
+
+def test_one_diameter_of_an_elongated_tumour_keeps_its_core_small(make_phantom):
+    """The sphere of the longest diameter has 6 times the volume; the lower end of the interval is what counts."""
+    phantom = make_phantom()
+    found = targets_of(phantom, [lesion(30, low=0.16 * math.pi / 6 * 30**3, high=1.9 * math.pi / 6 * 30**3)])
+    assert (found.foreground & phantom.tumour).sum() / found.foreground.sum() >= 0.95
+    background = phantom.region & ~found.foreground & ~found.ignore
+    assert not (background & phantom.tumour).any()
+    assert background.any(), "a size signal is left"
+
+
+def test_foreground_is_the_reported_volume_not_that_of_the_ball(make_phantom):
+    phantom = make_phantom()
+    found = targets_of(phantom, [lesion(30, 12, 12)])
+    assert int(found.foreground.sum()) == round(0.8 * math.pi / 6 * 30 * 12 * 12)
+
+
+@pytest.mark.parametrize(("low", "expected"), [(14.1, 14), (80.0, 80), (120.0, 100), (1000.0, 800), (0.0, 0)])
+def test_small_lesions_keep_a_core(make_phantom, low, expected):
+    """0.8·lo, but at least min(100 mm³, lo), and nothing where the lower bound is 0."""
+    phantom = make_phantom((16.0, 16.0, 16.0))
+    found = targets_of(phantom, [lesion(16, low=low, high=2144.0)])
+    assert int(found.foreground.sum()) == expected
+    assert bool(found.located[0])
+
+
+def test_foreground_lies_in_the_ball_and_ignore_within_its_margin(make_phantom):
+    phantom = make_phantom((14.0, 14.0, 14.0), center_mm=(40.0, 30.0, 25.0))
+    found = targets_of(phantom, [lesion(14, low=900.0, high=5000.0)])
+    axes = torch.meshgrid(*[torch.arange(61.0)] * 3, indexing="ij")
+    distance = (torch.stack(axes, -1) - found.centers[0]).norm(dim=-1)
+    assert distance[found.foreground].max() <= 1.2 * 14 / 2
+    assert distance[found.ignore].max() <= 1.2 * 14 / 2 + 3.5
+    assert not (found.foreground & found.ignore).any()
+    assert not ((found.foreground | found.ignore) & ~phantom.region).any()
+
+
+def test_each_lesion_searches_its_own_region_and_slab(make_phantom):
+    phantom = make_phantom((12.0, 12.0, 12.0), center_mm=(30.0, 30.0, 20.0))
+    far = make_phantom((12.0, 12.0, 12.0), center_mm=(30.0, 30.0, 44.0))
+    both = torch.maximum(phantom.logits, far.logits - 1)
+    right = phantom.region.clone()
+    right[:, :, :32] = False
+    for stated in (lesion(12, region=right), lesion(12, slab=(2, 32, 61))):
+        found = ball_targets(torch.sigmoid(both), phantom.region, [stated], spacing_mm=ONE)
+        assert found.centers[0].tolist() == [30, 30, 44]
+    assert ball_targets(torch.sigmoid(both), phantom.region, [lesion(12)], spacing_mm=ONE).centers[0, 2] == 20
+
+
+def test_centres_stay_where_they_may_be(make_phantom):
+    phantom = make_phantom((12.0, 12.0, 12.0), center_mm=(30.0, 30.0, 20.0))
+    allowed = torch.zeros_like(phantom.region)
+    allowed[:, :, 25:] = True
+    found = targets_of(phantom, [lesion(12, centers=allowed)])
+    assert found.centers[0].tolist() == [30, 30, 25]
+
+
+def test_two_lesions_take_two_places(make_phantom):
+    phantom = make_phantom((16.0, 16.0, 16.0), center_mm=(30.0, 30.0, 20.0))
+    other = make_phantom((10.0, 10.0, 10.0), center_mm=(30.0, 30.0, 42.0))
+    both = torch.sigmoid(torch.maximum(phantom.logits, other.logits))
+    stated = [lesion(10), lesion(16)]
+    found = ball_targets(both, phantom.region, stated, spacing_mm=ONE)
+    assert found.centers.tolist() == [[30, 30, 42], [30, 30, 20]]
+    swapped = ball_targets(both, phantom.region, stated[::-1], spacing_mm=ONE)
+    assert torch.equal(found.foreground, swapped.foreground)
+    assert torch.equal(found.ignore, swapped.ignore)
+
+
+def test_a_lesion_without_size_lights_a_core_and_leaves_the_rest_unknown(make_phantom):
+    phantom = make_phantom((12.0, 12.0, 12.0))
+    room = float(phantom.region.sum())
+    for stated in (LesionTarget(), LesionTarget(volume_mm3=(65.4, room))):
+        found = targets_of(phantom, [stated])
+        assert int(found.foreground.sum()) == 65
+        assert (found.foreground & phantom.tumour).sum() == 65
+        assert torch.equal(found.ignore, phantom.region & ~found.foreground)
+
+
+def test_a_remainder_leaves_its_region_unknown_and_is_never_searched(make_phantom):
+    phantom = make_phantom((12.0, 12.0, 12.0))
+    half = phantom.region.clone()
+    half[:, :, :30] = False
+    rest = LesionTarget(volume_mm3=(14.1, 900.0), remainder=True, region=half)
+    found = targets_of(phantom, [rest, lesion(12)])
+    assert found.located.tolist() == [False, True]
+    assert found.centers[0].tolist() == [-1, -1, -1]
+    assert (found.ignore | found.foreground)[half].all()
+    background = phantom.region & ~found.foreground & ~found.ignore
+    assert background[:, :, :20].any()
+
+
+@pytest.mark.parametrize("value", [-100.0, 0.0, 3.0])
+def test_a_flat_map_is_skipped_not_guessed(make_phantom, value):
+    phantom = make_phantom()
+    logits = torch.full_like(phantom.logits, value).requires_grad_()
+    found = ball_targets(torch.sigmoid(logits), phantom.region, [lesion(12)], spacing_mm=ONE)
+    assert not found.located.any()
+    assert not found.foreground.any()
+    loss = ball_loss(logits[None], phantom.region[None], [[lesion(12)]], spacing_mm=ONE)
+    (loss.bce + loss.dice).backward()
+    assert loss.skipped == 1
+    assert loss.bce == 0
+    assert not logits.grad.any()
+
+
+def test_logits_rank_where_probabilities_saturate(make_phantom):
+    """σ(20) and σ(60) are the same float32 number; the foreground must still be the middle of the tumour."""
+    phantom = make_phantom((20.0, 20.0, 20.0), height=60.0)
+    stated = [lesion(20, low=400.0, high=8000.0)]
+    found = ball_targets(
+        torch.sigmoid(phantom.logits), phantom.region, stated, spacing_mm=ONE, logits=phantom.logits
+    )
+    assert phantom.logits[found.foreground].min() >= phantom.logits[~found.foreground].max()
+
+
+def test_a_region_smaller_than_the_tumour_is_filled_at_most(make_phantom):
+    phantom = make_phantom((12.0, 12.0, 12.0), region_mm=3.0)
+    found = targets_of(phantom, [lesion(30)])
+    assert torch.equal(found.foreground, phantom.region)
+
+
+def test_loss_is_the_balanced_cross_entropy_of_its_masks(make_phantom):
+    phantom = make_phantom((12.0, 12.0, 12.0), height=2.0)
+    loss = ball_loss(
+        phantom.logits[None], phantom.region[None], [[lesion(12)]], spacing_mm=ONE, background_weight=0.5
+    )
+    found = targets_of(phantom, [lesion(12)])
+    inside = phantom.logits[found.foreground].double().sort(descending=True).values
+    ranks = torch.pow(torch.tensor(0.5, dtype=torch.float64), torch.arange(len(inside)) / len(inside))
+    foreground = (ranks / ranks.mean() * -torch.nn.functional.logsigmoid(inside)).mean()
+    outside = phantom.logits[phantom.region & ~found.foreground & ~found.ignore].double()
+    background = -torch.nn.functional.logsigmoid(-outside).mean()
+    assert loss.bce.item() == pytest.approx((foreground + 0.5 * background).item(), rel=1e-5)
+
+
+def test_a_small_lesion_counts_as_much_as_a_large_one(make_phantom):
+    """The gradient that a 6 mm lesion gets does not shrink because a 24 mm one lies beside it."""
+    large = make_phantom((24.0, 24.0, 24.0), center_mm=(30.0, 30.0, 22.0), height=3.0)
+    small = make_phantom((6.0, 6.0, 6.0), center_mm=(30.0, 30.0, 44.0), height=3.0)
+    logits = torch.maximum(large.logits, small.logits).requires_grad_()
+    loss = ball_loss(logits[None], large.region[None], [[lesion(24), lesion(6)]], spacing_mm=ONE)
+    (gradient,) = torch.autograd.grad(loss.bce, logits)
+    found = ball_targets(torch.sigmoid(logits), large.region, [lesion(24), lesion(6)], spacing_mm=ONE)
+    near = found.foreground & small.tumour
+    assert gradient[near].sum() / gradient[found.foreground].sum() > 0.3
+
+
+def test_uncertain_lesions_weigh_less(make_phantom):
+    phantom = make_phantom((12.0, 12.0, 12.0), height=1.0)
+    losses = [
+        ball_loss(
+            phantom.logits[None],
+            phantom.region[None],
+            [[lesion(12, weight=weight)]],
+            spacing_mm=ONE,
+            background_weight=0.0,
+        ).bce
+        for weight in (1.0, 0.25)
+    ]
+    assert losses[1] == pytest.approx(0.25 * losses[0].item(), rel=1e-6)
+
+
+def test_pairs_are_averaged_by_their_certainty(make_phantom):
+    first, second = make_phantom((12.0, 12.0, 12.0), height=1.0), make_phantom((20.0, 20.0, 20.0), height=2.0)
+    logits, region = torch.stack((first.logits, second.logits)), torch.stack((first.region, second.region))
+    stated = [[lesion(12)], [lesion(20)]]
+    alone = [
+        ball_loss(logits[i : i + 1], region[i : i + 1], stated[i : i + 1], spacing_mm=ONE) for i in range(2)
+    ]
+    both = ball_loss(logits, region, stated, spacing_mm=ONE, weight=torch.tensor([0.75, 0.25]))
+    assert both.bce.item() == pytest.approx(0.75 * alone[0].bce.item() + 0.25 * alone[1].bce.item(), rel=1e-5)
+    assert both.dice.item() == pytest.approx(
+        0.75 * alone[0].dice.item() + 0.25 * alone[1].dice.item(), rel=1e-5
+    )
+
+
+def test_a_tumour_outside_the_organ_mask_is_not_trained_away(make_phantom):
+    """Ring: 5 to 10 mm outside the organ, logits already highest there, the report puts a tumour in that organ."""
+    phantom = make_phantom((8.0, 8.0, 8.0), center_mm=(30.0, 30.0, 48.0), height=4.0)
+    organ = torch.zeros_like(phantom.region)
+    organ[18:43, 18:43, 18:41] = True  # its edge at 40 mm: the tumour's middle is 8 mm outside
+    region = dilate_mm(organ, 15.0, spacing_mm=ONE)
+    near = dilate_mm(organ, 5.0, spacing_mm=ONE)
+    for centers in (None, near):
+        logits = phantom.logits.clone().requires_grad_()
+        stated = [[lesion(8, low=0.44 * 268.0, high=1.88 * 268.0, centers=centers)]]
+        loss = ball_loss(logits[None], region[None], stated, spacing_mm=ONE)
+        (loss.bce + loss.dice).backward()
+        assert logits.grad[phantom.tumour].sum() < 0, "the tumour is pushed up"
+        assert logits.grad[region & (phantom.logits < -3.9)].sum() > 0
+
+
+def test_loss_does_not_depend_on_the_spacing(make_phantom):
+    def losses(spacing):
+        phantom = make_phantom((24.0, 20.0, 20.0), spacing_mm=spacing, height=3.0)
+        loss = ball_loss(
+            phantom.logits[None], phantom.region[None], [[lesion(24, 20, 20)]], spacing_mm=spacing
+        )
+        return loss.bce.item(), loss.dice.item()
+
+    fine, thick, coarse = losses(ONE), losses((0.7, 0.7, 2.5)), losses((3.0, 3.0, 3.0))
+    assert thick[0] == pytest.approx(fine[0], rel=0.03)
+    assert thick[1] == pytest.approx(fine[1], rel=0.03)
+    assert coarse[0] == pytest.approx(fine[0], rel=0.05)
+    assert coarse[1] == pytest.approx(fine[1], rel=0.15)
+
+
+def test_gradcheck(make_phantom):
+    phantom = make_phantom((6.0, 6.0, 6.0), field_mm=12.0, region_mm=6.0, height=1.0)
+    noise = torch.randn(phantom.logits.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = (phantom.logits.double() + 0.1 * noise)[None].requires_grad_()
+
+    def bce(values):
+        # The Dice holds its asymmetry constant, which a finite difference does not: see its own test.
+        stated = [[lesion(6, low=60.0, high=200.0)]]
+        return ball_loss(values, phantom.region[None], stated, spacing_mm=ONE).bce
+
+    assert bce(logits).dtype == torch.float64
+    assert torch.autograd.gradcheck(bce, (logits,), eps=1e-6, atol=1e-8, fast_mode=True)
+
+
+def test_rank_weights_have_mean_one_and_fall():
+    weights = rank_weights(100, 0.5)
+    assert weights.mean().item() == pytest.approx(1.0)
+    assert (weights[99] / weights[0]).item() == pytest.approx(0.5**0.99)
+    assert torch.equal(rank_weights(3, 0.0), torch.ones(3, dtype=torch.float64))
+    assert rank_weights(0, 0.5).shape == (0,)
+
+
+def test_no_pairs_give_zero_with_a_graph():
+    logits = torch.zeros(0, 4, 4, 4, requires_grad=True)
+    loss = ball_loss(logits, torch.zeros(0, 4, 4, 4, dtype=torch.bool), [], spacing_mm=ONE)
+    (loss.bce + loss.dice).backward()
+    assert loss.bce == 0
+    assert logits.grad.shape == logits.shape
+
+
+def test_shapes_that_do_not_fit_are_refused(make_phantom):
+    phantom = make_phantom((6.0, 6.0, 6.0), field_mm=12.0)
+    with pytest.raises(ValueError, match="lists of lesions"):
+        ball_loss(phantom.logits[None], phantom.region[None], [], spacing_mm=ONE)
+    with pytest.raises(ValueError, match=r"\[P,D,H,W\]"):
+        ball_loss(phantom.logits[None], phantom.region, [[]], spacing_mm=ONE)
+    with pytest.raises(ValueError, match="bool"):
+        ball_loss(phantom.logits[None], phantom.region[None].float(), [[]], spacing_mm=ONE)
+    with pytest.raises(ValueError, match=r"\[D,H,W\]"):
+        ball_targets(phantom.logits[1:], phantom.region, [], spacing_mm=ONE)
+
+
+def test_rules_are_checked():
+    with pytest.raises(ValueError, match="foreground_fraction"):
+        BallRules(foreground_fraction=0)
