@@ -213,6 +213,11 @@ class Dataset:
     def _by_id(self) -> dict[str, CaseEntry]:
         return {entry.case_id: entry for entry in self.cases}
 
+    @cached_property
+    def _last_label_map(self) -> dict[Path, Volume]:
+        """The multi-label file read last: its structures are asked for one after another."""
+        return {}
+
     def _id(self, case: CaseEntry | str) -> str:
         return self.case(case).case_id if isinstance(case, str) else case.case_id
 
@@ -256,7 +261,10 @@ class Dataset:
         path = self._label_path(case_id)
         if path is None:
             raise DataError(f"there is no mask {source}", code="structure_missing")
-        label_map = read_labels(path)
+        if path not in self._last_label_map:
+            self._last_label_map.clear()
+            self._last_label_map[path] = read_labels(path)
+        label_map = self._last_label_map[path]
         values = [value for value, name in self.labels.items() if name == source]
         return label_map.with_array(np.isin(label_map.array, values))
 

@@ -150,7 +150,7 @@ def _stack(
         digest = hashlib.sha256(pixels.tobytes()).digest()
         if digest in seen and pixels.min() != pixels.max():
             raise DataError(
-                f"{folder.name}: slices {seen[digest] + 1} and {number + 1} hold the same pixels at two positions",
+                f"{folder.name}: slices {seen[digest] + 1} and {number + 1} hold the same pixels",
                 code="duplicate_slices",
                 hint="export the series again; one slice was stored twice",
             )

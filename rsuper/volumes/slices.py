@@ -1,4 +1,4 @@
-"""Geometry of a stack of image planes: order, gaps, tilt. In DICOM's LPS+ millimetres until the affine is made."""
+"""Geometry of a stack of image planes: order, gaps, tilt; in DICOM's LPS+ mm until the affine is made."""
 
 from __future__ import annotations
 
