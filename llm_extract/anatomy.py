@@ -1,6 +1,6 @@
 """Organs, their parts, the words that name them and the label files that hold them: one extensible table.
 
-The table is ``anatomy.yaml``. A user adds an organ, a part, a synonym or a language with a second YAML file of
+The table is ``anatomy.yaml``. A user adds an organ, a part, a synonym or a language with another YAML file of
 the same shape, given to :func:`load_anatomy`; lists are extended, single values replaced.
 """
 

@@ -63,6 +63,7 @@ IssueCode = Literal[
     "extraction_timeout",
     "fallback_encoding",
     "implausible_size",
+    "inferred_unit",
     "invalid_case_id",
     "invalid_date",
     "invalid_id",

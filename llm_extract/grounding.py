@@ -1,0 +1,74 @@
+"""Quote -> code points of the report. What cannot be found is an issue, never evidence."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from llm_extract.records import Evidence, Match, Section
+from llm_extract.sections import section_at
+
+_MAX_QUOTE = 2000
+
+
+def locate(text: str, quote: str, *, near: int | None = None) -> tuple[int, int, Match] | None:
+    """Code points of a quote, or None where the text does not hold it.
+
+    Verbatim first; then with white space and letter case made equal. Of several places the one nearest to ``near``.
+
+    >>> locate("A  Mass, a mass.", "a mass")
+    (10, 16, 'exact')
+    >>> locate("A  Mass.", "a mass")
+    (0, 7, 'normalised')
+    >>> locate("A mass.", "a cyst") is None
+    True
+    """
+    if not quote.strip() or len(quote) > _MAX_QUOTE:
+        return None
+    places = _exact(text, quote)
+    if places:
+        start = _nearest(places, near)
+        return start, start + len(quote), "exact"
+    found = [match.span() for match in _loose(quote).finditer(text)]
+    if not found:
+        return None
+    start = _nearest([span[0] for span in found], near)
+    return start, dict(found)[start], "normalised"
+
+
+def ground(
+    text: str, sections: tuple[Section, ...], field: str, quote: str, *, near: int | None = None
+) -> Evidence | None:
+    """Evidence for one field from a quote, or None where the text does not hold the quote."""
+    found = locate(text, quote, near=near)
+    if found is None:
+        return None
+    start, end, match = found
+    return evidence_at(text, sections, field, (start, end), match=match)
+
+
+def evidence_at(
+    text: str, sections: tuple[Section, ...], field: str, span: tuple[int, int], *, match: Match = "exact"
+) -> Evidence:
+    """Evidence for one field from code points; its text is exactly that slice."""
+    start, end = span
+    return Evidence(
+        field=field, start=start, end=end, text=text[start:end], section=section_at(sections, start), match=match
+    )
+
+
+def _exact(text: str, quote: str) -> list[int]:
+    places, at = [], text.find(quote)
+    while at >= 0:
+        places.append(at)
+        at = text.find(quote, at + 1)
+    return places
+
+
+def _nearest(places: list[int], near: int | None) -> int:
+    return places[0] if near is None else min(places, key=lambda place: abs(place - near))
+
+
+@lru_cache(maxsize=1024)
+def _loose(quote: str) -> re.Pattern[str]:
+    return re.compile(r"\s+".join(re.escape(word) for word in quote.split()), re.IGNORECASE)

@@ -1,0 +1,308 @@
+"""Deterministic scan of a report for lengths, before any model sees it: every length gets an id, M1 … Mn.
+
+A backend may only point at these ids, so a size that the text does not state cannot occur. Numbers that are no
+lengths (dates, series and image numbers, scores, segments, HU) are recognised first and masked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from llm_extract.references import Reference, scan_references
+from llm_extract.tense import is_prior
+
+Unit = Literal["mm", "cm"]
+UnitSource = Literal["stated", "shared", "inferred"]
+Qualifier = Literal["exact", "approximate", "upper_bound", "lower_bound", "range"]
+Tense = Literal["current", "prior"]
+
+_NUMBER = r"(?:\d{1,4}(?:[.,]\d{1,2})?(?!\d)|(?<![\d])[.]\d{1,2}(?!\d))"
+_UNIT = r"(?:mm|cms?|em|crn|milli?met(?:er|re)s?|centimet(?:er|re)s?)(?![a-z0-9²³^])"
+_AXIS = r"(?:\s?\(?(?:ap|tr|tv|trv|trans|cc|si|ml|craniocaudal|transverse|anteroposterior|axial)\b\)?)?"
+_TIMES = r"\s{0,2}(?:x|×|✕|\*|by)\s{0,2}"
+_CHAIN = re.compile(
+    rf"(?<![\w.,/:])(?P<n1>{_NUMBER})(?:[\s-]{{0,2}}(?P<u1>{_UNIT}))?"
+    rf"(?:{_AXIS}{_TIMES}(?P<n2>{_NUMBER})(?:[\s-]{{0,2}}(?P<u2>{_UNIT}))?)?"
+    rf"(?:{_AXIS}{_TIMES}(?P<n3>{_NUMBER})(?:[\s-]{{0,2}}(?P<u3>{_UNIT}))?)?",
+    re.IGNORECASE,
+)
+_HAS_LENGTH = re.compile(r"\d\s{0,2}-?\s?(?:mm|cm|milli?met|centimet|x|×|by)|met(?:er|re)|milim", re.IGNORECASE)
+
+_WORDS = {
+    "half a": 0.5, "one": 1, "a": 1, "one and a half": 1.5, "two": 2, "two and a half": 2.5, "three": 3,
+    "three and a half": 3.5, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "eleven": 11, "twelve": 12,
+}  # fmt: skip
+_WORD_LENGTH = re.compile(
+    r"\b(?P<word>" + "|".join(sorted(map(re.escape, _WORDS), key=len, reverse=True)) + r")[\s-]"
+    r"(?P<unit>(?:milli?|centi)met(?:er|re)s?|mm|cm)\b",
+    re.IGNORECASE,
+)
+_SIZE_WORD = re.compile(
+    r"\b(?P<word>sub-?\s?centimet(?:er|re|ric)s?|sub-?\s?cm|milli?met(?:ric(?:al)?|er-sized|re-sized)"
+    r"|sub-?\s?milli?met(?:er|re|ric)s?)\b",
+    re.IGNORECASE,
+)
+
+_APPROXIMATE = re.compile(
+    r"(?:approximately|approximate|approx\.?|about|around|roughly|circa|\bca\.|nearly|almost|estimated(?: at)?|~|≈)\s{0,2}$",
+    re.IGNORECASE,
+)
+_UPPER = re.compile(
+    r"(?:up to|less than|smaller than|under|below|within|at most|not exceeding|no (?:more|larger|greater|bigger) than"
+    r"|not (?:more|larger|greater) than|maximum of|max\.? of|<\s?=?|≤|\bsub-?)\s{0,2}$",
+    re.IGNORECASE,
+)
+_UP_TO = re.compile(r"(?:up to|maximum of|max\.? of)\s{0,2}$", re.IGNORECASE)
+_LOWER = re.compile(
+    r"(?:at least|more than|greater than|larger than|bigger than|exceeding|in excess of|minimum of|over|above"
+    r"|>\s?=?|≥)\s{0,2}$",
+    re.IGNORECASE,
+)
+_AFTER_UPPER = re.compile(r"\s?or (?:less|smaller|below|under)\b", re.IGNORECASE)
+_AFTER_LOWER = re.compile(r"\s?(?:or (?:more|greater|larger|above)\b|\+)", re.IGNORECASE)
+
+_GAP_RANGE = re.compile(r"\s?(?:-|–|—|to|or)\s?", re.IGNORECASE)
+_GAP_LIST = re.compile(r"\s?(?:,|,? ?and|&|/)\s?", re.IGNORECASE)
+_GAP_ARROW = re.compile(r"\s?(?:->|→|=>|-->)\s?")
+_CHANGED = re.compile(
+    r"(?:increas|decreas|grow|grew|enlarg|shr[aiu]nk|chang|progress|regress|reduc|declin|diminish|went)[a-z]*"
+    r"[^.;]{0,40}\bfrom\s{1,2}(?:\w+ )?$",
+    re.IGNORECASE,
+)
+_MEASURING = re.compile(r"measur\w{0,5}[^.;\d]{0,25}$|\bsize[^.;\d]{0,12}$", re.IGNORECASE)
+_LESION_AFTER = re.compile(r"\s?\w{0,12}\s?(?:mass|lesion|nodule|tumou?r|cyst)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One length of the text.
+
+    Args:
+        id: M1 … Mn in text order.
+        start, end: code points of the number(s) with their unit.
+        values_mm: 1 to 3 lengths; a range holds its two ends, ascending.
+        qualifier: what the words beside it make of it.
+        tense: ``prior`` where the text gives it as a value of an earlier examination.
+        unit_source: written on the number, shared with a neighbour, or inferred (flagged).
+        precision_mm: half a unit of the last stated digit.
+        worded: True for size words such as "subcentimetre".
+        bound_is_strict: True for "less than", which no single lesion equals; False for "up to".
+    """
+
+    id: str
+    start: int
+    end: int
+    values_mm: tuple[float, ...]
+    qualifier: Qualifier = "exact"
+    tense: Tense = "current"
+    unit_source: UnitSource = "stated"
+    precision_mm: float = 0.5
+    worded: bool = False
+    bound_is_strict: bool = False
+
+
+@dataclass(slots=True)
+class _Atom:
+    start: int
+    end: int
+    numbers: tuple[str, ...]
+    units: tuple[str | None, ...]
+    source: UnitSource = "stated"
+    tense: Tense | None = None
+
+
+@dataclass(slots=True)
+class _Found:
+    start: int
+    end: int
+    values_mm: tuple[float, ...]
+    qualifier: Qualifier
+    source: UnitSource
+    precision_mm: float
+    tense: Tense | None = None
+    worded: bool = False
+
+
+def scan_measurements(
+    text: str, references: tuple[Reference, ...] | None = None, *, bounds: tuple[int, ...] = ()
+) -> tuple[Measurement, ...]:
+    """Every length in a text, in order.
+
+    Args:
+        text: the report exactly as read.
+        references: numbers that are no lengths; scanned here if not given.
+        bounds: starts of sentences, beyond which no cue of tense is looked for.
+
+    >>> [m.values_mm for m in scan_measurements("A 1.5 x 1,2 cm cyst, previously 9 mm (4/112).")]
+    [(15.0, 12.0), (9.0,)]
+    """
+    if not _HAS_LENGTH.search(text):
+        return ()
+    marks = scan_references(text) if references is None else references
+    atoms = _read_atoms(text, marks)
+    found = [*_combine(text, atoms), *_worded(text)]
+    found.sort(key=lambda item: (item.start, -item.end))
+    kept: list[_Found] = []
+    for item in found:
+        if not kept or item.start >= kept[-1].end:
+            kept.append(item)
+    return tuple(_finish(text, kept, bounds))
+
+
+def _read_atoms(text: str, references: tuple[Reference, ...]) -> list[_Atom]:
+    masked = [(r.start, r.end) for r in references]
+    atoms = []
+    position = 0
+    for match in _CHAIN.finditer(text):
+        start, end = match.span()
+        while position < len(masked) and masked[position][1] <= start:
+            position += 1
+        if position < len(masked) and masked[position][0] < end:
+            continue
+        numbers = tuple(n for n in match.group("n1", "n2", "n3") if n is not None)
+        units = match.group("u1", "u2", "u3")[: len(numbers)]
+        atoms.append(_Atom(start, end, numbers, units))
+    return atoms
+
+
+def _combine(text: str, atoms: list[_Atom]) -> Iterator[_Found]:
+    """Join neighbours into ranges and lists, and share or infer missing units."""
+    _share_units(text, atoms)
+    index = 0
+    while index < len(atoms):
+        atom = atoms[index]
+        following = atoms[index + 1] if index + 1 < len(atoms) else None
+        if atom.units[-1] is None and not _infer(text, atom):
+            index += 1
+            continue
+        if following is not None and _is_range(text, atom, following):
+            low, high = sorted((*_values(atom), *_values(following)))
+            yield _Found(atom.start, following.end, (low, high), "range", atom.source, _precision(following))
+            index += 2
+            continue
+        yield _Found(
+            atom.start, atom.end, _values(atom), _qualifier(text, atom), atom.source, _precision(atom), atom.tense
+        )
+        index += 1
+
+
+def _share_units(text: str, atoms: list[_Atom]) -> None:
+    """ "6, 9 and 15 mm" and "2-3 mm": the unit is written once; "from 12 to 15 mm" after a verb of change is tense."""
+    shared = True
+    while shared:  # one pass from the right settles every list; "and" opens it, commas continue it
+        shared = False
+        for left, right in reversed(list(pairwise(atoms))):
+            gap = text[left.end : right.start]
+            if _GAP_ARROW.fullmatch(gap) or (
+                gap.strip().lower() == "to" and _CHANGED.search(text[max(0, left.start - 90) : left.start])
+            ):
+                left.tense, right.tense = "prior", "current"
+            if left.units[-1] is not None or right.units[-1] is None or len(left.numbers) != len(right.numbers):
+                continue
+            comma = gap.strip() in {",", "/"}
+            if _GAP_RANGE.fullmatch(gap) or _GAP_ARROW.fullmatch(gap) or (
+                _GAP_LIST.fullmatch(gap) and (not comma or right.source == "shared")
+            ):
+                left.units = tuple(right.units[-1] if unit is None else unit for unit in left.units)
+                left.source = "shared"
+
+
+def _is_range(text: str, left: _Atom, right: _Atom) -> bool:
+    if len(left.numbers) != 1 or len(right.numbers) != 1 or right.units[-1] is None or left.tense is not None:
+        return False
+    gap = text[left.end : right.start]
+    if _GAP_RANGE.fullmatch(gap):
+        return True
+    return gap.strip().lower() == "and" and text[max(0, left.start - 9) : left.start].lower().endswith("between ")
+
+
+def _infer(text: str, atom: _Atom) -> bool:
+    """Units missing altogether: two or three numbers joined by x beside a word of measuring, never silent."""
+    if len(atom.numbers) < 2:
+        return False
+    before, after = text[max(0, atom.start - 45) : atom.start], text[atom.end : atom.end + 30]
+    if not (_MEASURING.search(before) or _LESION_AFTER.match(after)):
+        return False
+    decimals = any("." in number or "," in number for number in atom.numbers)
+    whole = [float(number) for number in atom.numbers if "." not in number and "," not in number]
+    if not decimals and min(whole) < 10:
+        return False
+    atom.units = ("cm" if decimals else "mm",) * len(atom.numbers)
+    atom.source = "inferred"
+    return True
+
+
+def _factor(unit: str | None) -> float:
+    return 10.0 if unit is not None and unit[0] in "cCeE" else 1.0
+
+
+def _values(atom: _Atom) -> tuple[float, ...]:
+    last = next((unit for unit in reversed(atom.units) if unit is not None), None)
+    values = []
+    for position, number in enumerate(atom.numbers):
+        unit = next((u for u in atom.units[position:] if u is not None), last)
+        values.append(round(float(number.replace(",", ".")) * _factor(unit), 3))
+    return tuple(value for value in values if 0 < value <= 2000)
+
+
+def _precision(atom: _Atom) -> float:
+    number = atom.numbers[0].replace(",", ".")
+    decimals = len(number.partition(".")[2])
+    unit = next((u for u in atom.units if u is not None), None)
+    return round(0.5 * _factor(unit) / 10**decimals, 4)
+
+
+def _qualifier(text: str, atom: _Atom) -> Qualifier:
+    before = text[max(0, atom.start - 24) : atom.start]
+    after = text[atom.end : atom.end + 14]
+    if _UPPER.search(before) or _AFTER_UPPER.match(after):
+        return "upper_bound"
+    if _LOWER.search(before) or _AFTER_LOWER.match(after):
+        return "lower_bound"
+    return "approximate" if _APPROXIMATE.search(before) else "exact"
+
+
+def _worded(text: str) -> Iterator[_Found]:
+    for match in _WORD_LENGTH.finditer(text):
+        value = _WORDS[match["word"].lower()] * _factor(match["unit"])
+        if match["word"].lower() in {"a", "one"} and match["unit"][0] in "mM":
+            continue
+        yield _Found(match.start(), match.end(), (value,), "exact", "stated", 0.5 * _factor(match["unit"]))
+    for match in _SIZE_WORD.finditer(text):
+        word = match["word"].lower().replace(" ", "").replace("-", "")
+        bound = 1.0 if word.startswith("submil") else 10.0
+        yield _Found(match.start(), match.end(), (bound,), "upper_bound", "stated", 0.0, worded=True)
+
+
+def _finish(text: str, found: list[_Found], bounds: tuple[int, ...]) -> Iterator[Measurement]:
+    from bisect import bisect_right  # noqa: PLC0415
+
+    number = 0
+    for index, item in enumerate(found):
+        if not item.values_mm:
+            continue
+        number += 1
+        place = bisect_right(bounds, item.start)
+        left = max(bounds[place - 1] if place else 0, found[index - 1].end if index else 0, item.start - 120)
+        right = min(
+            bounds[place] if place < len(bounds) else len(text),
+            found[index + 1].start if index + 1 < len(found) else len(text),
+            item.end + 80,
+        )
+        sentence = max(bounds[place - 1] if place else 0, item.start - 240)
+        tense = item.tense or (
+            "prior"
+            if is_prior(text[left : item.start], text[item.end : right], context=text[sentence : item.start],
+                        followed=index + 1 < len(found) and found[index + 1].start == right)
+            else "current"
+        )
+        yield Measurement(
+            id=f"M{number}", start=item.start, end=item.end, values_mm=item.values_mm, qualifier=item.qualifier,
+            tense=tense, unit_source=item.source, precision_mm=item.precision_mm, worded=item.worded,
+            bound_is_strict=item.qualifier == "upper_bound" and not _UP_TO.search(text[max(0, item.start - 24) : item.start]),
+        )  # fmt: skip

@@ -1,0 +1,231 @@
+"""Mentions of one lesion in findings, impression and addendum become one lesion; contradictions are kept as conflicts.
+
+Two mentions are one lesion when organ, side and part fit and the sizes agree within max(1 mm, 5 %). A size or a side
+that contradicts, on the only candidate there is, is a conflict: the findings' value stays, a contradicted side becomes
+unknown. An addendum overrides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from llm_extract.drafts import LesionDraft
+from llm_extract.measurements import Measurement
+from llm_extract.records import Change, Evidence, Laterality, Span
+
+_SUMMARIES = frozenset({"impression", "addendum", "diagnosis", "synoptic", "microscopic"})
+_SPECIFIC = frozenset({"cyst", "metastasis", "lymph_node", "polyp", "wall_thickening"})
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A grounded mention, and what was merged into it.
+
+    Args:
+        draft: the mention.
+        sizes, priors: the lengths its ids point at.
+        section: section of its quote.
+        order: position among the drafts.
+        evidence, mentions: quotes so far.
+        conflict: fields that mentions contradict each other on.
+        laterality: overrides the draft's side.
+        bound_mm: largest member of its group.
+    """
+
+    draft: LesionDraft
+    sizes: list[Measurement]
+    priors: list[Measurement]
+    section: str
+    order: int
+    evidence: list[Evidence]
+    mentions: list[Span]
+    conflict: list[str] = field(default_factory=list)
+    laterality: Laterality | None = None
+    bound_mm: float | None = None
+
+    @property
+    def longest_mm(self) -> float | None:
+        """Longest stated diameter, or None."""
+        return max((v for m in self.sizes for v in m.values_mm), default=None)
+
+    @property
+    def side(self) -> str:
+        """Side as it stands now."""
+        return self.laterality or self.draft.laterality
+
+    @property
+    def is_group(self) -> bool:
+        """True for more than one lesion."""
+        return self.draft.count != 1
+
+    def change(self, prior: Sequence[float], current: Sequence[float]) -> Change:
+        """The stated change, else what the two sizes say."""
+        if self.draft.change != "unknown" or not prior or not current:
+            return self.draft.change
+        before, now = max(prior), max(current)
+        if abs(now - before) <= 0.5:
+            return "stable"
+        return "larger" if now > before else "smaller"
+
+
+def merge_mentions(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """One candidate a lesion, in order of first mention."""
+    kept: list[Candidate] = []
+    addressed: dict[int, set[int]] = {}
+    for candidate in candidates:
+        target = _target(candidate, kept, addressed, candidates)
+        if target is None:
+            kept.append(candidate)
+            continue
+        addressed.setdefault(id(target), set()).add(_block(candidate))
+        _merge(target, candidate)
+    _bound_groups(kept)
+    return kept
+
+
+def _block(candidate: Candidate) -> int:
+    """Mentions of one section are different lesions, so one section merges into a lesion once at most."""
+    return hash(candidate.section) if candidate.section in _SUMMARIES else -1
+
+
+def _target(
+    new: Candidate, kept: Sequence[Candidate], addressed: dict[int, set[int]], every: Sequence[Candidate]
+) -> Candidate | None:
+    later = new.section in _SUMMARIES
+    pool = [c for c in kept if c.draft.organ == new.draft.organ and (c.section != new.section or new.draft.refers_back)]
+    if not later:
+        pool = [c for c in pool if c.section != new.section and new.draft.refers_back] or (pool if new.draft.refers_back else [])
+    pool = [c for c in pool if _block(new) not in addressed.get(id(c), set()) or new.is_group or new.section == c.section]
+    if not pool:
+        return None
+    if new.section == "addendum" and new.draft.refers_back:
+        return _addendum_target(new, pool)
+    exact = [c for c in pool if _fits(new, c) and _sizes_agree(new, c)]
+    if exact:
+        return min(exact, key=lambda c: (_kind_gap(new, c), -_overlap(new, c), c.order))
+    if new.sizes:
+        return _contradicted(new, pool, every)
+    return None
+
+
+def _addendum_target(new: Candidate, pool: Sequence[Candidate]) -> Candidate | None:
+    fitting = [c for c in pool if _kind_gap(new, c) < 2]
+    if len(fitting) > 1:
+        same = [c for c in fitting if _fits(new, c)]
+        fitting = same or fitting
+    return fitting[0] if fitting else None
+
+
+def _fits(new: Candidate, old: Candidate) -> bool:
+    """Organ, number, side, part and kind do not contradict."""
+    if _kind_gap(new, old) > 1:
+        return False
+    sides = {new.side, old.side} & {"left", "right", "bilateral"}
+    if len(sides) > 1 and not (new.is_group and "bilateral" in sides):
+        return False
+    if new.draft.parts and old.draft.parts and not set(new.draft.parts) & set(old.draft.parts):
+        return bool(new.is_group and old.is_group)
+    if new.is_group and not old.is_group:
+        return old.draft.group_role == "index" and new.longest_mm is not None
+    if old.is_group and not new.is_group:
+        return new.longest_mm is not None and old.longest_mm is not None and old.draft.group_role != "remainder"
+    return True
+
+
+def _kind_gap(new: Candidate, old: Candidate) -> int:
+    a, b = new.draft, old.draft
+    if a.kind == b.kind and (a.diagnosis == b.diagnosis or None in {a.diagnosis, b.diagnosis}):
+        return 0
+    if a.diagnosis and b.diagnosis and a.diagnosis != b.diagnosis and "cyst" not in {a.diagnosis, b.diagnosis}:
+        return 1 if {a.malignancy, b.malignancy} != {"benign", "malignant"} else 2
+    if a.kind in _SPECIFIC and b.kind in _SPECIFIC and a.kind != b.kind:
+        return 2
+    return 1
+
+
+def _overlap(new: Candidate, old: Candidate) -> int:
+    return len(set(new.draft.parts) & set(old.draft.parts)) + (new.side == old.side)
+
+
+def _sizes_agree(new: Candidate, old: Candidate) -> bool:
+    a, b = new.longest_mm, old.longest_mm
+    if a is None or b is None:
+        if new.draft.parts and not old.draft.parts and b is None and a is not None:
+            return True
+        return a is None or new.is_group == old.is_group
+    return abs(a - b) <= max(1.0, 0.05 * max(a, b), *(m.precision_mm for m in (*new.sizes, *old.sizes)))
+
+
+def _contradicted(new: Candidate, pool: Sequence[Candidate], every: Sequence[Candidate]) -> Candidate | None:
+    """The only lesion that a mention with another size or side can mean."""
+    same_kind = [c for c in pool if _kind_gap(new, c) < 2 and c.is_group == new.is_group and c.sizes and c.section != new.section]
+    rivals = [c for c in every if c is not new and c.section == new.section and c.draft.organ == new.draft.organ and c.sizes]
+    if len(same_kind) != 1 or rivals:
+        return None
+    old = same_kind[0]
+    parts_fit = not (new.draft.parts and old.draft.parts) or bool(set(new.draft.parts) & set(old.draft.parts))
+    other_side = {new.side, old.side} == {"left", "right"}
+    if other_side:
+        return old if _sizes_agree(new, old) and parts_fit else None
+    named = bool(set(new.draft.parts) & set(old.draft.parts)) or (not new.draft.parts and not old.draft.parts)
+    return old if parts_fit and named else None
+
+
+def _merge(old: Candidate, new: Candidate) -> None:
+    override = new.section == "addendum"
+    if {old.side, new.side} == {"left", "right"}:
+        if override:
+            old.laterality = new.draft.laterality
+        else:
+            old.laterality = "unknown"
+            old.conflict.append("laterality")
+    elif old.side in {"unknown", "bilateral"} and new.side in {"left", "right"} and "laterality" not in old.conflict:
+        old.laterality = new.draft.laterality
+    if new.sizes and old.sizes and not _sizes_agree(new, old):
+        if override:
+            old.sizes = new.sizes
+        else:
+            old.conflict.append("diameters_mm")
+    elif new.sizes and _fuller(new, old):
+        old.sizes = new.sizes
+    old.priors = old.priors or new.priors
+    old.draft = _enriched(old.draft, new.draft, override=override)
+    known = {(e.field, e.start, e.end) for e in old.evidence}
+    old.evidence += [e for e in new.evidence if (e.field, e.start, e.end) not in known]
+    old.mentions += new.mentions
+
+
+def _fuller(new: Candidate, old: Candidate) -> bool:
+    return sum(len(m.values_mm) for m in new.sizes) > sum(len(m.values_mm) for m in old.sizes)
+
+
+def _enriched(old: LesionDraft, new: LesionDraft, *, override: bool) -> LesionDraft:
+    """The draft with what only the other mention says; an addendum's parts replace."""
+    update: dict[str, object] = {}
+    for name in ("attenuation", "enhancement", "malignancy", "change"):
+        if getattr(old, name) == "unknown" and getattr(new, name) != "unknown":
+            update[name] = getattr(new, name)
+    for name in ("diagnosis", "diagnosis_text", "diagnosis_certainty", "malignancy_basis", "hounsfield", "reported_volume_mm3", "series", "image"):
+        if getattr(old, name) is None and getattr(new, name) is not None:
+            update[name] = getattr(new, name)
+    if new.parts and (not old.parts or override or set(new.parts) < set(old.parts)):
+        update.update(parts=new.parts, part_relation=new.part_relation, location_text=new.location_text)
+    if not old.score and new.score:
+        update["score"] = new.score
+    if new.treated:
+        update["treated"] = True
+    if old.count is None and new.count is not None and new.count > 1 and old.group_role == "individual":
+        update.update(count=new.count, count_kind=new.count_kind)
+    if old.kind == "lesion" and new.kind != "lesion":
+        update["kind"] = new.kind
+    return old.model_copy(update=update)
+
+
+def _bound_groups(kept: Sequence[Candidate]) -> None:
+    """The remainder of a group is bounded by its index lesion."""
+    for index in kept:
+        if index.draft.group_role == "index" and index.draft.group is not None and index.longest_mm is not None:
+            for other in kept:
+                if other.draft.group == index.draft.group and other.draft.group_role == "remainder":
+                    other.bound_mm = index.longest_mm

@@ -1,0 +1,74 @@
+"""Reads one report: measurements, statements, findings, organs; then the record."""
+
+from __future__ import annotations
+
+import re
+
+from llm_extract.anatomy import Anatomy, load_anatomy
+from llm_extract.assembly import assemble, failed_record
+from llm_extract.drafts import RecordDraft, UnusedDraft
+from llm_extract.records import Provenance, ReportRecord, Source
+from llm_extract.reports import MAX_TEXT_CHARS, Report
+from llm_extract.rules.lesions import LesionReader
+from llm_extract.rules.lexicon import Lexicon
+from llm_extract.rules.organs import organ_drafts
+from llm_extract.rules.statements import read
+from llm_extract.rules.surroundings import sign_drafts, surgery_drafts, technique_draft
+
+RULES_VERSION = "1.0.0"
+_PROVENANCE = Provenance(backend="rules", version=RULES_VERSION)
+_PATHOLOGY = re.compile(
+    r"\b(?:specimens?\s(?:submitted|received|is|consists?|label\w*)|gross(?:\s(?:description|examination))|surgical pathology|histolog\w*|microscopic\s(?:description|examination)"
+    r"|received (?:in|fresh)|pathologic(?:al)? (?:diagnosis|stag\w+)|submitted in toto|frozen section|GROSS:)",
+    re.IGNORECASE,
+)
+
+
+class RulesExtractor:
+    """Extracts records without a model.
+
+    Args:
+        anatomy: table of organs; the built-in one by default.
+    """
+
+    def __init__(self, anatomy: Anatomy | None = None) -> None:
+        self.anatomy = anatomy or load_anatomy()
+        self.lexicon = Lexicon(self.anatomy)
+        self._paired = frozenset(name for name, organ in self.anatomy.organs.items() if organ.paired)
+
+    def extract(self, report: Report) -> ReportRecord:
+        """What one report says; always a record, ``failed`` with a code where it cannot be read."""
+        source = source_of(report)
+        code = _unreadable(report)
+        if code is not None:
+            return failed_record(report, code, source=source, provenance=_PROVENANCE)
+        reading = read(report.text, self.lexicon, source=source)
+        lesions = LesionReader(reading, self.anatomy)
+        lesions.run()
+        draft = RecordDraft(
+            lesions=tuple(mention.draft(report.text) for mention in lesions.mentions),
+            organs=tuple(organ_drafts(reading.statements, lesions.denials, self._paired)),
+            signs=tuple(sign_drafts(reading)),
+            surgery=tuple(surgery_drafts(reading)),
+            technique=technique_draft(reading),
+            unused=tuple(UnusedDraft(measurement_id=key, reason=value) for key, value in lesions.unused.items()),
+        )
+        return assemble(
+            report, draft, measurements=reading.measurements, sections=reading.sections, source=source,
+            provenance=_PROVENANCE, anatomy=self.anatomy,
+        )  # fmt: skip
+
+
+def source_of(report: Report) -> Source:
+    """Radiology or pathology: what the input says, else what the words say."""
+    if report.kind != "auto":
+        return report.kind
+    return "pathology" if len(_PATHOLOGY.findall(report.text[:20_000])) >= 2 else "radiology"
+
+
+def _unreadable(report: Report) -> str | None:
+    if report.fatal_issue is not None:
+        return report.fatal_issue
+    if len(report.text) > MAX_TEXT_CHARS:
+        return "report_too_long"
+    return None if report.text.strip() else "empty_report"

@@ -1,0 +1,211 @@
+"""The findings of a sentence: which nouns are lesions, what is said of their existence, and the stretch each owns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from llm_extract.measurements import Measurement
+from llm_extract.rules import context
+from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.statements import Statement
+
+_GENERIC = frozenset({"mass", "nodule", "lesion", "tumor", "metastasis", "cyst"})
+_COMPOUND = re.compile(r"[\s-]{0,2}(?:of\s|type\s|\()?")
+_SEPARATOR = re.compile(
+    r"[,;(•]|\b(?:and|with|plus|as well as|in addition to|along with|including|while|but|whereas|also|another|or|other than|which|there (?:is|are))\b|\s-\s|:",
+    re.IGNORECASE,
+)
+_MODIFIERS = re.compile(
+    r"\s{0,2}(?:and\s|with\s)?(?:an?|the|another|additional|one|two|three|up to|approximately|about|small|large|new|stable|left|right|[\d.,]+|x|×|mm|cm|by|\s|-"
+    r"|\w+(?:ed|ing|al|ic|ous|ar|ary|ense|le|ly))*\s{0,2}",
+    re.IGNORECASE,
+)
+_QUALIFIES = frozenset({"abnormal", "malignant"})
+_WALL = re.compile(
+    r"(?:concerning|suspicious|malignan|tumou?r|neoplas|mass|asymmetric|irregular|nodular|focal|circumferential|space.occupying)",
+    re.IGNORECASE,
+)
+_NORMAL_NODE = re.compile(
+    r"\b(?:normal|non-?pathological|non-?enlarged|not (?:pathologically )?enlarged|subcentimet\w+|sub-centimet\w+|millimet\w+|small|reactive|benign|physiologic|non-?specific"
+    r"|not (?:in|reach\w*|of) pathological|insignificant|fatty hilum|fatty hilus|visible|nonspecific)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class Head:
+    """A finding with the names it is given and the stretch of text that belongs to it.
+
+    Args:
+        mark: the noun.
+        polarity: affirmed, negated, no_new, resolved, hypothetical or history.
+        names: diagnoses given to it in the same sentence, with the words that lead to them.
+        start, end: its stretch, positions of the report.
+    """
+
+    mark: Mark
+    polarity: context.Polarity
+    names: list[tuple[Mark, str]] = field(default_factory=list)
+    start: int = 0
+    end: int = 0
+    plural: bool = False
+
+    @property
+    def anchors(self) -> list[Mark]:
+        """The noun and its names."""
+        return [self.mark, *(mark for mark, _ in self.names)]
+
+
+def find_heads(statement: Statement) -> list[Head]:
+    """Findings of a sentence in text order, each with its stretch."""
+    marks = _compounds(statement, [m for m in statement.marks if m.category == "finding"])
+    heads: list[Head] = []
+    for mark, inner in marks:
+        if not _counts(statement, mark):
+            continue
+        before = statement.text[: mark.start - statement.start]
+        if heads:
+            last = heads[-1].names[-1][0] if heads[-1].names else heads[-1].mark
+            between = statement.text[last.end - statement.start : mark.start - statement.start]
+            if _is_name(statement, heads[-1], mark, between):
+                heads[-1].names.append((mark, between))
+                continue
+        measured = bool(_near(statement, mark))
+        polarity = context.polarity(
+            statement.text, mark.start - statement.start, mark.end - statement.start, measured=measured
+        )
+        if polarity == "affirmed" and not measured and context.is_origin(before) and not heads:
+            polarity = "history"
+        head = Head(mark, polarity, [(m, "") for m in inner], plural=mark.plural)
+        heads.append(head)
+    _share_polarity(statement, heads)
+    _stretch(statement, heads)
+    return heads
+
+
+def _compounds(statement: Statement, marks: Sequence[Mark]) -> list[tuple[Mark, list[Mark]]]:
+    """ "metastatic lesion", "cystic mass": neighbours make one finding, named by the specific word."""
+    joined: list[tuple[Mark, list[Mark]]] = []
+    for mark in marks:
+        if joined:
+            last = joined[-1][0]
+            gap = statement.text[last.end - statement.start : mark.start - statement.start]
+            if len(gap) < 3 and _COMPOUND.fullmatch(gap) and mark.value.kind in _GENERIC and mark.value.diagnosis is None:
+                inner = joined.pop()
+                joined.append((mark, [*inner[1], inner[0]]))
+                continue
+        joined.append((mark, []))
+    return joined
+
+
+def _counts(statement: Statement, mark: Mark) -> bool:
+    """A noun that needs a qualifying word has one."""
+    needs = mark.value.needs
+    if needs == "density":
+        window = (mark.start - 45, mark.end + 22)
+        return any(m.category == "attenuation" and window[0] <= m.start <= window[1] for m in statement.marks)
+    return True
+
+
+def qualified(statement: Statement, head: Head) -> bool:
+    """True if a node or a thickened wall is called abnormal in its stretch."""
+    if head.mark.value.needs != "qualified":
+        return True
+    stretch = statement.text[max(0, head.start - statement.start) : head.end - statement.start]
+    if head.mark.value.kind == "wall_thickening":
+        return bool(_WALL.search(stretch))
+    if _NORMAL_NODE.search(stretch):
+        return False
+    return any(m.category in _QUALIFIES and head.start <= m.start < head.end for m in statement.marks) or any(
+        name.value.malignancy == "malignant" for name, _ in head.names
+    )
+
+
+def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool:
+    """True if ``mark`` only names the finding before it."""
+    own_size = any(head.mark.end <= m.start < mark.start and m.tense == "current" for m in statement.measurements)
+    new_size = own_size and _adjacent_size(statement, mark)
+    if new_size or mark.value.needs == "qualified":
+        return False
+    if context.names_other(between):
+        bare_or = re.search(r"\b(?:or|are|is an?|was a|were|as an?)\W*(?:\w+\s){0,2}$", between, re.IGNORECASE)
+        if head.polarity != "affirmed" and bare_or:
+            return False
+        return not (bare_or and mark.value.kind in {"mass", "nodule", "lesion"} and not mark.value.diagnosis and "or" in between)
+    specific = mark.value.diagnosis is not None and mark.value.diagnosis not in {"cyst"}
+    generic_head = head.mark.value.diagnosis is None
+    return specific and generic_head and context.is_apposition(between) and head.polarity == "affirmed"
+
+
+def _adjacent_size(statement: Statement, mark: Mark) -> bool:
+    return any(0 <= mark.start - m.end < 40 and not re.search(r"[,;]", statement.text[m.end - statement.start : mark.start - statement.start])
+               for m in statement.measurements)
+
+
+def _near(statement: Statement, mark: Mark) -> list[Measurement]:
+    """Current lengths that read as the size of a noun."""
+    found = []
+    for m in statement.measurements:
+        if m.tense != "current" or m.worded:
+            continue
+        if m.end <= mark.start:
+            gap = statement.text[m.end - statement.start : mark.start - statement.start]
+            if len(gap) < 60 and not re.search(r"[;.]|,\s(?:no|and|with)\b|\b(?:is|are|was|were|no|without)\b", gap):
+                found.append(m)
+        elif m.start >= mark.end:
+            gap = statement.text[mark.end - statement.start : m.start - statement.start]
+            if len(gap) < 110 and not re.search(r"[;]|\b(?:less|smaller|larger|greater|more|bigger) than\b|[<>]|\bno\b", gap):
+                found.append(m)
+    return found
+
+
+def _share_polarity(statement: Statement, heads: list[Head]) -> None:
+    """ "No mass, nodule or cyst": a list keeps the negation of its first member."""
+    for left, right in zip(heads, heads[1:], strict=False):
+        gap = statement.text[left.mark.end - statement.start : right.mark.start - statement.start]
+        if right.polarity == "affirmed" and left.polarity in {"negated", "no_new"} and re.fullmatch(
+            r"\s?(?:,|or|and/or|/|,\s?or)\s?(?:\w+\s){0,3}", gap, re.IGNORECASE
+        ) and not _near(statement, right.mark):
+            right.polarity = left.polarity
+
+
+def _stretch(statement: Statement, heads: list[Head]) -> None:
+    """Cut the sentence between its findings, at the last separator before each finding's own noun phrase."""
+    end_of_text = statement.start + len(statement.text)
+    start = max(statement.start, statement.title_end)
+    for position, head in enumerate(heads):
+        head.start = start
+        if position + 1 == len(heads):
+            head.end = end_of_text
+            break
+        following = heads[position + 1]
+        last = head.names[-1][0].end if head.names else head.mark.end
+        head.end = start = _cut(statement, max(last, head.mark.end), following.mark.start)
+
+
+def _cut(statement: Statement, left: int, right: int) -> int:
+    gap = statement.text[left - statement.start : right - statement.start]
+    masked = _mask(statement, left, right, gap)
+    cuts = [m.start() for m in _SEPARATOR.finditer(masked)]
+    if not cuts:
+        return left
+    chosen = len(cuts) - 1
+    while chosen > 0:
+        piece = gap[cuts[chosen - 1] : cuts[chosen]].lstrip(",;:( ")
+        piece = re.sub(r"^(?:and|with|plus|also)\s", "", piece, flags=re.IGNORECASE)
+        if not piece or not _MODIFIERS.fullmatch(piece):
+            break
+        chosen -= 1
+    return left + cuts[chosen]
+
+
+def _mask(statement: Statement, left: int, right: int, gap: str) -> str:
+    """Hide separators inside sizes, segment lists and image numbers."""
+    chars = list(gap)
+    inside = [(m.start, m.end) for m in statement.measurements] + [(r.start, r.end) for r in statement.references]
+    for start, end in inside:
+        for at in range(max(start, left), min(end, right)):
+            chars[at - left] = "_"
+    return "".join(chars)

@@ -1,0 +1,241 @@
+"""The words the rules know, found in a report in one pass with spaCy's phrase matcher."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from llm_extract.anatomy import Anatomy
+from llm_extract.rules.spelling import Spelling
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A noun that can be a lesion, with what the word itself settles."""
+
+    kind: str
+    diagnosis: str | None = None
+    malignancy: str | None = None
+    attenuation: str | None = None
+    organ: str | None = None
+    needs: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation that removes an organ or a part of it."""
+
+    organ: str
+    procedure: str
+    extent: str
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A word that names an organ, and perhaps a part of it.
+
+    Args:
+        organ: the organ, or None for a short part name that several organs share.
+        part: part id; ``short`` names hold candidates instead.
+        adjective: True for words such as "hepatic".
+        candidates: (organ, part) pairs of a short name.
+    """
+
+    organ: str | None
+    part: str | None = None
+    adjective: bool = False
+    candidates: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A known phrase in the text.
+
+    Args:
+        start, end: code points.
+        category: ``finding``, ``excluded``, ``place``, ``operation``, ``sign``, ``side``, an attribute or a cue.
+        value: what the phrase means.
+        plural: True if the phrase was found in its plural form.
+    """
+
+    start: int
+    end: int
+    category: str
+    value: Any
+    plural: bool = False
+
+
+@dataclass(slots=True)
+class _Entry:
+    category: str
+    value: Any
+    plural: bool
+
+
+@dataclass(slots=True)
+class Marks:
+    """The marks of a report in text order."""
+
+    items: list[Mark]
+    _starts: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._starts = [mark.start for mark in self.items]
+
+    def between(self, start: int, end: int) -> list[Mark]:
+        """Marks that start in ``start:end``."""
+        return self.items[bisect_left(self._starts, start) : bisect_left(self._starts, end)]
+
+
+class Lexicon:
+    """Finds the known phrases of a report.
+
+    Args:
+        anatomy: table of organs and parts whose words are to be found.
+    """
+
+    def __init__(self, anatomy: Anatomy) -> None:
+        import spacy  # noqa: PLC0415 - takes more than a second and brings torch along
+        from spacy.matcher import PhraseMatcher  # noqa: PLC0415
+
+        self.nlp = spacy.blank("en")
+        self.nlp.max_length = 1_000_000
+        self._matcher = PhraseMatcher(self.nlp.vocab, attr="NORM")
+        self._entries: dict[int, list[_Entry]] = {}
+        phrases: dict[str, list[_Entry]] = {}
+        words = _read_words()
+        for phrase, entry in _entries(anatomy, words):
+            held = phrases.setdefault(phrase, [])
+            if not any(e.category == entry.category and e.value == entry.value for e in held):
+                held.append(entry)
+        for phrase, held in phrases.items():
+            key = f"p{len(self._entries)}"
+            self._matcher.add(key, [self.nlp.make_doc(phrase)])
+            self._entries[self.nlp.vocab.strings[key]] = held
+        known = {word for phrase in phrases for word in phrase.split() if word.isalpha()}
+        self._spelling = Spelling(known)
+
+    def find(self, text: str) -> Marks:
+        """All known phrases, longest first where they overlap; one phrase may have several meanings."""
+        doc = self.nlp.make_doc(text)
+        for token in doc:
+            word = token.lower_
+            corrected = self._spelling.correct(word)
+            if corrected is not word:
+                token.norm_ = corrected
+        spans = sorted(self._matcher(doc), key=lambda m: (m[1] - m[2], m[1]))
+        taken = bytearray(len(doc))
+        kept: list[Mark] = []
+        seen: set[tuple[int, int]] = set()
+        for key, first, last in spans:
+            if (first, last) not in seen and any(taken[first:last]):
+                continue
+            seen.add((first, last))
+            taken[first:last] = b"\1" * (last - first)
+            start, end = doc[first].idx, doc[last - 1].idx + len(doc[last - 1])
+            kept += [Mark(start, end, e.category, e.value, e.plural) for e in self._entries[key]]
+        kept.sort(key=lambda mark: mark.start)
+        return Marks(kept)
+
+
+@lru_cache(maxsize=1)
+def _read_words() -> dict[str, Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = resources.files("llm_extract.rules").joinpath("lexicon.yaml").read_text("utf-8")
+    table: dict[str, Any] = yaml.load(text, Loader=loader)  # noqa: S506 - both loaders are safe ones
+    return table
+
+
+def _entries(anatomy: Anatomy, words: dict[str, Any]) -> Iterator[tuple[str, _Entry]]:
+    for item in words["findings"]:
+        fields = {key: item.get(key) for key in ("diagnosis", "malignancy", "attenuation", "organ", "needs")}
+        yield from _forms(item["words"], "finding", Finding(item["kind"], **fields))
+    for phrases in words["excluded"]:
+        yield from _forms(phrases, "excluded", None)
+    for cue, phrases in words["cues"].items():
+        category, value = ("side", cue) if cue in _SIDES else (cue, True)
+        for phrase in phrases:
+            for spelled in _spellings(phrase):
+                yield spelled, _Entry(category, value, plural=False)
+    for name, values in words["attributes"].items():
+        pairs = values.items() if isinstance(values, dict) else [(True, values)]
+        for value, phrases in pairs:
+            for phrase in phrases:
+                for spelled in _spellings(phrase):
+                    yield spelled, _Entry(name, value, plural=False)
+    for item in words["signs"]:
+        yield from _forms(item["words"], "sign", (item["organ"], item["sign"]))
+    for item in words["surgery"]:
+        operation = Operation(item["organ"], item["procedure"], item["extent"], tuple(item.get("removed", ())))
+        yield from _forms(item["words"], "operation", operation)
+    yield from _places(anatomy)
+
+
+_SIDES = frozenset({"left", "right", "bilateral", "midline"})
+
+
+def _places(anatomy: Anatomy) -> Iterator[tuple[str, _Entry]]:
+    short: dict[str, list[tuple[str, str]]] = {}
+    named: set[str] = set()
+    for organ in anatomy.organs.values():
+        for part in organ.parts.values():
+            for phrase in part.synonyms:
+                adjective = phrase in organ.adjectives
+                named.add(phrase)
+                yield from _forms([phrase], "place", Place(organ.name, part.name, adjective))
+            for phrase in part.short:
+                short.setdefault(phrase, []).append((organ.name, part.name))
+    for organ in anatomy.organs.values():
+        for phrase in organ.synonyms:
+            if phrase not in named:
+                yield from _forms([phrase], "place", Place(organ.name))
+        for phrase in organ.adjectives:
+            if phrase not in named:
+                yield from _forms([phrase], "place", Place(organ.name, adjective=True))
+    for phrase, candidates in short.items():
+        yield from _forms([phrase], "short", Place(None, candidates=tuple(candidates)))
+
+
+def _forms(phrases: Sequence[str], category: str, value: Any) -> Iterator[tuple[str, _Entry]]:
+    for phrase in phrases:
+        for spelled in _spellings(phrase):
+            yield spelled, _Entry(category, value, plural=_is_plural(spelled))
+            for plural in _plurals(spelled):
+                yield plural, _Entry(category, value, plural=True)
+
+
+def _spellings(phrase: str) -> Iterable[str]:
+    yield phrase
+    if "-" in phrase:
+        yield phrase.replace("-", " ")
+
+
+_PLURAL_ENDINGS = ("ies", "ases", "oses", "ses", "foci", "mata", "mets", "densities", "leiomyomata")
+
+
+def _is_plural(phrase: str) -> bool:
+    last = phrase.rsplit(" ", 1)[-1]
+    return last.endswith(_PLURAL_ENDINGS) or (last.endswith("s") and not last.endswith(("ss", "us", "is")))
+
+
+def _plurals(phrase: str) -> Iterator[str]:
+    if _is_plural(phrase) or phrase.endswith(("disease", "ing", "carcinomatosis")):
+        return
+    if phrase.endswith(("sis",)):
+        yield phrase[:-2] + "es"
+    elif phrase.endswith(("s", "x", "ch")):
+        yield phrase + "es"
+    elif phrase.endswith("y") and phrase[-2:-1] not in "aeiou":
+        yield phrase[:-1] + "ies"
+    else:
+        yield phrase + "s"
+    if " of " in phrase:  # "head of pancreas" -> "heads of pancreas"
+        first, rest = phrase.split(" ", 1)
+        yield f"{first}s {rest}"

@@ -1,0 +1,233 @@
+"""From one finding and its stretch to the lesions it states: one, several with a size each, or a group."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from llm_extract.drafts import DraftSpan, LesionDraft
+from llm_extract.measurements import Measurement
+from llm_extract.records import Score
+from llm_extract.references import Reference
+from llm_extract.rules import attributes
+from llm_extract.rules.heads import Head
+from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.locations import Location, laterality_of
+from llm_extract.rules.statements import Statement
+
+_AXIS = re.compile(
+    r"\b(?:ap|tr|cc|si|rl|craniocaudal|cranio-caudal|transverse|anteroposterior|antero-posterior|longitudinal|axial|coronal|sagittal|height|length|width|long axis|short axis"
+    r"|vertical|horizontal|perpendicular|third dimension|superior to inferior|in thickness)\b",
+    re.IGNORECASE,
+)
+_SEPARATOR = re.compile(r"[,;(]|\b(?:and|plus|while|with|another|others?)\b", re.IGNORECASE)
+_EACH = re.compile(r"\b(?:each|both|all)\b(?: of (?:them|which))?(?: measur\w+| about| approximately)?\s", re.IGNORECASE)
+_PLACES = frozenset({"place", "short", "side"})
+
+
+@dataclass(slots=True)
+class Mention:
+    """A lesion in the making; the fields of :class:`LesionDraft` while they are collected."""
+
+    head: Mark | None
+    organ: str
+    location: Location
+    statement: Statement
+    span: tuple[int, int]
+    sizes: list[Measurement] = field(default_factory=list)
+    priors: list[Measurement] = field(default_factory=list)
+    count: int | None = 1
+    count_kind: str = "exact"
+    group: str | None = None
+    role: str = "individual"
+    refers_back: bool = False
+    kind: str = "lesion"
+    diagnosis: str | None = None
+    diagnosis_text: str | None = None
+    diagnosis_certainty: str | None = None
+    attenuation: str = "unknown"
+    enhancement: str = "unknown"
+    presence: str = "definite"
+    malignancy: str = "unknown"
+    malignancy_basis: str | None = None
+    change: str = "unknown"
+    treated: bool = False
+    hounsfield: float | None = None
+    volume_mm3: float | None = None
+    series: int | None = None
+    image: int | None = None
+    score: tuple[Score, ...] = ()
+    spans: list[tuple[str, int, int]] = field(default_factory=list)
+    tentative: bool = False
+
+    @property
+    def is_group(self) -> bool:
+        """True if it stands for more than one lesion."""
+        return self.count != 1 or self.count_kind == "multiple_unknown"
+
+    def draft(self, text: str) -> LesionDraft:
+        """The finished draft; its quote is the slice of its span."""
+        start, end = _trim(text, *self.span)
+        places = self.location.spans
+        where = (min(s for s, _ in places), max(e for _, e in places)) if places else None
+        if where is not None and not (start <= where[0] and where[1] <= end and where[1] - where[0] < 120):
+            where = places[0]
+        spans = [DraftSpan(field=name, start=s, end=e) for name, s, e in self.spans if e > s]
+        spans += [DraftSpan(field="organ" if i == 0 else "parts", start=s, end=e) for i, (s, e) in enumerate(places)]
+        spans += [DraftSpan(field="laterality", start=s, end=e) for s, e in self.location.side_spans]
+        return LesionDraft.model_validate(
+            {
+                "organ": self.organ, "quote": text[start:end], "quote_start": start, "parts": self.location.parts,
+                "part_relation": self.location.relation, "laterality": laterality_of(self.organ, self.location.laterality),
+                "location_text": text[where[0] : where[1]] if where else None, "kind": self.kind,
+                "diagnosis": self.diagnosis, "diagnosis_text": self.diagnosis_text,
+                "diagnosis_certainty": self.diagnosis_certainty, "measurement_ids": tuple(m.id for m in self.sizes),
+                "prior_measurement_ids": tuple(m.id for m in self.priors), "count": self.count,
+                "count_kind": self.count_kind, "group": self.group, "group_role": self.role,
+                "attenuation": self.attenuation, "enhancement": self.enhancement, "hounsfield": self.hounsfield,
+                "reported_volume_mm3": self.volume_mm3, "presence": self.presence, "malignancy": self.malignancy,
+                "malignancy_basis": self.malignancy_basis, "change": self.change, "series": self.series,
+                "image": self.image, "score": self.score, "treated": self.treated, "refers_back": self.refers_back,
+                "spans": tuple(spans),
+            }
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The part of a finding's stretch that belongs to one of its sizes."""
+
+    start: int
+    end: int
+    sizes: tuple[Measurement, ...]
+    marks: tuple[Mark, ...]
+    references: tuple[Reference, ...]
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start] in " \t\r\n,;:-–(•\"":
+        start += 1
+    while end > start and text[end - 1] in " \t\r\n,;:-–(•\"":
+        end -= 1
+    return (start, min(end, start + 2000)) if end > start else (start, start + 1)
+
+
+def pieces(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> list[Piece]:
+    """Cut a stretch with several sizes into one piece a lesion; sizes along the axes of one lesion stay together."""
+    groups = _axes(statement, sizes)
+    cuts = [head.start]
+    for left, right in zip(groups, groups[1:], strict=False):
+        low, high = left[-1].end, right[0].start
+        gap = statement.text[low - statement.start : high - statement.start]
+        found = [m.start() for m in _SEPARATOR.finditer(gap)]
+        cuts.append(low + (found[-1] if found else 0))
+    cuts.append(head.end)
+    made = []
+    for index, group in enumerate(groups):
+        start, end = cuts[index], cuts[index + 1]
+        made.append(
+            Piece(
+                start,
+                end,
+                tuple(group),
+                tuple(m for m in statement.marks if start <= m.start < end),
+                tuple(r for r in statement.references if start <= r.start < end),
+            )
+        )
+    return made
+
+
+def _axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measurement]]:
+    groups: list[list[Measurement]] = []
+    for size in sizes:
+        if groups:
+            before = statement.text[groups[-1][-1].end - statement.start : size.start - statement.start]
+            after = statement.text[size.end - statement.start : size.end - statement.start + 26]
+            values = sum(len(m.values_mm) for m in groups[-1]) + len(size.values_mm)
+            if values <= 3 and len(before) < 40 and _AXIS.search(before) and (_AXIS.search(after) or "(" not in before) and not any(
+                m.category in {"place", "side"} and groups[-1][-1].end <= m.start < size.start for m in statement.marks
+            ):
+                groups[-1].append(size)
+                continue
+        groups.append([size])
+    return groups
+
+
+def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> list[Piece] | None:
+    """ "segments 2, 4 and 7 measure 6, 9 and 15 mm, respectively": one place and one size a lesion."""
+    text = statement.text[head.start - statement.start : head.end - statement.start]
+    number = len(sizes)
+    if number < 2:
+        return None
+    explicit = re.search(r"\brespectively\b", text, re.IGNORECASE) is not None
+    references = [r for r in statement.references if head.start <= r.start < head.end and r.kind == "segment"]
+    marks = [m for m in statement.marks if head.start <= m.start < head.end]
+    options: list[list[tuple[list[Mark], list[Reference]]]] = []
+    for reference in references:
+        listed = _split_segments(reference, number)
+        if listed:
+            options.append([([], [r]) for r in listed])
+    if len(references) == number:
+        options.append([([], [r]) for r in references])
+    sides = [m for m in marks if m.category == "side" and m.value in {"left", "right"}]
+    parts = [m for m in marks if (m.category == "place" and m.value.part) or m.category == "short"]
+    options += [[([m], []) for m in group] for group in (parts, sides) if len(group) == number]
+    if not explicit or not options:
+        return None
+    shared = [m for m in marks if m.category not in {"side", "short"} and not (m.category == "place" and m.value.part)]
+    return [
+        Piece(head.start, head.end, (size,), tuple(sorted([*shared, *own], key=lambda m: m.start)), tuple(refs))
+        for size, (own, refs) in zip(sizes, options[0], strict=True)
+    ]
+
+
+def _split_segments(reference: Reference, number: int) -> list[Reference]:
+    from llm_extract.rules.locations import segment_numbers  # noqa: PLC0415
+
+    numbers = segment_numbers(reference.get("segments") or "")
+    if len(numbers) != number:
+        return []
+    return [replace(reference, fields=(("segments", str(n)),)) for n in numbers]
+
+
+def has_each(statement: Statement, size: Measurement) -> bool:
+    """True for "each 5 mm"."""
+    before = statement.text[max(0, size.start - statement.start - 34) : size.start - statement.start]
+    return bool(_EACH.search(before))
+
+
+def place_marks(marks: Sequence[Mark]) -> list[Mark]:
+    """Marks that say where."""
+    return [m for m in marks if m.category in _PLACES]
+
+
+def describe(mention: Mention, head: Head | None, marks: Sequence[Mark], references: Sequence[Reference]) -> None:
+    """Fill the attributes of a mention from the words of its stretch."""
+    anchor = mention.head.start if mention.head is not None else mention.span[0]
+    mention.attenuation, mark = attributes.density(marks, "attenuation", anchor=anchor)
+    if mark is not None:
+        mention.spans.append(("attenuation", mark.start, mark.end))
+    elif mention.head is not None and mention.head.value.attenuation:
+        mention.attenuation = mention.head.value.attenuation
+        mention.spans.append(("attenuation", mention.head.start, mention.head.end))
+    mention.enhancement, mark = attributes.density(marks, "enhancement", anchor=anchor)
+    if mark is not None:
+        mention.spans.append(("enhancement", mark.start, mark.end))
+    change = attributes.pick(marks, "change", anchor=anchor)
+    if change is not None:
+        mention.change = change.value
+        mention.spans.append(("change", change.start, change.end))
+    mention.treated = any(m.category == "treated" for m in marks)
+    mention.score = attributes.scores_of(references)
+    mention.hounsfield = attributes.hounsfield_of(references)
+    mention.volume_mm3 = attributes.volume_of(references)
+    size_at = mention.sizes[0].start if mention.sizes else anchor
+    mention.series, mention.image = attributes.image_of(references, anchor=size_at)
+    names = [m for m, _ in head.names] if head is not None else []
+    mention.malignancy, mention.malignancy_basis, span = attributes.malignancy_of(mention.head, names, marks, mention.organ)
+    settled = attributes.score_malignancy(mention.score)
+    if settled is not None and mention.malignancy_basis != "diagnosis":
+        mention.malignancy, mention.malignancy_basis = settled, "score"
+    if span is not None:
+        mention.spans.append(("malignancy", *span))

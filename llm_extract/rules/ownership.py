@@ -1,0 +1,133 @@
+"""What a length measures: a lesion, or a duct, vessel, organ, stone, specimen, margin, device …"""
+
+from __future__ import annotations
+
+import re
+
+from llm_extract.measurements import Measurement
+from llm_extract.records import UnusedReason
+from llm_extract.rules.heads import Head
+from llm_extract.rules.statements import Statement
+
+_NOUNS: tuple[tuple[UnusedReason, str], ...] = (
+    ("stone", r"stones?|calcul(?:us|i|ous)|\w*lithiasis|gallstones?|phleboliths?|concretions?|calcifications?"),
+    ("effusion", r"effusions?|ascites|pneumothora\w+|h(?:a)?ematomas?|fluid(?!\s?attenuation)|collections?|seromas?|abscess(?:es)?"),
+    ("device", r"stents?|catheters?|tubes?|clips?|drains?|filters?|needles?|grafts?|coils?|pacemaker|wires?|prosthes[ie]s|screws?|ports?|balloon"),
+    ("vessel", r"aneurysms?|aneurysmal|aort(?:a|ic)|veins?|arter(?:y|ies)|arterial|thromb(?:us|osis)|vascular|venous|pulmonary conus|vena cava|trunk|ectasia|dissection"
+               r"|vessels?|sma|smv|ivc|varices"),
+    ("duct", r"ducts?|ductal|cbd|biliary|choledochus|wirsung|ureter(?:al|s)?|pelvicaly\w+|renal pelvis|collecting system|appendi(?:x|ceal)(?! (?:mass|tumor))"),
+    ("specimen", r"specimens?|fragments?|portions?|pieces?|aggregate|tissue(?! mass| nodule| lesion| tumor)|ellipse|container|cores?|cassettes?|segment of \w+|loops? of|length of|strips?|biops(?:y|ies)"
+                 r"|received|excision of|block|cuff|slices?|sections?"),
+    ("margin", r"margins?|distance|resection line|clearance|away"),
+    ("other", r"hernias?|herniation|defects?|wall(?!s? mass)|thick(?:ness|ened)?|collimation|intervals?|reconstruct\w*|acquisition|increments?|sum of|sum|consolidations?|atelectas[ie]s|diverticul\w+"
+              r"|bulla[e]?|emphysema|fractures?|listhesis|height loss|step|shift|scars?|bands?|caliber|calibre|canal|disc|protrusion|incision|depth|invasion|invades|infiltration|spleniculus|accessory spleen|splenule"
+              r"|infarct\w*|cardiothoracic|curve|diastasis|needle|capsule|tumou?r (?:thickness|deposit)|cavity|wedge|extraocular|fat"),
+)  # fmt: skip
+_NOUN = tuple((reason, re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)) for reason, pattern in _NOUNS)
+_AFTER = re.compile(r"\s{0,2}-?(?:(?:in\s(?:diameter|size|length|thickness|width|dimension\w*)|thick|long|wide|deep)\b\s?)?(?:[A-Za-z-]+\s){0,3}?", re.IGNORECASE)
+_DISTANCE = re.compile(
+    r"\s{0,2}(?:away\s|in\sdistance\s)?(?:from|above|below|proximal to|distal to|deep to|inferior to|superior to|lateral to|medial to|to the (?:nearest|closest)|anterior to|posterior to"
+    r"|caudal|cranial|beyond|cephalad)\b",
+    re.IGNORECASE,
+)
+_FROM_DISTANCE = re.compile(r"\b(?:distance(?: of| to| from)?|located|situated|lies|approximately|is)\s(?:is\s)?(?:approximately\s|about\s)?$", re.IGNORECASE)
+_EXTENT = re.compile(
+    r"\b(?:over (?:an?\s)?(?:approximately\s|about\s|length of\s|distance of\s|segment of\s)?|for a length of\s|a length of\s|segment measuring\s)$", re.IGNORECASE
+)
+_SEGMENT_AFTER = re.compile(r"\s?-?\s?(?:long\s)?(?:segment|portion|length|stretch|in length)\b", re.IGNORECASE)
+_NP_STOP = re.compile(r"[;:()]|\b(?:in|of|and|with|is|are|was|were|measur\w+|at|from|to|which|for|on|that|has|the|by|into)\b", re.IGNORECASE)
+_IN_DIAMETER = re.compile(r"\bin (?:diameter|size|its largest|the largest|greatest|largest|maximum|maximal|long\w*)(?:\s(?:dimension|diameter|size|axis))?", re.IGNORECASE)
+_DEPTH = re.compile(r"\b(?:depth|thickness|invades?|invading|invasion|infiltrat\w+|penetrat\w+)\b[^.;,]{0,30}$", re.IGNORECASE)
+
+
+def noun_phrase_head(statement: Statement, measurement: Measurement, heads: list[Head]) -> Head | None:
+    """The finding whose noun phrase starts with this size: "a 3 cm hypodense mass"."""
+    for head in heads:
+        if head.mark.start < measurement.end:
+            continue
+        gap = statement.text[measurement.end - statement.start : head.mark.start - statement.start]
+        gap = _IN_DIAMETER.sub(" ", gap)
+        if len(gap) > 80 or _NP_STOP.search(gap):
+            return None
+        return None if _intruder(gap, last=True) else head
+    return None
+
+
+def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> UnusedReason | None:
+    """None if the length is the size of ``head``, else what it measures instead."""
+    text = statement.text
+    start, end = measurement.start - statement.start, measurement.end - statement.start
+    head_start, head_end = head.mark.start - statement.start, head.mark.end - statement.start
+    if _DISTANCE.match(text[end:]) and not text[max(0, start - 25) : start].lower().rstrip().endswith(("measuring", "measures", "size")):
+        return "margin"
+    following = _following_noun(text[end:])
+    if end <= head_start:
+        return following if following is not None and not text[end:head_start].strip(" -") else _intruder(text[end:head_start], last=True)
+    if head.mark.value.kind == "wall_thickening" or _EXTENT.search(text[:start]) or _SEGMENT_AFTER.match(text[end:]):
+        return "other"
+    if following is not None:
+        return following
+    between = text[head_end:start]
+    if _DEPTH.search(between):
+        return "other"
+    return _intruder(between, last=False)
+
+
+def plain_reason(statement: Statement, measurement: Measurement, *, pathology: bool) -> UnusedReason:
+    """What a length outside any finding measures."""
+    text = statement.text
+    start, end = measurement.start - statement.start, measurement.end - statement.start
+    following = _following_noun(text[end:])
+    if following is not None:
+        return following
+    before = text[:start]
+    nearest: tuple[int, UnusedReason] | None = None
+    for reason, pattern in _NOUN:
+        for match in pattern.finditer(before):
+            if nearest is None or match.start() > nearest[0]:
+                nearest = (match.start(), reason)
+    place = next(
+        (m for m in reversed(statement.marks) if m.category in {"place", "finding", "excluded"} and m.end <= measurement.start), None
+    )
+    if place is not None and (nearest is None or place.start - statement.start > nearest[0]):
+        if place.category == "place" and place.value.organ == "vessel":
+            return "vessel"
+        if place.category == "place" and place.value.organ == "lymph_node":
+            return "node"
+        if place.category == "finding":
+            return "node" if place.value.kind == "lymph_node" else "other"
+        return "specimen" if pathology else "organ_size"
+    if nearest is not None:
+        return nearest[1]
+    if any(m.category == "place" and m.value.organ not in {"vessel", "other"} for m in statement.marks):
+        return "specimen" if pathology else "organ_size"
+    return "specimen" if pathology else "other"
+
+
+def _following_noun(after: str) -> UnusedReason | None:
+    """ "a 5 mm calculus": the noun right after the size."""
+    window = after[:46]
+    stop = re.search(r"[.,;:()]|\b(?:in|of|and|with|is|are|at|on|mass|lesion|nodule|cyst|tumou?r|metasta\w+|x)\b", window, re.IGNORECASE)
+    window = window[: stop.start()] if stop else window
+    for reason, pattern in _NOUN:
+        match = pattern.search(window)
+        if match is not None:
+            return reason
+    return None
+
+
+def _intruder(between: str, *, last: bool) -> UnusedReason | None:
+    """A noun of another kind between a finding and a length, unless it is only a neighbour of the finding."""
+    best: tuple[int, UnusedReason] | None = None
+    for reason, pattern in _NOUN:
+        if reason in {"specimen", "margin"} and not last:
+            continue
+        for match in pattern.finditer(between):
+            before = between[: match.start()]
+            if re.search(r"\b(?:in|of|at|within|on|to|from|along|near|the|abuts?|abutting|adjacent|encasing|posterior|anterior|between|through|segment|hepatic|portal|right|left)\s(?:\w+\s)?(?:\w+\s)?$", before, re.IGNORECASE) and not re.search(
+                r"\b(?:with|and|causing|dilat\w+)\s(?:\w+\s){0,4}$", before, re.IGNORECASE
+            ):
+                continue
+            if best is None or match.start() > best[0]:
+                best = (match.start(), reason)
+    return best[1] if best else None

@@ -1,0 +1,117 @@
+"""A report cut into statements: each sentence with its marks, measurements and the topic it stands under."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from llm_extract.measurements import Measurement, scan_measurements
+from llm_extract.records import Section
+from llm_extract.references import Reference, scan_references
+from llm_extract.rules.lexicon import Lexicon, Mark
+from llm_extract.sections import CURRENT, Sentence, split_sections, split_sentences
+
+_HEADING = re.compile(r"[\s\W\d]{0,6}(?:[A-Za-z]+(?:'s)?\s?:\s{0,2})?(?P<title>[A-Za-z][A-Za-z/&,'() -]{2,60}?)\s{0,2}(?P<mark>:|\s-\s)")
+_MAX_TITLE_WORDS = 7
+
+
+@dataclass(slots=True)
+class Statement:
+    """One sentence and what was found in it.
+
+    Args:
+        sentence: where it is.
+        text: its slice of the report.
+        marks: known phrases, positions of the report.
+        measurements: lengths in it.
+        references: numbers in it that are no lengths.
+        topic: organs of the heading it stands under ("KIDNEYS:").
+        title_end: end of such a heading inside the sentence, else its start.
+    """
+
+    sentence: Sentence
+    text: str
+    marks: list[Mark]
+    measurements: list[Measurement]
+    references: list[Reference]
+    topic: tuple[str, ...] = ()
+    title_end: int = 0
+
+    @property
+    def start(self) -> int:
+        """First code point."""
+        return self.sentence.start
+
+    @property
+    def current(self) -> bool:
+        """True if its section is about this examination."""
+        return self.sentence.section in CURRENT
+
+    def of(self, *categories: str) -> list[Mark]:
+        """Marks of some categories, in text order."""
+        return [mark for mark in self.marks if mark.category in categories]
+
+
+@dataclass(slots=True)
+class Reading:
+    """A report as the rules see it."""
+
+    text: str
+    sections: tuple[Section, ...]
+    statements: list[Statement]
+    measurements: tuple[Measurement, ...]
+    pathology: bool = False
+    by_id: dict[str, Measurement] = field(default_factory=dict)
+
+
+def read(text: str, lexicon: Lexicon, *, source: str) -> Reading:
+    """Cut a report into statements."""
+    sections = split_sections(text)
+    sentences = split_sentences(text, sections)
+    references = scan_references(text)
+    measurements = scan_measurements(text, references, bounds=tuple(s.start for s in sentences))
+    marks = lexicon.find(text)
+    measure_starts = [m.start for m in measurements]
+    reference_starts = [r.start for r in references]
+    statements = []
+    for sentence in sentences:
+        first, last = bisect_left(measure_starts, sentence.start), bisect_left(measure_starts, sentence.end)
+        low, high = bisect_left(reference_starts, sentence.start), bisect_left(reference_starts, sentence.end)
+        statements.append(
+            Statement(
+                sentence,
+                text[sentence.start : sentence.end],
+                marks.between(sentence.start, sentence.end),
+                list(measurements[first:last]),
+                list(references[low:high]),
+                title_end=sentence.start,
+            )
+        )
+    _set_topics(statements)
+    by_id = {m.id: m for m in measurements}
+    return Reading(text, sections, statements, measurements, source == "pathology", by_id)
+
+
+def _set_topics(statements: list[Statement]) -> None:
+    topic: tuple[str, ...] = ()
+    section = ""
+    for statement in statements:
+        if statement.sentence.section != section:
+            section, topic = statement.sentence.section, ()
+        match = _HEADING.match(statement.text)
+        if match is not None and len(match["title"].split()) <= _MAX_TITLE_WORDS:
+            end = statement.start + match.end("title")
+            organs = tuple(
+                dict.fromkeys(
+                    m.value.organ for m in statement.marks if m.category == "place" and m.end <= end and m.value.organ
+                )
+            )
+            holds_finding = any(m.category == "finding" and m.end <= end for m in statement.marks)
+            if organs:
+                topic = organs
+                if not holds_finding and not statement.sentence.item:
+                    statement.title_end = statement.start + match.end("mark")
+            elif match["mark"] == ":" and not holds_finding and not statement.sentence.item and match.start("title") < 3:
+                topic = ()
+        statement.topic = topic

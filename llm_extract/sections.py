@@ -1,0 +1,184 @@
+"""Sections of a report, and its sentences with the section, the topic and the list they stand in."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from llm_extract.records import Section
+
+CURRENT = frozenset(
+    {"preamble", "findings", "impression", "addendum", "diagnosis", "gross", "microscopic", "synoptic", "measurements"}
+)
+"""Sections whose statements are about this examination."""
+
+_HEADINGS: dict[str, str] = {
+    "history": "history", "clinical history": "history", "clinical information": "history", "medical history": "history",
+    "relevant medical history": "history", "past medical history": "history", "patient history": "history",
+    "clinical data": "history", "clinical details": "history", "clinical background": "history", "anamnesis": "history",
+    "clinical": "history", "clinical question": "history", "clinical notes": "history", "clinical diagnosis": "history",
+    "brief clinical history": "history", "oncologic history": "history", "surgical history": "history",
+    "clinical indication": "history", "clinical history and indication": "history", "pre-op diagnosis": "history",
+    "preoperative diagnosis": "history", "pre-operative diagnosis": "history", "clinical diagnosis & history": "history",
+    "clinical diagnosis and history": "history", "postoperative diagnosis": "history", "post-operative diagnosis": "history",
+    "operative procedure": "procedure", "operation": "history", "operative findings": "history",
+    "indication": "history", "indications": "history", "reason for exam": "history", "reason for study": "history",
+    "reason for examination": "history", "reason": "history", "indication for study": "history",
+    "comparison": "comparison", "comparisons": "comparison", "comparison study": "comparison", "prior study": "comparison",
+    "comparison studies": "comparison", "prior studies": "comparison", "previous studies": "comparison",
+    "technique": "technique", "exam": "technique", "examination": "technique", "protocol": "technique", "study": "technique",
+    "scan technique": "technique", "procedure and technique": "technique", "imaging technique": "technique",
+    "contrast": "technique", "exam type": "technique", "type of exam": "technique", "dose": "technique",
+    "radiation dose": "technique",
+    "findings": "findings", "finding": "findings", "report": "findings", "full result": "findings", "result": "findings",
+    "results": "findings", "observations": "findings", "description": "findings", "radiologist's notes": "findings",
+    "ct findings": "findings", "findings and impression": "findings", "interpretation": "findings", "body": "findings",
+    "target lesions": "findings", "non-target lesions": "findings", "measurements": "findings",
+    "impression": "impression", "impressions": "impression", "conclusion": "impression", "conclusions": "impression",
+    "opinion": "impression", "summary": "impression", "assessment": "impression", "diagnostic impression": "impression",
+    "impression and recommendation": "impression", "impression and recommendations": "impression",
+    "conclusion and recommendation": "impression", "result and recommendation": "impression",
+    "final impression": "impression", "radiological diagnosis": "impression", "comment on findings": "impression",
+    "addendum": "addendum", "corrected report": "addendum", "correction": "addendum", "addenda": "addendum",
+    "recommendation": "recommendation", "recommendations": "recommendation", "follow-up": "recommendation",
+    "recommendation(s)": "recommendation", "follow up": "recommendation", "plan": "recommendation",
+    "note": "note", "notes": "note", "disclaimer": "note", "references": "note", "electronically signed": "note",
+    "diagnosis": "diagnosis", "final diagnosis": "diagnosis", "pathologic diagnosis": "diagnosis",
+    "final pathologic diagnosis": "diagnosis", "pathological diagnosis": "diagnosis", "diagnoses": "diagnosis",
+    "final diagnoses": "diagnosis", "histopathologic diagnosis": "diagnosis", "histological diagnosis": "diagnosis",
+    "anatomic diagnosis": "diagnosis", "surgical pathology diagnosis": "diagnosis", "pathology diagnosis": "diagnosis",
+    "gross": "gross", "gross description": "gross", "macroscopic": "gross", "macroscopy": "gross", "macro": "gross",
+    "macroscopic description": "gross", "macroscopic examination": "gross", "gross examination": "gross",
+    "gross pathology": "gross", "microscopic": "microscopic", "microscopic description": "microscopic",
+    "microscopy": "microscopic", "histology": "microscopic", "microscopic examination": "microscopic",
+    "microscopic findings": "microscopic", "synoptic report": "synoptic", "synoptic": "synoptic", "tumor summary": "synoptic",
+    "synopsis": "synoptic", "cancer case summary": "synoptic", "case summary": "synoptic", "tumor synopsis": "synoptic",
+    "specimen": "specimen", "specimens": "specimen", "specimen(s)": "specimen", "specimen submitted": "specimen",
+    "specimens submitted": "specimen", "tissue submitted": "specimen", "specimen(s) submitted": "specimen",
+    "specimen received": "specimen", "source of specimen": "specimen", "specimen source": "specimen",
+    "specimen(s) received": "specimen", "material submitted": "specimen", "material": "specimen",
+    "intraoperative consultation": "intraoperative", "frozen section": "intraoperative",
+    "frozen section diagnosis": "intraoperative", "intraoperative diagnosis": "intraoperative",
+    "intra-operative consultation": "intraoperative", "comment": "comment", "comments": "comment",
+}  # fmt: skip
+_TITLE = re.compile(
+    r"(?:(?<=^)|(?<=\n)|(?<=[.;:,*]\s)|(?<=[.;:,*])|(?<=\s\s)|(?<=\n\s))[*#_\s]{0,3}"
+    r"(?P<title>[A-Za-z][A-Za-z'&()/ -]{2,36}?)[*_]{0,2}\s{0,2}(?::|(?=\n)|(?=\s-\s))[*_]{0,2}",
+)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:dr|mr|mrs|ms|prof|e\.g|i\.e|approx|vs|no|cf|ca|fig|etc|st|seg|incl|resp|max|min|ser|im|img|se|post|ant|lat|inf|sup"
+    r"|[CTLS]\d{1,2}|[A-Z])|\b[1-9]\d?)$",
+    re.IGNORECASE,
+)
+_BREAK = re.compile(r"[.!?]+(?:[\"”'’)\]]{0,2})(?=\s|$|[A-Z\"])|;|[•●▪■►]|\n|\s\"\s?|\.\"|(?<=[\w.)?])\"\s|,(?=\d{1,2}\s?\.\s?[A-Z])")
+_LIST_ITEM = re.compile(r"\s{0,6}(?:[-*•–]|\(?\d{1,2}[.)]|\(?[a-hA-H][.)])\s{0,4}")
+_INLINE_ITEM = re.compile(r"(?:(?<=[.:;,])|(?<=[.:;,]\s)|(?<=[.:;,]\s\s))\(?\d{1,2}[.)]\s?(?=[A-Z])")
+_WORD = re.compile(r"[A-Za-z]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A stretch of the report that makes one statement.
+
+    Args:
+        start, end: code points, without surrounding white space.
+        section: name of its section.
+        line: number of the line it starts in, from 0.
+        item: True if a list mark starts it.
+    """
+
+    start: int
+    end: int
+    section: str
+    line: int
+    item: bool
+
+
+def split_sections(text: str) -> tuple[Section, ...]:
+    """The named stretches of a report; text before the first heading is the ``preamble``.
+
+    >>> [(s.name, s.start) for s in split_sections("HISTORY: pain\\nFINDINGS: none")]
+    [('history', 0), ('findings', 14)]
+    """
+    starts: list[tuple[int, str]] = []
+    for match in _TITLE.finditer(text):
+        title = " ".join(match["title"].lower().split()).strip(" -(")
+        name = _HEADINGS.get(title) or _HEADINGS.get(title.partition("/")[0])
+        if name is None:
+            continue
+        if not match[0].rstrip("*_ ").endswith(":") and not (match["title"].isupper() or _alone(text, match)):
+            continue
+        starts.append((match.start("title"), name))
+    if not starts or text[: starts[0][0]].strip():
+        starts.insert(0, (0, "preamble"))
+    ends = [start for start, _ in starts[1:]] + [len(text)]
+    return tuple(Section(start=start, end=end, name=name) for (start, name), end in zip(starts, ends, strict=True))
+
+
+def _alone(text: str, match: re.Match[str]) -> bool:
+    """True for a title that fills its line."""
+    before = text[max(0, match.start("title") - 4) : match.start("title")]
+    return ("\n" in before or match.start("title") < 4) and text[match.end() : match.end() + 1] in {"\n", ""}
+
+
+def section_at(sections: tuple[Section, ...], position: int) -> str:
+    """Name of the section that holds a position."""
+    index = bisect_right([section.start for section in sections], position) - 1
+    return sections[max(index, 0)].name
+
+
+def split_sentences(text: str, sections: tuple[Section, ...] | None = None) -> tuple[Sentence, ...]:
+    """Sentences in text order; breaks at full stops, semicolons, list marks and lines that end a statement.
+
+    >>> [s.section for s in split_sentences("FINDINGS: A 3.2 cm cyst. No mass.\\nIMPRESSION: Cyst.")]
+    ['findings', 'findings', 'impression']
+    """
+    parts = split_sections(text) if sections is None else sections
+    cuts = {0, len(text), *(section.start for section in parts)}
+    for match in _BREAK.finditer(text):
+        if _breaks(text, match):
+            cuts.add(match.end())
+    cuts.update(match.start() for match in _INLINE_ITEM.finditer(text))
+    sentences: list[Sentence] = []
+    line, seen = 0, 0
+    ordered = sorted(cuts)
+    for start, end in zip(ordered, ordered[1:], strict=False):
+        chunk = text[start:end]
+        stripped = chunk.strip(" \t\r\n\"•●▪■►")
+        if not _WORD.search(stripped) and not any(c.isdigit() for c in stripped):
+            continue
+        first = start + chunk.index(stripped)
+        line += text.count("\n", seen, first)
+        seen = first
+        sentences.append(
+            Sentence(first, first + len(stripped), section_at(parts, first), line, bool(_LIST_ITEM.match(stripped)))
+        )
+    return tuple(sentences)
+
+
+def _breaks(text: str, match: re.Match[str]) -> bool:
+    mark, at = match[0], match.start()
+    if mark == "\n":
+        return _line_ends(text, at)
+    if mark[0] == "." and _ABBREVIATION.search(text[max(0, at - 8) : at]):
+        following = text[match.end() : match.end() + 3].lstrip()
+        before = text[max(0, at - 4) : at]
+        if before[-1:].isdigit():  # "1. Liver" is a list mark, "segment 8. No" an end
+            line = text[text.rfind("\n", 0, at) + 1 : at].strip()
+            return not (len(line) <= 2 and line.isdigit()) and not text[max(0, at - 3) : at].strip(" .:,;").isdigit() or \
+                bool(re.search(r"[a-z]{3,}\.?\s{0,2}\d{1,2}$", text[max(0, at - 14) : at], re.IGNORECASE))
+        return following[:1].isupper() and len(before.strip()) > 1 and before[-1:].isupper() and before[-2:].isupper()
+    return True
+
+
+def _line_ends(text: str, at: int) -> bool:
+    """A line break ends a statement unless the next line plainly continues it."""
+    rest = text[at + 1 : at + 80].lstrip(" \t\r")
+    if not rest or rest[0] in "\n":
+        return True
+    if _LIST_ITEM.match(rest) or rest[0].isupper():
+        previous = text[text.rfind("\n", 0, at) + 1 : at].rstrip()
+        wrapped = len(previous) > 68 and previous[-1:] not in ".:;!?" and not _LIST_ITEM.match(rest)
+        return not wrapped
+    return text[:at].rstrip()[-1:] in {".", ":", ";"} or text[at + 1 : at + 2] == "\n"
