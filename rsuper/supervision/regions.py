@@ -168,6 +168,7 @@ class RegionBuilder:
         self._spacing_mm = spacing_mm
         self._center_margin_mm = center_margin_mm
         self._interior_mm = interior_mm
+        self._shape = next((mask.shape for mask in masks.values()), (0, 0, 0))
         self._cache: dict[tuple[str, tuple[str, ...], float], Region] = {}
 
     def region(self, host: Host, *, margin_mm: float) -> Region:
@@ -191,26 +192,26 @@ class RegionBuilder:
             return Region(region=region, centers=centers, volume_mm3=0.0)
         squared = self._squared_mm2(inside[box], reach_mm)
         near = squared <= margin_mm**2 * (1 + SQUARED_SLACK)
-        for stem in other_organs(self._masks, self._anatomy, host.organ):
-            near &= ~self._interior(stem, near, box) | inside[box]
+        near &= ~self._inside_others(host.organ, box) | inside[box]
         region[box] = near
         centers[box] = near & (squared <= self._center_margin_mm**2 * (1 + SQUARED_SLACK))
         voxels = int(near.sum())
         return Region(region=region, centers=centers, volume_mm3=voxels * voxel_volume_mm3(self._spacing_mm))
 
-    def _interior(self, stem: str, near: Mask, box: Box) -> Mask:
-        """Voxels of ``box`` deeper than ``interior_mm`` inside another organ."""
-        mask = self._masks[stem]
-        if not (mask[box] & near).any():
-            return np.zeros_like(near)
+    def _inside_others(self, organ: str, box: Box) -> Mask:
+        """Voxels of ``box`` that lie deeper than ``interior_mm`` in other organs, taken together."""
         one, two, three = (steps + 1 for steps in reach_voxels(self._interior_mm, self._spacing_mm))
-        wide = grow_box(box, (one, two, three), mask.shape)
+        wide = grow_box(box, (one, two, three), self._shape)
+        others = np.zeros([part.stop - part.start for part in wide], dtype=bool)
+        for stem in other_organs(self._masks, self._anatomy, organ):
+            others |= self._masks[stem][wide]
+        squared = self._squared_mm2(~others, self._interior_mm)
+        deep = squared > self._interior_mm**2 * (1 + SQUARED_SLACK)
         own = tuple(
             slice(part.start - outer.start, part.stop - outer.start)
             for part, outer in zip(box, wide, strict=True)
         )
-        outside = self._squared_mm2(~mask[wide], self._interior_mm)
-        return np.asarray(outside[own] > self._interior_mm**2 * (1 + SQUARED_SLACK))
+        return np.asarray(deep[own])
 
     def _squared_mm2(self, mask: Mask, limit_mm: float) -> NDArray[np.float32]:
         """Squared distance to the mask in mm², exact up to ``limit_mm``."""
