@@ -34,7 +34,9 @@ Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda, cuda:1 …")
 def demo(
     out: OutDir = Path("demo"),
     seed: Annotated[int, typer.Option(help="Seed of the cohort and the training.")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="A few cases and steps: shows the path, proves nothing.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few cases and steps: shows the path, proves nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Reports → records → two trained networks → one page, on a phantom cohort; about 10 minutes on 2 cores.
@@ -43,7 +45,9 @@ def demo(
     """
     from rsuper.demo import run_demo
 
-    result = run_demo(out, seed=seed, size="quick" if quick else "full", say=lambda text: say(text, stream=sys.stderr))
+    result = run_demo(
+        out, seed=seed, size="quick" if quick else "full", say=lambda text: say(text, stream=sys.stderr)
+    )
     if json:
         emit_json(result)
     else:
@@ -77,7 +81,9 @@ def synth(
 @app.command()
 def check(
     dataset: Annotated[Path, typer.Argument(help="Data set folder.")],
-    records: Annotated[Path | None, typer.Option(help="records.jsonl, where it is not in the folder.")] = None,
+    records: Annotated[
+        Path | None, typer.Option(help="records.jsonl, where it is not in the folder.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Find broken volumes, missing masks and reports that contradict the images, before any training.
@@ -102,13 +108,21 @@ def check(
 def prepare(
     dataset: Annotated[Path, typer.Argument(help="Data set folder.")],
     out: OutDir,
-    lesion_class: Annotated[list[str] | None, typer.Option(help="Lesion class to learn; repeat for more.")] = None,
-    structure: Annotated[list[str] | None, typer.Option(help="Organ mask to learn beside; repeat for more.")] = None,
-    roi: Annotated[list[str] | None, typer.Option(help="Crop to the box of these structures; repeat.")] = None,
+    lesion_class: Annotated[
+        list[str] | None, typer.Option(help="Lesion class to learn; repeat for more.")
+    ] = None,
+    structure: Annotated[
+        list[str] | None, typer.Option(help="Organ mask to learn beside; repeat for more.")
+    ] = None,
+    roi: Annotated[
+        list[str] | None, typer.Option(help="Crop to the box of these structures; repeat.")
+    ] = None,
     spacing: Annotated[
         tuple[float, float, float] | None, typer.Option(help="Voxel size in mm; the CT's own by default.")
     ] = None,
-    records: Annotated[Path | None, typer.Option(help="records.jsonl, where it is not in the folder.")] = None,
+    records: Annotated[
+        Path | None, typer.Option(help="records.jsonl, where it is not in the folder.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Turn a data set into a prepared one: one grid, chunked volumes, targets from the records.
@@ -147,8 +161,12 @@ def train(
     prepared: Annotated[Path | None, typer.Argument(help="Folder that `rsuper prepare` wrote.")] = None,
     out: OutDir = Path("runs/first"),
     config: Annotated[Path | None, typer.Option(help="YAML settings; the rest takes defaults.")] = None,
-    initial_weights: Annotated[Path | None, typer.Option(help="model.safetensors of another run to start from.")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print every setting as YAML and stop.")] = False,
+    initial_weights: Annotated[
+        Path | None, typer.Option(help="model.safetensors of another run to start from.")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print every setting as YAML and stop.")
+    ] = False,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -163,7 +181,9 @@ def train(
         say(settings.to_yaml().rstrip())
         return
     if prepared is None:
-        raise UsageError("no prepared data set given", code="missing_argument", hint="rsuper train PREPARED --out RUN")
+        raise UsageError(
+            "no prepared data set given", code="missing_argument", hint="rsuper train PREPARED --out RUN"
+        )
     from rsuper.data.prepare import PreparedDataset
     from rsuper.training import TrainProgress
     from rsuper.training import train as run
@@ -200,7 +220,9 @@ def predict(
     source: Annotated[Path, typer.Argument(help="Data set folder, or one CT file.")],
     out: OutDir,
     case: Annotated[list[str] | None, typer.Option(help="Only these cases; repeat for more.")] = None,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probability maps too.")] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write probability maps too.")
+    ] = False,
     device: Device = "cpu",
     json: Json = False,
 ) -> None:
@@ -241,13 +263,17 @@ def doctor(json: Json = False) -> None:
         "transformers": ("transformers", "xgrammar"),
     }
     missing = {
-        extra: [name for name in names if importlib.util.find_spec(name) is None] for extra, names in extras.items()
+        extra: [name for name in names if importlib.util.find_spec(name) is None]
+        for extra, names in extras.items()
     }
     facts: dict[str, Any] = {
         "rsuper": __import__("rsuper").__version__,
         "python": platform.python_version(),
         "processors": os.cpu_count(),
-        "extras": {extra: "installed" if not names else f"missing {', '.join(names)}" for extra, names in missing.items()},
+        "extras": {
+            extra: "installed" if not names else f"missing {', '.join(names)}"
+            for extra, names in missing.items()
+        },
     }
     if not missing["train"]:
         import torch
@@ -278,5 +304,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in {"rsuper", "llm_extract"}:
             raise
-        say(f'error missing_extra: {error.name} is not installed — pip install "rsuper[train]"', stream=sys.stderr)
+        say(
+            f'error missing_extra: {error.name} is not installed — pip install "rsuper[train]"',
+            stream=sys.stderr,
+        )
         sys.exit(2)

@@ -84,5 +84,7 @@ def load_config(path: Path) -> RunConfig:
         else:
             problems = "not valid YAML"
         raise UsageError(
-            f"{path.name}: {problems}", code="config_invalid", hint="`rsuper train --print-config` shows every key"
+            f"{path.name}: {problems}",
+            code="config_invalid",
+            hint="`rsuper train --print-config` shows every key",
         ) from error

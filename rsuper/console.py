@@ -42,7 +42,14 @@ def progress(label: str) -> Iterator[Tick]:
 @contextmanager
 def _bar(label: str) -> Iterator[Tick]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description:<22}"),
@@ -73,6 +80,9 @@ def _plain(label: str) -> Tick:
             return
         last = now
         eta = (now - began) / max(done, 1) * (total - done)
-        say(f"{label}: {done}/{total}, {now - began:.0f} s, ETA {eta:.0f} s {detail}".rstrip(), stream=sys.stderr)
+        say(
+            f"{label}: {done}/{total}, {now - began:.0f} s, ETA {eta:.0f} s {detail}".rstrip(),
+            stream=sys.stderr,
+        )
 
     return tick

@@ -115,7 +115,9 @@ class Batches:
     def batch(self, step: int, stage: Stage) -> Batch:
         """The batch of one step: same seed, step and stage → same batch."""
         samples = [self._sample(step, slot, stage) for slot in range(self.config.batch_size)]
-        pairs = tuple(replace(pair, sample=slot) for slot, sample in enumerate(samples) for pair in sample.pairs)
+        pairs = tuple(
+            replace(pair, sample=slot) for slot, sample in enumerate(samples) for pair in sample.pairs
+        )
         return Batch(
             image=torch.stack([sample.image for sample in samples]),
             supervision=SupervisionBatch(
@@ -131,7 +133,9 @@ class Batches:
         rng = np.random.default_rng([self.seed, step, slot])
         case = self._draw(rng, slot, stage)
         start = choose_crop(case, rng, channels=self.channels, config=self.config)
-        sample = cut(case, start, channels=self.channels, patch_size=self.config.patch_size, intensity=self.intensity)
+        sample = cut(
+            case, start, channels=self.channels, patch_size=self.config.patch_size, intensity=self.intensity
+        )
         return augment(sample, rng, config=self.config)
 
     def _draw(self, rng: np.random.Generator, slot: int, stage: Stage) -> PreparedCase:
@@ -144,7 +148,11 @@ class Batches:
         from_reports = has_reports and stage == "masks_and_reports" and (slot < report_slots or not has_masks)
         kind = "report" if from_reports or not has_masks else "mask"
         positive, negative = pools[f"{kind}+"], pools[f"{kind}-"]
-        pool = positive if positive and (not negative or rng.random() < self.config.positive_fraction) else negative
+        pool = (
+            positive
+            if positive and (not negative or rng.random() < self.config.positive_fraction)
+            else negative
+        )
         return pool[int(rng.integers(len(pool)))]
 
 
@@ -168,14 +176,23 @@ def choose_crop(
     patch = config.patch_size
     focus = _focus(case, rng, channels=channels, config=config)
     if focus is None:
-        return _clamp([int(rng.integers(0, max(1, size - side + 1))) for size, side in zip(case.shape, patch, strict=True)],
-                      case.shape, patch)
+        return _clamp(
+            [
+                int(rng.integers(0, max(1, size - side + 1)))
+                for size, side in zip(case.shape, patch, strict=True)
+            ],
+            case.shape,
+            patch,
+        )
     kind, mask = focus
     low, high = _bounds(mask)
     start = []
     if kind == "region" and all(high[axis] - low[axis] <= patch[axis] for axis in range(3)):
         for axis in range(3):
-            first, last = max(0, high[axis] - patch[axis]), min(low[axis], max(0, case.shape[axis] - patch[axis]))
+            first, last = (
+                max(0, high[axis] - patch[axis]),
+                min(low[axis], max(0, case.shape[axis] - patch[axis])),
+            )
             start.append(int(rng.integers(min(first, last), max(first, last) + 1)))
         return _clamp(start, case.shape, patch)
     voxels = np.flatnonzero(mask)
@@ -195,7 +212,9 @@ def cut(
     intensity: IntensityFingerprint,
 ) -> _Sample:
     """Read one crop and what is known of it; voxels beyond the volume are padding and unknown."""
-    stop = tuple(min(first + side, size) for first, side, size in zip(start, patch_size, case.shape, strict=True))
+    stop = tuple(
+        min(first + side, size) for first, side, size in zip(start, patch_size, case.shape, strict=True)
+    )
     image = normalise(case.image(start, stop), intensity)
     shape = image.shape
     labels = np.zeros((len(channels.names), *shape), dtype=bool)
@@ -309,5 +328,7 @@ def _bounds(mask: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
 
 
 def _clamp(start: Sequence[int], shape: Index3, patch: Index3) -> Index3:
-    first = [min(max(0, value), max(0, size - side)) for value, size, side in zip(start, shape, patch, strict=True)]
+    first = [
+        min(max(0, value), max(0, size - side)) for value, size, side in zip(start, shape, patch, strict=True)
+    ]
     return first[0], first[1], first[2]

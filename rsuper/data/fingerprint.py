@@ -63,5 +63,8 @@ def fingerprint(
     low, high = np.percentile(values, [0.5, 99.5])
     clipped = np.clip(values, low, high)
     return IntensityFingerprint(
-        low_hu=float(low), high_hu=float(high), mean_hu=float(clipped.mean()), std_hu=float(max(clipped.std(), 1.0))
+        low_hu=float(low),
+        high_hu=float(high),
+        mean_hu=float(clipped.mean()),
+        std_hu=float(max(clipped.std(), 1.0)),
     )

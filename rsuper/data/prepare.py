@@ -145,7 +145,8 @@ def _prepare_one(
     if config.spacing_mm is not None:
         grid = resample(ct, config.spacing_mm, order=1)
         masks, lesions, references = (
-            {name: _mask_on(grid, ct, mask) for name, mask in group.items()} for group in (masks, lesions, references)
+            {name: _mask_on(grid, ct, mask) for name, mask in group.items()}
+            for group in (masks, lesions, references)
         )
     else:
         grid = ct

@@ -60,7 +60,9 @@ class PreparedCase:
 
         return blosc2.open(str(self.folder / "masks.b2nd"), mode="r")
 
-    def image(self, start: Sequence[int] | None = None, stop: Sequence[int] | None = None) -> NDArray[np.int16]:
+    def image(
+        self, start: Sequence[int] | None = None, stop: Sequence[int] | None = None
+    ) -> NDArray[np.int16]:
         """HU [D,H,W] of the box ``start:stop`` (the whole volume by default)."""
         box = _box(start, stop, self.shape)
         return np.asarray(self._image[box], dtype=np.int16)
@@ -70,7 +72,9 @@ class PreparedCase:
     ) -> NDArray[np.bool_]:
         """One mask channel, bool [D,H,W]; a channel the case does not have is an error."""
         if channel not in self.channels:
-            raise KeyError(f"{self.case_id} has no mask channel {channel!r}; it has {', '.join(self.channels)}")
+            raise KeyError(
+                f"{self.case_id} has no mask channel {channel!r}; it has {', '.join(self.channels)}"
+            )
         index = self.channels.index(channel)
         return np.asarray(self._masks[(index, *_box(start, stop, self.shape))]).astype(bool)
 
@@ -90,7 +94,11 @@ class PreparedCase:
     def _class_target(self, name: str, data: Mapping[str, Any]) -> ClassTarget:
         lesions = []
         for item in data["lesions"]:
-            plain = {key: _tuple(value) for key, value in item.items() if key not in {"region", "centers", "volume_mm3"}}
+            plain = {
+                key: _tuple(value)
+                for key, value in item.items()
+                if key not in {"region", "centers", "volume_mm3"}
+            }
             lesions.append(
                 LesionTarget(
                     **plain,
@@ -145,12 +153,14 @@ def write_case(
     chunks = tuple(min(64, size) for size in image_hu.shape)
     settings = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "filters": [blosc2.Filter.SHUFFLE]}
     blosc2.asarray(
-        np.ascontiguousarray(image_hu), urlpath=str(folder / "image.b2nd"), mode="w", chunks=chunks, cparams=settings
+        np.ascontiguousarray(image_hu),
+        urlpath=str(folder / "image.b2nd"),
+        mode="w",
+        chunks=chunks,
+        cparams=settings,
     )
     stack = np.stack([mask.astype(np.uint8) for mask in channels.values()])
-    blosc2.asarray(
-        stack, urlpath=str(folder / "masks.b2nd"), mode="w", chunks=(1, *chunks), cparams=settings
-    )
+    blosc2.asarray(stack, urlpath=str(folder / "masks.b2nd"), mode="w", chunks=(1, *chunks), cparams=settings)
     meta = {
         "format_version": FORMAT_VERSION,
         "case_id": targets.case_id,
@@ -257,7 +267,9 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _box(start: Sequence[int] | None, stop: Sequence[int] | None, shape: Index3) -> tuple[slice, slice, slice]:
+def _box(
+    start: Sequence[int] | None, stop: Sequence[int] | None, shape: Index3
+) -> tuple[slice, slice, slice]:
     first = (0, 0, 0) if start is None else start
     last = shape if stop is None else stop
     return slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2])

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from rsuper.config import OptimisationConfig, RunConfig
-from rsuper.data.batches import SamplingConfig
-from rsuper.data.prepare import PrepareConfig
+from rsuper.data.batches import Channels, SamplingConfig
+from rsuper.data.prepare import PrepareConfig, PreparedDataset
 from rsuper.data.store import PreparedCase
 from rsuper.errors import DataError
 from rsuper.losses import ReportSupervisionConfig
 from rsuper.networks import NetworkConfig
+from rsuper.prediction.predict import load_model
+from rsuper.synthesis import PhantomConfig, TumourConfig
+from rsuper.training import Trained, train
+from rsuper.training.validation import THRESHOLDS, score_case
 
 LESION_CLASS = "pancreas_lesion"
 Arm = Literal["masks", "yes_no", "ball", "volume", "ball_and_volume"]
@@ -25,6 +30,23 @@ ARM_LABELS: Mapping[Arm, str] = {
     "ball_and_volume": "masks + reports, ball + volume",
 }
 PATCH = (56, 32, 40)
+
+
+def phantom_config() -> PhantomConfig:
+    """Half of the cases carry tumours of the pancreas, most of them dark; two sites; decoys in all."""
+    return PhantomConfig(
+        prevalence={"pancreas": 0.5},
+        tumours={
+            "pancreas": TumourConfig(
+                diameter_mm=(13.0, 38.0),
+                hypo_fraction=0.85,
+                hypo_hu=(40.0, 75.0),
+                hyper_hu=(45.0, 75.0),
+                counts=(0.8, 0.12, 0.04, 0.04),
+                parts={"head": 0.5, "body": 0.25, "tail": 0.25},
+            )
+        },
+    )
 
 
 def prepare_config() -> PrepareConfig:
@@ -91,7 +113,9 @@ class Pools:
         chosen: list[PreparedCase] = []
         for pool, count in wanted:
             if len(pool) < count:
-                raise DataError(f"the cohort has {len(pool)} cases of a kind, {count} are wanted", code="pool_too_small")
+                raise DataError(
+                    f"the cohort has {len(pool)} cases of a kind, {count} are wanted", code="pool_too_small"
+                )
             chosen += pool[:count]
         return chosen
 
@@ -115,3 +139,69 @@ def balanced(cases: Sequence[PreparedCase], count: int) -> list[PreparedCase]:
     normal = [case for case in cases if case not in positive][:count]
     chosen |= {case.case_id for case in normal}
     return [case for case in cases if case.case_id in chosen]
+
+
+def warm_up(
+    prepared: PreparedDataset, run: Path, *, seed: int, steps: int, training_cases: Sequence[PreparedCase]
+) -> Path:
+    """The masks-only start that all arms share; organ masks alone where no lesion mask is given.
+
+    Returns:
+        The weights file to start the arms from.
+    """
+    weights = run / "model.safetensors"
+    if not weights.is_file():
+        config = run_config("masks", seed=seed, warmup_steps=steps, steps=0)
+        train(prepared, run, config=config, training_cases=training_cases, validation_cases=())
+    return weights
+
+
+def run_arm(
+    prepared: PreparedDataset,
+    run: Path,
+    *,
+    arm: Arm,
+    seed: int,
+    steps: int,
+    initial_weights: Path,
+    training_cases: Sequence[PreparedCase],
+    validation_cases: Sequence[PreparedCase],
+) -> Trained:
+    """Train one arm from the shared warm-up."""
+    return train(
+        prepared,
+        run,
+        config=run_config(arm, seed=seed, warmup_steps=0, steps=steps),
+        initial_weights=initial_weights,
+        training_cases=training_cases,
+        validation_cases=validation_cases,
+    )
+
+
+def score_run(run: Path, cases: Sequence[PreparedCase]) -> dict[str, Any]:
+    """Case scores and DSC of a finished run on prepared test cases, at the threshold its validation chose.
+
+    Returns:
+        Per case: id, whether it has a tumour, score, DSC at the threshold (positives), log volume ratio (positives).
+    """
+    model = load_model(run)
+    channels = Channels(structures=model.structures, lesion_classes=model.lesion_classes)
+    threshold = model.thresholds[LESION_CLASS]
+    index = THRESHOLDS.index(threshold)
+    rows = []
+    for case in cases:
+        result = score_case(
+            model.network, case, channels=channels, intensity=model.intensity, patch_size=model.patch_size
+        )[LESION_CLASS]
+        rows.append(
+            {
+                "case_id": result.case_id,
+                "positive": result.positive,
+                "score": result.score,
+                "dsc": result.dice[index] if result.positive else None,
+                "dsc_at_half": result.dice[THRESHOLDS.index(0.5)] if result.positive else None,
+                "volume_mm3": result.volumes_mm3[index],
+                "reference_mm3": result.reference_mm3,
+            }
+        )
+    return {"threshold": threshold, "cases": rows}

@@ -22,7 +22,14 @@ from rsuper.data.fingerprint import IntensityFingerprint
 from rsuper.data.layout import Dataset
 from rsuper.errors import DataError, RsuperError, UsageError
 from rsuper.files import write_atomic_text
-from rsuper.networks import Network, NetworkConfig, build_network, load_into, load_weights, predict_probabilities
+from rsuper.networks import (
+    Network,
+    NetworkConfig,
+    build_network,
+    load_into,
+    load_weights,
+    predict_probabilities,
+)
 from rsuper.prediction.case_score import case_score
 from rsuper.prediction.findings import CaseFindings, write_findings
 from rsuper.prediction.lesions import find_lesions
@@ -83,7 +90,9 @@ def load_model(run: Path, *, device: str = "cpu") -> Model:
     """
     path = run / "model.safetensors" if run.is_dir() else run
     if not path.is_file():
-        raise UsageError(f"no model.safetensors in {run}", code="no_model", hint="finish `rsuper train` first")
+        raise UsageError(
+            f"no model.safetensors in {run}", code="no_model", hint="finish `rsuper train` first"
+        )
     tensors, meta = load_weights(path)
     try:
         channels = (*meta["structures"], *meta["lesion_classes"])
@@ -186,7 +195,13 @@ def predict(
     out.mkdir(parents=True, exist_ok=True)
     write_atomic_text(
         out / MARKER,
-        json.dumps({"written_by": "rsuper predict", "model_sha256": model.sha256, "thresholds": dict(model.thresholds)}),
+        json.dumps(
+            {
+                "written_by": "rsuper predict",
+                "model_sha256": model.sha256,
+                "thresholds": dict(model.thresholds),
+            }
+        ),
     )
     failed: dict[str, str] = {}
     for number, (case_id, read) in enumerate(inputs, 1):
@@ -213,7 +228,9 @@ def _inputs(source: Path, cases: Sequence[str] | None) -> list[tuple[str, _Reade
     wanted = None if cases is None else set(cases)
     entries = [entry for entry in dataset.cases if wanted is None or entry.case_id in wanted]
     if not entries:
-        raise DataError(f"no case to predict in {source}", code="no_cases", hint="check --cases and cases.csv")
+        raise DataError(
+            f"no case to predict in {source}", code="no_cases", hint="check --cases and cases.csv"
+        )
 
     def reader(entry: Any) -> _Reader:
         def read() -> tuple[Volume, dict[str, Volume]]:
@@ -239,13 +256,17 @@ def _predict_case(model: Model, case_id: str, read: _Reader, out: Path, *, proba
     lesions = []
     scores = {}
     own_organs = organs or {
-        name: prediction.probability[name] >= 0.5 for name in model.structures if name in prediction.probability
+        name: prediction.probability[name] >= 0.5
+        for name in model.structures
+        if name in prediction.probability
     }
     for name in model.lesion_classes:
         p = prediction.probability[name]
         mask = p >= model.thresholds.get(name, 0.5)
         scores[name] = case_score(p, prediction.inside, spacing_mm=ct.spacing_mm)
-        write_volume(temporary / "segmentations" / f"{name}.nii.gz", _back(mask.astype(np.uint8), ct, original))
+        write_volume(
+            temporary / "segmentations" / f"{name}.nii.gz", _back(mask.astype(np.uint8), ct, original)
+        )
         if probabilities:
             (temporary / "probabilities").mkdir(exist_ok=True)
             write_volume(temporary / "probabilities" / f"{name}.nii.gz", _back(p, ct, original))
@@ -272,13 +293,21 @@ def _predict_case(model: Model, case_id: str, read: _Reader, out: Path, *, proba
 
 def _infer(model: Model, ct: Volume) -> dict[str, NDArray[np.float32]]:
     """Every channel on the grid of ``ct``, through the grid the model was trained on."""
-    grid = ct if model.spacing_mm is None else resample(ct.with_array(ct.array.astype(np.float32)), model.spacing_mm)
+    grid = (
+        ct
+        if model.spacing_mm is None
+        else resample(ct.with_array(ct.array.astype(np.float32)), model.spacing_mm)
+    )
     image = torch.from_numpy(normalise(np.rint(grid.array).astype(np.int16), model.intensity))[None]
-    result = predict_probabilities(model.network, image, patch_size=model.patch_size, device=model.device).numpy()
+    result = predict_probabilities(
+        model.network, image, patch_size=model.patch_size, device=model.device
+    ).numpy()
     found = {}
     for number, name in enumerate(model.channel_names):
         values = grid.with_array(result[number])
-        found[name] = np.asarray((values if grid is ct else resample(values, ct, fill=0.0)).array, dtype=np.float32)
+        found[name] = np.asarray(
+            (values if grid is ct else resample(values, ct, fill=0.0)).array, dtype=np.float32
+        )
     return found
 
 
@@ -296,7 +325,9 @@ def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(labels == int(sizes.argmax()))
 
 
-def _grown_box(masks: Sequence[NDArray[np.bool_]], ct: Volume, margin_mm: float) -> tuple[slice, slice, slice]:
+def _grown_box(
+    masks: Sequence[NDArray[np.bool_]], ct: Volume, margin_mm: float
+) -> tuple[slice, slice, slice]:
     union = np.logical_or.reduce(list(masks))
     parts = []
     for axis in range(3):
@@ -310,7 +341,9 @@ def _refuse(out: Path, source: Path) -> None:
     inside = source.is_file() and source.resolve().parent == out.resolve()
     if inside or (out / "cases.csv").exists() or out.resolve() == source.resolve():
         raise UsageError(
-            f"{out} holds inputs", code="output_holds_inputs", hint="choose an empty folder for the predictions"
+            f"{out} holds inputs",
+            code="output_holds_inputs",
+            hint="choose an empty folder for the predictions",
         )
 
 
@@ -319,8 +352,12 @@ def _is_done(folder: Path, model: Model, *, probabilities: bool) -> bool:
         meta = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    complete = (folder / "findings.json").is_file() and (not probabilities or (folder / "probabilities").is_dir())
-    return bool(complete and meta["model_sha256"] == model.sha256 and meta["thresholds"] == dict(model.thresholds))
+    complete = (folder / "findings.json").is_file() and (
+        not probabilities or (folder / "probabilities").is_dir()
+    )
+    return bool(
+        complete and meta["model_sha256"] == model.sha256 and meta["thresholds"] == dict(model.thresholds)
+    )
 
 
 def _write_table(out: Path, cases: Sequence[str], model: Model) -> None:
@@ -328,7 +365,9 @@ def _write_table(out: Path, cases: Sequence[str], model: Model) -> None:
 
     handle = io.StringIO(newline="")
     writer = csv.writer(handle)
-    columns = [f"{name}_{what}" for name in model.lesion_classes for what in ("score", "lesions", "volume_mm3")]
+    columns = [
+        f"{name}_{what}" for name in model.lesion_classes for what in ("score", "lesions", "volume_mm3")
+    ]
     writer.writerow(["case_id", *columns])
     for case_id in cases:
         scores = json.loads((out / case_id / "case.json").read_text(encoding="utf-8"))["scores"]

@@ -98,11 +98,11 @@ def train(
     validation = list(prepared.split("val") if validation_cases is None else validation_cases)
     if not cases:
         raise DataError(
-            "no training case", code="no_training_cases", hint="give cases.csv a column split with train, val, test"
+            "no training case",
+            code="no_training_cases",
+            hint="give cases.csv a column split with train, val, test",
         )
-    channels = Channels(
-        structures=prepared.config.structures, lesion_classes=prepared.config.lesion_classes
-    )
+    channels = Channels(structures=prepared.config.structures, lesion_classes=prepared.config.lesion_classes)
     intensity = fingerprint(cases, structures=prepared.config.structures)
     _open_run(run, config, prepared)
     session = _Session(
@@ -157,7 +157,10 @@ class _Session:
 
     def stage(self, step: int) -> Stage:
         """What step ``step`` learns from."""
-        if step >= self.config.optimisation.warmup_steps and self.config.optimisation.arm == "masks_and_reports":
+        if (
+            step >= self.config.optimisation.warmup_steps
+            and self.config.optimisation.arm == "masks_and_reports"
+        ):
             return "masks_and_reports"
         pools = self.batches.pools
         return "masks" if pools["mask+"] else "organs"
@@ -203,7 +206,10 @@ class _Session:
     def _stream(self, start: int, total: int) -> Iterator[tuple[int, Batch]]:
         """Batches in step order, made one thread ahead."""
         with ThreadPoolExecutor(max_workers=1) as pool:
-            ahead = [pool.submit(self.batches.batch, s, self.stage(s)) for s in range(start, min(total, start + PREFETCH))]
+            ahead = [
+                pool.submit(self.batches.batch, s, self.stage(s))
+                for s in range(start, min(total, start + PREFETCH))
+            ]
             for step in range(start, total):
                 batch = ahead.pop(0).result()
                 following = step + PREFETCH
@@ -231,7 +237,13 @@ class _Session:
             self._update_average(step)
         terms = {name: float(value) for name, value in result.terms.items()}
         extra = {name: float(value) for name, value in result.diagnostics.items()}
-        entry: dict[str, Any] = {"step": step + 1, "stage": self.stage(step), "learning_rate": rate, **terms, **extra}
+        entry: dict[str, Any] = {
+            "step": step + 1,
+            "stage": self.stage(step),
+            "learning_rate": rate,
+            **terms,
+            **extra,
+        }
         if bad is not None:
             entry |= {"skipped": bad, "cases": list(batch.case_ids)}
         _append(run / "metrics.jsonl", entry)
@@ -310,8 +322,10 @@ class _Session:
 
     def _finish(self, run: Path, validation: Sequence[PreparedCase]) -> Trained:
         total = self.config.optimisation.total_steps
-        if self.best["step"] < 0 or self.config.optimisation.validate_every == 0 or total % max(
-            1, self.config.optimisation.validate_every
+        if (
+            self.best["step"] < 0
+            or self.config.optimisation.validate_every == 0
+            or total % max(1, self.config.optimisation.validate_every)
         ):
             self._validate(total, validation, run)
         tensors, _ = load_weights(run / "model.safetensors")

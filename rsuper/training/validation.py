@@ -16,7 +16,27 @@ from rsuper.data.store import PreparedCase
 from rsuper.networks import predict_probabilities
 from rsuper.prediction.case_score import case_score
 
-THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
+THRESHOLDS = (
+    0.02,
+    0.05,
+    0.1,
+    0.15,
+    0.2,
+    0.25,
+    0.3,
+    0.35,
+    0.4,
+    0.45,
+    0.5,
+    0.55,
+    0.6,
+    0.65,
+    0.7,
+    0.75,
+    0.8,
+    0.85,
+    0.9,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +88,9 @@ def score_case(
     for name, channel in channels.lesion_index.items():
         reference = _reference(case, name)
         state = case.state(name)
-        positive = bool(reference.any()) if reference is not None else {"reported": True, "absent": False}.get(state)
+        positive = (
+            bool(reference.any()) if reference is not None else {"reported": True, "absent": False}.get(state)
+        )
         p = probability[channel]
         voxel_mm3 = float(np.prod(case.spacing_mm))
         masks = [p >= threshold for threshold in THRESHOLDS]
