@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 import pytest
+import yaml
 
 from llm_extract.anatomy import load_anatomy
 from rsuper.errors import UsageError
@@ -92,3 +95,16 @@ def test_weights_follow_presence_status_and_evidence(make_lesion, make_record):
     assert all(0 < value < 1 for value in less_sure)
     assert policy.weight(make_lesion(evidence=()), make_record()) == 0.0
     assert policy.weight(sure, make_record(status="failed")) == 0.0
+
+
+def test_every_diagnosis_of_the_table_is_one_that_extraction_writes():
+    lexicon = yaml.safe_load(resources.files("llm_extract.rules").joinpath("lexicon.yaml").read_text("utf-8"))
+    written = {entry["diagnosis"] for entry in lexicon["findings"] if "diagnosis" in entry}
+    named = {
+        code
+        for preset in ("tumours", "all_lesions", "malignant")
+        for rule in load_policy(preset).rules
+        for code in rule.diagnosis
+    }
+    assert named
+    assert named <= written
