@@ -114,7 +114,7 @@ def check_dataset(
         class_map: preset, YAML file or map; by default the layout of this package.
         records: records.jsonl elsewhere, or the folder that extraction wrote.
         required: structures that every case must have.
-        workers: processes; a process that dies costs one case. A script that asks for more than one must do so
+        workers: processes; one that dies costs one case. A script that asks for more than one must do so
             under ``if __name__ == "__main__":``.
         anatomy: the table of organs; the built-in one by default.
         progress: called with (done, total, case_id).
