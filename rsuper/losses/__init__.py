@@ -2,7 +2,7 @@
 
 from rsuper.losses.attenuation import attenuation_loss
 from rsuper.losses.ball import BallLoss, BallTargets, ball_loss, ball_targets, rank_weights
-from rsuper.losses.localisation import BallRules
+from rsuper.losses.ball_rules import BallRules
 from rsuper.losses.presence import presence_loss
 from rsuper.losses.report_supervision import LossTerms, ReportSupervisionConfig, ReportSupervisionLoss
 from rsuper.losses.segmentation import SegmentationLoss, segmentation_loss

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from rsuper.losses.ball_rules import DEFAULT_RULES, BallRules
 from rsuper.losses.boxes import RegionBox, pair_boxes, zero_of
-from rsuper.losses.localisation import DEFAULT_RULES, BallRules, Placement, place_lesions
+from rsuper.losses.localisation import Placement, place_lesions
 from rsuper.losses.segmentation import asymmetric_dice
 from rsuper.losses.volume import weighted_mean
 from rsuper.morphology import SpacingLike, bounding_box, spacing_rows, voxel_volume_mm3

@@ -1,16 +1,25 @@
-"""Where the lesions of a report are: the ball search, and the foreground and ignored voxels it gives. No gradient."""
+"""Where the lesions of a report are: the ball search, the foreground and the voxels to ignore. No gradient."""
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from rsuper.losses.ball_rules import (
+    DEFAULT_RULES,
+    BallRules,
+    is_unsized,
+    middle_volume_mm3,
+    search_ball_mm,
+    search_diameter_mm,
+    voxel_counts,
+    without_vacuous_bound,
+)
 from rsuper.morphology import (
     Box,
     Spacing,
@@ -18,62 +27,33 @@ from rsuper.morphology import (
     dilate_within,
     find_center,
     reach_voxels,
+    squared_radius_mm2,
     voxel_volume_mm3,
 )
-from rsuper.morphology.ball import squared_radius_mm2
 from rsuper.supervision.types import LesionTarget
 
 # A map whose values differ by less than this share of its maximum says nothing about where the lesion is.
 FLAT = 1e-6
 
 
-class BallRules(BaseModel):
-    """How a reported size becomes voxels.
-
-    Args:
-        foreground_fraction: share of lo that must light up inside the ball.
-        ignore_fraction: share of hi inside the ball that is not pushed down.
-        core_mm3: at least this much foreground, but never more than lo.
-        ball_scale: size of the ball around the centre, in reported diameters.
-        ignore_cap: share of the ball that an uncertain size may ignore, so that a size signal is left.
-        gap_mm: margin around the ignored voxels.
-        sigma_radii: σ of the search kernel in radii.
-        unknown_diameter_mm: ball of a lesion without any size.
-        unknown_size_weight: weight of such a lesion beside lesions of stated size.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    foreground_fraction: float = Field(default=0.8, gt=0, le=1)
-    ignore_fraction: float = Field(default=1.2, ge=1)
-    core_mm3: float = Field(default=100.0, ge=0)
-    ball_scale: float = Field(default=1.2, ge=1)
-    ignore_cap: float = Field(default=0.8, gt=0, le=1)
-    gap_mm: float = Field(default=3.5, ge=0)
-    sigma_radii: float = Field(default=1.5, gt=0)
-    unknown_diameter_mm: float = Field(default=6.0, gt=0)
-    unknown_size_weight: float = Field(default=0.5, ge=0, le=1)
-
-
-DEFAULT_RULES = BallRules()
-
-
 @dataclass(frozen=True, kw_only=True)
 class PlacedLesion:
-    """One located lesion; all indices are flat indices into the box.
+    """One located lesion.
 
     Args:
         lesion: its index in the sequence that was passed in.
         center: index of the centre in the box.
-        foreground: the foreground voxels, the most probable first.
-        ball: all voxels that the ball holds.
+        foreground: flat indices into the box of the foreground voxels, the most probable first.
+        window: the part of the box around the ball.
+        ball: bool on the window, the voxels that the ball holds.
         weight: weight of its foreground.
     """
 
     lesion: int
     center: tuple[int, int, int]
     foreground: Int[Tensor, " n"]
-    ball: Int[Tensor, " m"]
+    window: Box
+    ball: Bool[Tensor, "a b c"]
     weight: float
 
 
@@ -144,6 +124,7 @@ def place_lesions(
                     lesion=index,
                     center=result.center,
                     foreground=result.foreground,
+                    window=window,
                     ball=result.ball,
                     weight=weight,
                 )
@@ -187,54 +168,10 @@ def search_order(lesions: Sequence[LesionTarget], rules: BallRules = DEFAULT_RUL
     return sorted(range(len(lesions)), key=key)
 
 
-def without_vacuous_bound(lesion: LesionTarget, room_mm3: float) -> LesionTarget:
-    """A lesion without diameters that is only known to fit into its region has no size at all."""
-    if lesion.diameters_mm or lesion.volume_mm3[1] < room_mm3 or math.isinf(lesion.volume_mm3[1]):
-        return lesion
-    return replace(lesion, volume_mm3=(lesion.volume_mm3[0], math.inf))
-
-
-def is_unsized(lesion: LesionTarget) -> bool:
-    """True if nothing bounds the size of the lesion from above."""
-    return not lesion.diameters_mm and math.isinf(lesion.volume_mm3[1])
-
-
-def search_diameter_mm(lesion: LesionTarget, rules: BallRules = DEFAULT_RULES) -> float:
-    """Largest stated diameter; else that of the ball of volume √(lo·hi); else ``unknown_diameter_mm``.
-
-    >>> search_diameter_mm(LesionTarget())
-    6.0
-    """
-    if lesion.diameters_mm:
-        return max(lesion.diameters_mm)
-    low, high = lesion.volume_mm3
-    if math.isinf(high) or low * high <= 0:
-        return rules.unknown_diameter_mm
-    return float((6 * math.sqrt(low * high) / math.pi) ** (1 / 3))
-
-
-def search_ball_mm(diameter_mm: float) -> float:
-    """The diameter rounded up to an odd number of mm, as the published search does on its 1 mm voxels.
-
-    >>> search_ball_mm(8.0), search_ball_mm(11.0), search_ball_mm(11.2)
-    (9.0, 11.0, 13.0)
-    """
-    return 2.0 * math.ceil(round(max(diameter_mm, 1.0) - 1, 3) / 2) + 1
-
-
-def middle_volume_mm3(lesion: LesionTarget, rules: BallRules = DEFAULT_RULES) -> float:
-    """The most likely volume: the calibrated median, else √(lo·hi), else the ball of the search diameter."""
-    low, high = lesion.volume_mm3
-    if lesion.median_mm3 is not None:
-        return lesion.median_mm3
-    if low > 0 and math.isfinite(high):
-        return math.sqrt(low * high)
-    ball = math.pi / 6 * search_diameter_mm(lesion, rules) ** 3
-    return min(max(ball, low), high)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Found:
+    """A located lesion: its foreground as flat indices into the box, bool sets on the window around its ball."""
+
     center: tuple[int, int, int]
     window: Box
     foreground: Tensor
@@ -254,81 +191,96 @@ def _place(
     rules: BallRules,
 ) -> _Found | None:
     """Locate one lesion in the free voxels of its own region; None if there is no room or nothing to go by."""
-    q = probability.masked_fill(~free, 0.0)
+    q = probability * free
     top = float(q.max())
-    if not top > 0 or not bool(free.any()):
-        return None
-    lowest = float(probability.masked_fill(~free, math.inf).min())
-    if top - lowest <= FLAT * top:
-        return None
-    diameter = search_diameter_mm(lesion, rules)
-    unsized = is_unsized(lesion)
+    lowest = float((probability + ~free).min())
     allowed = free if centers is None else free & centers
-    if not bool(allowed.any()):
+    # With no free voxel, lowest is at least 1 and the map counts as flat.
+    if not top > 0 or top - lowest <= FLAT * top or not bool(allowed.any()):
         return None
+    diameter, unsized = search_diameter_mm(lesion, rules), is_unsized(lesion)
     search_mm = search_ball_mm(diameter)
     center = find_center(q / top, allowed, search_mm, spacing_mm=spacing_mm, sigma_radii=rules.sigma_radii)
     ball_mm = diameter if unsized else rules.ball_scale * diameter
-    window, inside, squared = _ball_window(center, tuple(free.shape), ball_mm, spacing_mm, rules.gap_mm)
-    held = torch.nonzero((inside.to(free.device) & free[window]).flatten()).flatten()
-    counts = _voxel_counts(lesion, ball_mm, voxel_volume_mm3(spacing_mm), rules)
-    cut = [min(count, len(held)) for count in counts]
-    order = _ranking(ranks[window].flatten()[held], squared.to(free.device).flatten()[held])
-    ranked = held[order[: max(cut)]]
-    sets = []
-    for count in cut[1:]:
-        chosen = torch.zeros_like(inside, device=free.device)
-        chosen.view(-1)[ranked[:count]] = True
-        sets.append(chosen)
-    flat = torch.arange(free.numel(), device=free.device).view(free.shape)[window].flatten()
+    window, inside, squared = _ball_window(center, free, ball_mm, spacing_mm, rules.gap_mm)
+    inside &= free[window]
+    held = inside.flatten().nonzero().flatten()
+    values = ranks[window].flatten()[held]
+    foreground, reach, middle = voxel_counts(lesion, ball_mm, voxel_volume_mm3(spacing_mm), rules)
+    # Each set lies in the one before it.
+    reached = _highest(values, held, squared, reach)
+    likely = _narrow(values, held, squared, reached, middle)
+    lit = _narrow(values, held, squared, likely, foreground)
+    order = torch.argsort(values[lit], descending=True, stable=True)
     return _Found(
         center=center,
         window=window,
-        foreground=flat[ranked[: cut[0]]],
-        ball=flat[held],
-        reach=sets[0],
-        middle=sets[1],
+        foreground=_box_index(held[lit[order]], window, free),
+        ball=inside,
+        reach=_as_mask(held[reached], inside),
+        middle=_as_mask(held[likely], inside),
         unsized=unsized,
     )
 
 
+def _narrow(values: Tensor, held: Tensor, squared_mm2: Tensor, among: Tensor, count: int) -> Tensor:
+    """:func:`_highest` among some of the positions."""
+    return among[_highest(values[among], held[among], squared_mm2, count)]
+
+
+def _highest(values: Tensor, held: Tensor, squared_mm2: Tensor, count: int) -> Tensor:
+    """Positions of the ``count`` highest values; at the cut, ties go to the nearest to the centre, then by index."""
+    if count >= len(values):
+        return torch.arange(len(values), device=values.device)
+    if count == 0:
+        return torch.arange(0, device=values.device)
+    cut = torch.kthvalue(values, len(values) - count + 1).values
+    above = values > cut
+    tied = (values == cut).nonzero().flatten()
+    missing = count - int(above.sum())
+    if len(tied) > missing:
+        nearest = torch.argsort(squared_mm2.flatten()[held[tied]], stable=True)
+        tied = tied[nearest[:missing]]
+    above[tied] = True
+    return above.nonzero().flatten()
+
+
+def _as_mask(index: Tensor, like: Tensor) -> Tensor:
+    mask = torch.zeros_like(like)
+    mask.view(-1)[index] = True
+    return mask
+
+
+def _box_index(index: Tensor, window: Box, box: Tensor) -> Tensor:
+    """Flat indices into the box from flat indices into the window."""
+    _, height, width = (span.stop - span.start for span in window)
+    plane, rest = index.div(height * width, rounding_mode="floor"), index.remainder(height * width)
+    row, column = rest.div(width, rounding_mode="floor"), rest.remainder(width)
+    flat = (plane + window[0].start) * box.shape[1] + row + window[1].start
+    return flat * box.shape[2] + column + window[2].start
+
+
 def _ball_window(
-    center: tuple[int, int, int],
-    shape: tuple[int, ...],
-    diameter_mm: float,
-    spacing_mm: Spacing,
-    gap_mm: float,
+    center: tuple[int, int, int], box: Tensor, diameter_mm: float, spacing_mm: Spacing, gap_mm: float
 ) -> tuple[Box, Tensor, Tensor]:
     """The window around the ball and its margin: where it lies, which voxels the ball holds, distances squared."""
-    reach = reach_voxels(diameter_mm / 2 + gap_mm, spacing_mm)
-    mask = ball_mask(diameter_mm, spacing_mm)
-    pads = [outer - width // 2 for outer, width in zip(reach, mask.shape, strict=True)]
-    full = torch.nn.functional.pad(mask, [pad for size in reversed(pads) for pad in (size, size)])
-    squared = squared_radius_mm2(reach, spacing_mm)
+    inside, squared = _ball_template(diameter_mm, spacing_mm, gap_mm)
     window, part = [], []
-    for index, size, steps in zip(center, shape, reach, strict=True):
+    for index, size, width in zip(center, box.shape, inside.shape, strict=True):
+        steps = width // 2
         start, stop = max(0, index - steps), min(size, index + steps + 1)
         window.append(slice(start, stop))
         part.append(slice(start - index + steps, stop - index + steps))
     cut = tuple(part)
-    return (window[0], window[1], window[2]), full[cut].contiguous(), squared[cut].contiguous()
+    place = (window[0], window[1], window[2])
+    return place, inside[cut].contiguous().to(box.device), squared[cut].contiguous().to(box.device)
 
 
-def _voxel_counts(
-    lesion: LesionTarget, ball_mm: float, voxel_mm3: float, rules: BallRules
-) -> tuple[int, int, int]:
-    """How many voxels are foreground, are not pushed down, and are most likely lesion."""
-    low, high = lesion.volume_mm3
-    ball_mm3 = math.pi / 6 * ball_mm**3
-    wanted = max(rules.foreground_fraction * low, min(rules.core_mm3, low))
-    foreground = max(1, round(wanted / voxel_mm3)) if low > 0 else 0
-    cap = max(rules.ignore_cap * ball_mm3, rules.ignore_fraction * low)
-    reach = max(foreground, round(min(rules.ignore_fraction * high, cap) / voxel_mm3))
-    middle = max(foreground, min(reach, round(middle_volume_mm3(lesion, rules) / voxel_mm3)))
-    return foreground, reach, middle
-
-
-def _ranking(values: Tensor, squared_mm2: Tensor) -> Tensor:
-    """Order by value, highest first; ties by distance to the centre, then by index."""
-    near = torch.argsort(squared_mm2, stable=True)
-    return near[torch.argsort(values[near], descending=True, stable=True)]
+@functools.lru_cache(maxsize=16)
+def _ball_template(diameter_mm: float, spacing_mm: Spacing, gap_mm: float) -> tuple[Tensor, Tensor]:
+    """The ball in the middle of a window that also holds its margin, and the squared distances of the window."""
+    reach = reach_voxels(diameter_mm / 2 + gap_mm, spacing_mm)
+    mask = ball_mask(diameter_mm, spacing_mm)
+    pads = [outer - width // 2 for outer, width in zip(reach, mask.shape, strict=True)]
+    inside = torch.nn.functional.pad(mask, [pad for size in reversed(pads) for pad in (size, size)])
+    return inside, squared_radius_mm2(reach, spacing_mm).to(torch.float32)

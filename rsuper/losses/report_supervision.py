@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from rsuper.losses.attenuation import USABLE, attenuation_error
 from rsuper.losses.ball import boxed_ball_loss
+from rsuper.losses.ball_rules import BallRules
 from rsuper.losses.boxes import RegionBox, gather_boxes, zero_of
-from rsuper.losses.localisation import BallRules, Placement, place_lesions
+from rsuper.losses.localisation import Placement, place_lesions
 from rsuper.losses.presence import boxed_presence_loss
 from rsuper.losses.segmentation import segmentation_loss
 from rsuper.losses.volume import VolumeForm, median_pull, predicted_volumes, volume_errors, weighted_mean
@@ -276,12 +277,12 @@ class ReportSupervisionLoss(nn.Module):
             for lesion in placement.placed:
                 stated = pair.lesions[lesion.lesion].attenuation
                 around = organ.clone()
-                around.view(-1)[lesion.ball] = False
+                around[lesion.window] &= ~lesion.ball
                 if stated not in USABLE or not bool(around.any()):
                     continue
                 error = attenuation_error(
-                    item.logits.flatten()[lesion.ball],
-                    hu.flatten()[lesion.ball],
+                    item.logits[lesion.window][lesion.ball],
+                    hu[lesion.window][lesion.ball],
                     hu[around].mean(),
                     stated,
                     margin_hu=self.config.margin_hu,

@@ -1,6 +1,6 @@
 """Distances, dilation and ball search in mm, on boxes."""
 
-from rsuper.morphology.ball import ball_kernel, ball_mask, ball_scores, find_center
+from rsuper.morphology.ball import ball_kernel, ball_mask, ball_scores, find_center, squared_radius_mm2
 from rsuper.morphology.boxes import Box, bounding_box, bounding_boxes, box_shape, grow_box
 from rsuper.morphology.distance import (
     dilate_mm,
@@ -29,5 +29,6 @@ __all__ = [
     "reach_voxels",
     "spacing_rows",
     "squared_distance_within",
+    "squared_radius_mm2",
     "voxel_volume_mm3",
 ]

@@ -28,9 +28,11 @@ def bounding_boxes(masks: Bool[Tensor, "P D H W"]) -> tuple[Box | None, ...]:
     count = masks.shape[0]
     if count == 0 or masks[0].numel() == 0:
         return (None,) * count
-    last = masks.any(dim=3)  # [P,D,H]
-    profiles = (last.any(dim=2), last.any(dim=1), masks.any(dim=1).any(dim=1))
-    rows = torch.cat([profile.to(torch.uint8) for profile in profiles], dim=1).cpu()
+    # The maximum of bytes is many times faster than any() of bools.
+    bytes_ = masks.view(torch.uint8)
+    last = bytes_.amax(dim=3)  # [P,D,H]
+    profiles = (last.amax(dim=2), last.amax(dim=1), bytes_.amax(dim=1).amax(dim=1))
+    rows = torch.cat(profiles, dim=1).cpu()
     sizes = masks.shape[1:]
     boxes: list[Box | None] = []
     for row in rows:
