@@ -1,0 +1,101 @@
+"""How a reported size becomes millimetres of a ball and numbers of voxels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rsuper.supervision.types import LesionTarget
+
+
+class BallRules(BaseModel):
+    """How a reported size becomes voxels.
+
+    Args:
+        foreground_fraction: share of lo that must light up inside the ball.
+        ignore_fraction: share of hi inside the ball that is not pushed down.
+        core_mm3: at least this much foreground, but never more than lo.
+        ball_scale: size of the ball around the centre, in reported diameters.
+        ignore_cap: share of the ball that an uncertain size may ignore, so that a size signal is left.
+        gap_mm: margin around the ignored voxels.
+        sigma_radii: σ of the search kernel in radii.
+        unknown_diameter_mm: ball of a lesion without any size.
+        unknown_size_weight: weight of such a lesion beside lesions of stated size.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    foreground_fraction: float = Field(default=0.8, gt=0, le=1)
+    ignore_fraction: float = Field(default=1.2, ge=1)
+    core_mm3: float = Field(default=100.0, ge=0)
+    ball_scale: float = Field(default=1.2, ge=1)
+    ignore_cap: float = Field(default=0.8, gt=0, le=1)
+    gap_mm: float = Field(default=3.5, ge=0)
+    sigma_radii: float = Field(default=1.5, gt=0)
+    unknown_diameter_mm: float = Field(default=6.0, gt=0)
+    unknown_size_weight: float = Field(default=0.5, ge=0, le=1)
+
+
+DEFAULT_RULES = BallRules()
+
+
+def without_vacuous_bound(lesion: LesionTarget, room_mm3: float) -> LesionTarget:
+    """A lesion without diameters that is only known to fit into its region has no size at all."""
+    if lesion.diameters_mm or lesion.volume_mm3[1] < room_mm3 or math.isinf(lesion.volume_mm3[1]):
+        return lesion
+    return replace(lesion, volume_mm3=(lesion.volume_mm3[0], math.inf))
+
+
+def is_unsized(lesion: LesionTarget) -> bool:
+    """True if nothing bounds the size of the lesion from above."""
+    return not lesion.diameters_mm and math.isinf(lesion.volume_mm3[1])
+
+
+def search_diameter_mm(lesion: LesionTarget, rules: BallRules = DEFAULT_RULES) -> float:
+    """Largest stated diameter; else that of the ball of volume √(lo·hi); else ``unknown_diameter_mm``.
+
+    >>> search_diameter_mm(LesionTarget())
+    6.0
+    """
+    if lesion.diameters_mm:
+        return max(lesion.diameters_mm)
+    low, high = lesion.volume_mm3
+    if math.isinf(high) or low * high <= 0:
+        return rules.unknown_diameter_mm
+    return float((6 * math.sqrt(low * high) / math.pi) ** (1 / 3))
+
+
+def search_ball_mm(diameter_mm: float) -> float:
+    """The diameter rounded up to an odd number of mm, as the published search does on its 1 mm voxels.
+
+    >>> search_ball_mm(8.0), search_ball_mm(11.0), search_ball_mm(11.2)
+    (9.0, 11.0, 13.0)
+    """
+    return 2.0 * math.ceil(round(max(diameter_mm, 1.0) - 1, 3) / 2) + 1
+
+
+def middle_volume_mm3(lesion: LesionTarget, rules: BallRules = DEFAULT_RULES) -> float:
+    """The most likely volume: the calibrated median, else √(lo·hi), else the ball of the search diameter."""
+    low, high = lesion.volume_mm3
+    if lesion.median_mm3 is not None:
+        return lesion.median_mm3
+    if low > 0 and math.isfinite(high):
+        return math.sqrt(low * high)
+    ball = math.pi / 6 * search_diameter_mm(lesion, rules) ** 3
+    return min(max(ball, low), high)
+
+
+def voxel_counts(
+    lesion: LesionTarget, ball_mm: float, voxel_mm3: float, rules: BallRules
+) -> tuple[int, int, int]:
+    """How many voxels are foreground, are not pushed down, and are most likely lesion."""
+    low, high = lesion.volume_mm3
+    ball_mm3 = math.pi / 6 * ball_mm**3
+    wanted = max(rules.foreground_fraction * low, min(rules.core_mm3, low))
+    foreground = max(1, round(wanted / voxel_mm3)) if low > 0 else 0
+    cap = max(rules.ignore_cap * ball_mm3, rules.ignore_fraction * low)
+    reach = max(foreground, round(min(rules.ignore_fraction * high, cap) / voxel_mm3))
+    middle = max(foreground, min(reach, round(middle_volume_mm3(lesion, rules) / voxel_mm3)))
+    return foreground, reach, middle
