@@ -233,7 +233,9 @@ def _matched_row(context: _Context, slot: _Slot, finding: Finding) -> AgreementR
     ratio = _size_ratio(lesion, finding)
     confidence = 1.0 if finding.confidence is None else finding.confidence
     verdict: Verdict = "matched"
-    reason = "same organ, side and size" if ratio is not None else "same organ and side; no size is stated"
+    reason = "same place; no size is stated"
+    if ratio is not None:
+        reason = "same place and size" if 0.95 < ratio < 1.05 else f"same place, {ratio:.2g} times as long"
     priority = how.doubt_weight * (1 - confidence)
     if _side_differs(lesion, finding):
         verdict, priority = "side_disagreement", how.side_weight * slot.weight

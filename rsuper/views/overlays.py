@@ -104,7 +104,11 @@ def best_slice(masks: Sequence[NDArray[np.bool_]]) -> int:
 
 
 def frame_around(
-    masks: Sequence[NDArray[np.bool_]], *, spacing_mm: Sequence[float], margin_mm: float = 20.0
+    masks: Sequence[NDArray[np.bool_]],
+    *,
+    spacing_mm: Sequence[float],
+    margin_mm: float = 15.0,
+    min_size_mm: float = 0.0,
 ) -> Frame:
     """The smallest rectangle around all masks plus a margin, cut at the volume's border.
 
@@ -112,6 +116,7 @@ def frame_around(
         masks: bool [I,J,K]; empty ones do not count, all empty is the whole slice.
         spacing_mm: voxel size in mm, array order.
         margin_mm: what is left around them.
+        min_size_mm: smallest width and height, so that one sees where one is.
     """
     shape = masks[0].shape
     union = np.logical_or.reduce(list(masks)).any(axis=2)
@@ -121,7 +126,10 @@ def frame_around(
     for axis in (0, 1):
         used = np.flatnonzero(union.any(axis=1 - axis))
         margin = int(np.ceil(margin_mm / spacing_mm[axis]))
-        ends.append((max(0, int(used[0]) - margin), min(shape[axis], int(used[-1]) + 1 + margin)))
+        start, stop = int(used[0]) - margin, int(used[-1]) + 1 + margin
+        missing = max(0, int(np.ceil(min_size_mm / spacing_mm[axis])) - (stop - start))
+        start, stop = start - missing // 2, stop + missing - missing // 2
+        ends.append((max(0, start), min(shape[axis], stop)))
     return Frame(first=ends[0], second=ends[1])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from llm_extract.records import ReportRecord
@@ -188,6 +188,7 @@ class DemoPageData:
         study: the committed study, if it is there.
         made_with: (name, value) pairs for the foot of the page: versions, seed, command.
         notes: sentences that a reader must know about this run.
+        protocol: what makes the comparison fair, one short line each.
     """
 
     baseline: ArmResult
@@ -200,4 +201,5 @@ class DemoPageData:
     cases: tuple[CaseCard, ...] = ()
     study: Study | None = None
     made_with: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    protocol: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 
@@ -27,6 +28,7 @@ from rsuper.views.page_data import (
 from rsuper.views.plots import ArmPlot, difference_plot, metric_bars, roc_plot
 from rsuper.views.study import STUDY_METRICS
 
+HERO_QUOTE_CHARS = 220
 _HUMAN_STATUS = {
     "explicitly_lesion_free": "stated free of lesions",
     "no_statement_on_lesions": "mentioned, lesions not",
@@ -71,6 +73,7 @@ def render_demo_page(data: DemoPageData) -> str:
         study_metrics=[(name, _metric_text(name).label) for name in STUDY_METRICS],
         legend=list(LAYER_LABELS.items()),
         used_layers=_used_layers(data),
+        hero=_hero(data),
         svg=_svg,
         highlighted=lambda case: highlight_report(case.report_text, case.record),
         record_rows=record_rows,
@@ -168,17 +171,18 @@ def _figures(data: DemoPageData) -> list[tuple[str, str, str]]:
     """(title, text for those who cannot see it, data URI) of every plot."""
     arms = [_arm_plot(arm) for arm in (data.baseline, data.ours)]
     names = {name: _metric_text(name).label for name in data.metrics}
-    figures = [("Both networks on the test cases", "bars", metric_bars(arms, names))]
+    wrapped = {name: label.replace(" (", "\n(") for name, label in names.items()}
+    colour = ARM_COLOURS[data.ours.kind]
+    figures = [
+        ("Both networks on the test cases", "bars with 95 % intervals", metric_bars(arms, wrapped)),
+        (
+            "What the reports add",
+            "paired differences with 95 % intervals",
+            difference_plot(data.differences, wrapped, colour=colour),
+        ),
+    ]
     if any(data.ours.present) and not all(data.ours.present):
         figures.append(("Tumour or normal: ROC curves", "ROC curves", roc_plot(arms)))
-    colour = ARM_COLOURS[data.ours.kind]
-    figures.append(
-        (
-            "What the reports add, case by case",
-            "paired differences with 95 % intervals",
-            difference_plot(data.differences, names, colour=colour),
-        )
-    )
     summary = "; ".join(
         f"{label}: {number(data.baseline.metrics.get(name))} and {number(data.ours.metrics.get(name))}"
         for name, label in names.items()
@@ -211,14 +215,43 @@ def _svg(card: CaseCard, entry: CasePicture) -> Markup:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Hero:
+    """The case at the top of the page: what its report says, and three pictures."""
+
+    card: CaseCard
+    quote: str
+    pictures: tuple[CasePicture, ...]
+
+
+def _hero(data: DemoPageData) -> _Hero | None:
+    """The first case whose report asks for something that both networks can be held against."""
+    for card in data.cases:
+        asked = [p for p in card.pictures if {"region", "ball"} & _kinds(p)]
+        ours = [p for p in card.pictures if "masks_and_reports" in _kinds(p)]
+        baseline = [p for p in card.pictures if "masks_only" in {o.kind for o in p.picture.outlines}]
+        if asked and ours and baseline:
+            quotes = [
+                card.report_text[quote.start : quote.end]
+                for lesion in card.record.lesions[:1]
+                for quote in lesion.evidence
+            ]
+            quote = " ".join(max(quotes, key=len, default="").split())
+            return _Hero(
+                card=card,
+                quote=quote if len(quote) <= HERO_QUOTE_CHARS else "",
+                pictures=(asked[0], baseline[0], ours[0]),
+            )
+    return None
+
+
+def _kinds(entry: CasePicture) -> set[LayerKind]:
+    """Kinds of the outlines that can be seen."""
+    return {outline.kind for outline in entry.picture.outlines if outline.lines}
+
+
 def _used_layers(data: DemoPageData) -> set[LayerKind]:
-    return {
-        outline.kind
-        for card in data.cases
-        for entry in card.pictures
-        for outline in entry.picture.outlines
-        if outline.lines
-    }
+    return {kind for card in data.cases for entry in card.pictures for kind in _kinds(entry)}
 
 
 def _metric_text(name: str) -> MetricText:
