@@ -73,15 +73,24 @@ def merge_mentions(candidates: Sequence[Candidate]) -> list[Candidate]:
     """One candidate a lesion, in order of first mention."""
     kept: list[Candidate] = []
     addressed: dict[int, set[int]] = {}
-    for candidate in candidates:
+    for candidate in _sized_first(candidates):
         target = _target(candidate, kept, addressed, candidates)
         if target is None:
             kept.append(candidate)
             continue
         addressed.setdefault(id(target), set()).add(_block(candidate))
         _merge(target, candidate)
+    kept.sort(key=lambda c: c.order)
     _bound_groups(kept)
     return kept
+
+
+def _sized_first(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """In a summary the mentions with a size find their lesion first, then the ones without."""
+    place = {c.section: c.order for c in reversed(candidates)}
+    return sorted(
+        candidates, key=lambda c: (place[c.section], not c.sizes, c.order) if c.section in _SUMMARIES else (c.order, False, 0)
+    )
 
 
 def _block(candidate: Candidate) -> int:
@@ -103,7 +112,7 @@ def _target(
         return _addendum_target(new, pool)
     exact = [c for c in pool if _fits(new, c) and _sizes_agree(new, c)]
     if exact:
-        return min(exact, key=lambda c: (_kind_gap(new, c), -_overlap(new, c), c.order))
+        return min(exact, key=lambda c: (_kind_gap(new, c) > 1, -_overlap(new, c), _kind_gap(new, c), c.order))
     if new.sizes:
         return _contradicted(new, pool, every)
     return None
@@ -126,11 +135,18 @@ def _fits(new: Candidate, old: Candidate) -> bool:
         return False
     if new.draft.parts and old.draft.parts and not set(new.draft.parts) & set(old.draft.parts):
         return bool(new.is_group and old.is_group)
+    if new.is_group and old.draft.group_role == "remainder":
+        return new.draft.count in {None, (old.draft.count or -1) + 1, old.draft.count} or old.draft.count is None
     if new.is_group and not old.is_group:
         return old.draft.group_role == "index" and new.longest_mm is not None
     if old.is_group and not new.is_group:
         return new.longest_mm is not None and old.longest_mm is not None and old.draft.group_role != "remainder"
     return True
+
+
+def _same_group(new: Candidate, old: Candidate) -> bool:
+    """True if both speak of a group; the remainder of a group stands for it."""
+    return new.is_group == old.is_group or (new.is_group and old.draft.group_role == "remainder")
 
 
 def _kind_gap(new: Candidate, old: Candidate) -> int:
@@ -145,7 +161,10 @@ def _kind_gap(new: Candidate, old: Candidate) -> int:
 
 
 def _overlap(new: Candidate, old: Candidate) -> int:
-    return len(set(new.draft.parts) & set(old.draft.parts)) + (new.side == old.side)
+    """How well the places agree; the very same parts count most, then the very same size."""
+    a, b = set(new.draft.parts), set(old.draft.parts)
+    sized = new.longest_mm == old.longest_mm
+    return 8 * (a == b) + 4 * sized + 2 * (new.side == old.side) + bool(a & b)
 
 
 def _sizes_agree(new: Candidate, old: Candidate) -> bool:
@@ -153,8 +172,10 @@ def _sizes_agree(new: Candidate, old: Candidate) -> bool:
     if a is None or b is None:
         if new.draft.parts and not old.draft.parts and b is None and a is not None:
             return True
-        return a is None or new.is_group == old.is_group
-    return abs(a - b) <= max(1.0, 0.05 * max(a, b), *(m.precision_mm for m in (*new.sizes, *old.sizes)))
+        return a is None or _same_group(new, old)
+    tolerance = max(1.0, 0.05 * max(a, b), *(m.precision_mm for m in (*new.sizes, *old.sizes)))
+    first = abs(new.sizes[0].values_mm[0] - old.sizes[0].values_mm[0])
+    return abs(a - b) <= tolerance or (first <= tolerance and len(new.sizes[0].values_mm) != len(old.sizes[0].values_mm))
 
 
 def _contradicted(new: Candidate, pool: Sequence[Candidate], every: Sequence[Candidate]) -> Candidate | None:
@@ -215,7 +236,7 @@ def _enriched(old: LesionDraft, new: LesionDraft, *, override: bool) -> LesionDr
         update["score"] = new.score
     if new.treated:
         update["treated"] = True
-    if old.count is None and new.count is not None and new.count > 1 and old.group_role == "individual":
+    if old.count is None and (new.count or 0) > 1 and old.group_role == "individual" and new.group_role == "individual":
         update.update(count=new.count, count_kind=new.count_kind)
     if old.kind == "lesion" and new.kind != "lesion":
         update["kind"] = new.kind

@@ -112,8 +112,25 @@ def split_sections(text: str) -> tuple[Section, ...]:
         starts.append((match.start("title"), name))
     if not starts or text[: starts[0][0]].strip():
         starts.insert(0, (0, "preamble"))
+    if all(name != "findings" for _, name in starts):
+        starts = _reopen(text, starts)
     ends = [start for start, _ in starts[1:]] + [len(text)]
     return tuple(Section(start=start, end=end, name=name) for (start, name), end in zip(starts, ends, strict=True))
+
+
+def _reopen(text: str, starts: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Without a heading of their own the findings start after the paragraph of the technique or the comparison."""
+    opened: list[tuple[int, str]] = []
+    for index, (start, name) in enumerate(starts):
+        opened.append((start, name))
+        end = starts[index + 1][0] if index + 1 < len(starts) else len(text)
+        if name in CURRENT or name in {"recommendation", "note", "specimen", "intraoperative", "comment"}:
+            continue
+        inline = text[start : text.find("\n", start) if "\n" in text[start:end] else end].partition(":")[2].strip()
+        gap = re.compile(r"\n" if inline else r"\n\s{0,4}\n").search(text, start, end)
+        if gap is not None and text[gap.end() : end].strip():
+            opened.append((gap.end(), "findings"))
+    return opened
 
 
 def _alone(text: str, match: re.Match[str]) -> bool:

@@ -13,6 +13,11 @@ _LEFT = re.compile(
     r"|\bpreviously seen|\blast (?:study|exam|examination|ct|scan)|\bold)" + _FILLER + r"$",
     re.IGNORECASE,
 )
+_GREW_FROM = re.compile(
+    r"\b(?:increas|decreas|grow|grew|enlarg|shr[aiu]nk|chang|progress|regress|reduc|declin|diminish|up|down)[a-z]*(?: in (?:size|diameter))?(?: slightly)?"
+    r" from(?: (?:a|about|approximately|prior|previous|previously))?\s{0,2}$",
+    re.IGNORECASE,
+)
 _VERSUS = re.compile(r"(?:\bversus|\bvs\.?|\bcompared (?:to|with)|\bin comparison (?:to|with)|\bas opposed to"
                      r"|\bwhile it was|\bwhereas it was)(?: the)?(?: (?:prior|previous))?(?: (?:size|value|measurement))?"
                      r"(?: of| was)?\s{0,2}$", re.IGNORECASE)
@@ -44,7 +49,7 @@ _DATED_PAST = re.compile(
     r"[^.;]{0,70}\b(?:measured|was|were)\b[^.;,]{0,25}$",
     re.IGNORECASE,
 )
-_NEXT_IS_HERS = re.compile(r"(?:prior|previous|previously|earlier|old|before|baseline)\W{0,3}(?:\w{1,12}\W{0,3}){0,2}$",
+_NEXT_IS_HERS = re.compile(r"(?:prior|previous|previously|earlier|old|before|baseline|formerly|last)\W{0,3}(?:\w{1,12}\W{0,3}){0,2}$",
                            re.IGNORECASE)
 
 
@@ -64,7 +69,7 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
     """
     if _RIGHT_NOW.match(right):
         return False
-    if _LEFT.search(left) or _VERSUS.search(left) or _PAREN_WAS.search(left):
+    if _LEFT.search(left) or _VERSUS.search(left) or _PAREN_WAS.search(left) or _GREW_FROM.search(left):
         return True
     if _COMMA_WAS.search(left) and left is not context and len(context) > len(left):
         return True

@@ -103,10 +103,25 @@ def _compounds(statement: Statement, marks: Sequence[Mark]) -> list[tuple[Mark, 
 def _counts(statement: Statement, mark: Mark) -> bool:
     """A noun that needs a qualifying word has one."""
     needs = mark.value.needs
-    if needs == "density":
-        window = (mark.start - 45, mark.end + 22)
-        return any(m.category == "attenuation" and window[0] <= m.start <= window[1] for m in statement.marks)
+    if needs == "density_or_size" and (_near(statement, mark) or _in_solid_organ(statement)):
+        return True
+    if needs in {"density", "density_or_size"}:
+        return any(m.category == "attenuation" and _describes(statement, m, mark) for m in statement.marks)
     return True
+
+
+def _in_solid_organ(statement: Statement) -> bool:
+    named = {m.value.organ for m in statement.marks if m.category == "place"} | set(statement.topic)
+    return bool(named & {"liver", "pancreas", "kidney", "spleen", "adrenal_gland"})
+
+
+def _describes(statement: Statement, density: Mark, mark: Mark) -> bool:
+    """True for "hypodense oval area" and "area of low density"."""
+    if density.end <= mark.start:
+        gap = statement.text[density.end - statement.start : mark.start - statement.start]
+        return len(gap) < 30 and not re.search(r"[,.;:()]|\b(?:in|of|to|and|the|at|on)\b", gap)
+    gap = statement.text[mark.end - statement.start : density.start - statement.start]
+    return bool(re.fullmatch(r"\s(?:of|with|in)\s(?:\w+\s)?", gap, re.IGNORECASE))
 
 
 def qualified(statement: Statement, head: Head) -> bool:
@@ -201,10 +216,29 @@ def _cut(statement: Statement, left: int, right: int) -> int:
     return left + cuts[chosen]
 
 
+def joined_places(statement: Statement) -> list[tuple[int, int]]:
+    """The words between two places of one organ, or two sides, that only join them."""
+    places = [m for m in statement.marks if m.category in {"place", "short", "side"}]
+    found = []
+    for left, right in zip(places, places[1:], strict=False):
+        gap = statement.text[left.end - statement.start : right.start - statement.start]
+        if re.fullmatch(r"(?:\s?,)?\s?(?:and|or|/|&|,)\s?(?:the\s)?", gap, re.IGNORECASE) and _same_organ(left, right):
+            found.append((left.end, right.start))
+    return found
+
+
+def _same_organ(left: Mark, right: Mark) -> bool:
+    if left.category == "side" or right.category == "side":
+        return left.category == right.category
+    owners = [{o for o, _ in m.value.candidates} if m.category == "short" else {m.value.organ} for m in (left, right)]
+    return bool(owners[0] & owners[1])
+
+
 def _mask(statement: Statement, left: int, right: int, gap: str) -> str:
-    """Hide separators inside sizes, segment lists and image numbers."""
+    """Hide separators inside sizes, segment lists, image numbers and joined places ("body and tail")."""
     chars = list(gap)
     inside = [(m.start, m.end) for m in statement.measurements] + [(r.start, r.end) for r in statement.references]
+    inside += joined_places(statement)
     for start, end in inside:
         for at in range(max(start, left), min(end, right)):
             chars[at - left] = "_"

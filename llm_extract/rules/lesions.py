@@ -166,7 +166,16 @@ class LesionReader:
                 return
         if self._continues(statement, head, made):
             return
+        last = self._last(2)
+        if last is not None and last.is_group and not last.sizes and made.sizes and made.organ == last.organ and (
+            _MEMBER.search(statement.text) or last.role == "remainder" and last.statement is not statement and self._members_of(last)
+        ):
+            self._member(made, last)
         self._add(made)
+
+    def _members_of(self, group: Mention) -> bool:
+        """True while the mentions since a group's own are its members."""
+        return self.mentions[-1].role == "member" and self.mentions[-1].group == group.group
 
     def _grouped(
         self, statement: Statement, head: Head, sizes: list[Measurement], priors: list[Measurement], index: Mark
@@ -299,6 +308,9 @@ class LesionReader:
         last = self._last(3)
         if last is None or made.is_group != last.is_group or not made.refers_back:
             return False
+        lead = statement.text[max(0, head.start - statement.start) : head.mark.start - statement.start]
+        if re.search(r"\b(?:previous(?:ly)?|prior|known)\b", lead, re.IGNORECASE):
+            return False  # speaks of an earlier study, not of the sentence before
         if last.statement.sentence.section != statement.sentence.section:
             return False
         if made.organ not in {last.organ, "other"} and made.location.organ is not None:
@@ -526,10 +538,10 @@ class LesionReader:
             self._subject, self._subject_side = last.organ, last.location.laterality
             self._subject_line = statement.sentence.line
             return
-        places = [m for m in statement.marks if m.category == "place" and m.value.organ]
+        places = [m.value.organ for m in statement.marks if m.category in {"place", "operation"} and m.value.organ]
         if places:
-            strong = [m for m in places if m.value.organ not in {"other", "vessel"}] or places
-            self._subject = strong[0].value.organ
+            strong = [organ for organ in places if organ not in {"other", "vessel"}] or places
+            self._subject = strong[0]
             sides = [m for m in statement.marks if m.category == "side" and m.value in {"left", "right"}]
             self._subject_side = sides[0].value if len(sides) == 1 else None
             self._subject_line = statement.sentence.line

@@ -23,7 +23,7 @@ _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii":
 _SEGMENT = re.compile(r"(?<![A-Za-z\d])(?P<n>[1-8]|VIII|VII|VI|IV|V|III|II|I)(?=\s?[ab]\b|[^A-Za-z\d]|$)")
 _RELATION = re.compile(
     r"\b(?:invad\w+|encas\w+|abut\w*|contact\w*|compress\w*|displac\w*|exten\w+(?: \w+)?(?: in)?to(?:wards?)?|infiltrat\w+|adjacent(?: to)?|next to|near(?:by)?"
-    r"|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to|beneath|below|above|behind|surround\w*|between|caudal to|cranial to"
+    r"|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to|beneath|below the|above the|behind|surround\w*|between|caudal to|cranial to"
     r"|narrowing|obstruct\w*|occlud\w*|involv\w+|along|border\w*|touching|reaching|proximity (?:to|of|with)|neighbou?rhood of|effacing|inseparable from|separate from"
     r"|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)|extension (?:in)?to|protruding (?:in)?to|bulging (?:in)?to|contiguous with|distal to|proximal to)\s"
     r"(?:\w+\s){0,3}$",
@@ -100,6 +100,9 @@ def resolve(
             if name is not None:
                 parts[name] = (mark.start, mark.end)
     side, side_spans = _side(text, marks, head, places)
+    if side is None and organ is not None and anatomy.organs[organ].paired and head is not None and head.plural:
+        both = next((m for m in usable_nouns(places, organ) if m.plural), None)
+        side, side_spans = ("bilateral", ((both.start, both.end),)) if both is not None else (None, ())
     names, one_of, implied = _expand(anatomy, organ, tuple(parts), side)
     side = implied or side
     relation = "unknown"
@@ -109,6 +112,11 @@ def resolve(
         relation = "adjacent"
     spans = tuple((m.start, m.end) for m in places if m.value.organ == organ) + tuple(parts.values())
     return Location(organ, names, relation, side, tuple(dict.fromkeys(spans)), side_spans, certain and bool(free))
+
+
+def usable_nouns(places: Sequence[Mark], organ: str) -> list[Mark]:
+    """Nouns, not adjectives, that name an organ as a whole."""
+    return [m for m in places if m.value.organ == organ and not m.value.adjective and not m.value.part]
 
 
 def laterality_of(organ: str, side: str | None) -> str:

@@ -11,7 +11,7 @@ from llm_extract.measurements import Measurement
 from llm_extract.records import Score
 from llm_extract.references import Reference
 from llm_extract.rules import attributes
-from llm_extract.rules.heads import Head
+from llm_extract.rules.heads import Head, joined_places
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import Location, laterality_of
 from llm_extract.rules.statements import Statement
@@ -120,7 +120,8 @@ def pieces(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> li
     for left, right in zip(groups, groups[1:], strict=False):
         low, high = left[-1].end, right[0].start
         gap = statement.text[low - statement.start : high - statement.start]
-        found = [m.start() for m in _SEPARATOR.finditer(gap)]
+        hidden = [(a - low, b - low) for a, b in joined_places(statement)]
+        found = [m.start() for m in _SEPARATOR.finditer(gap) if not any(a <= m.start() < b for a, b in hidden)]
         cuts.append(low + (found[-1] if found else 0))
     cuts.append(head.end)
     made = []

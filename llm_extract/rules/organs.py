@@ -195,6 +195,7 @@ def _mentioned(statement: Statement) -> Iterator[OrganDraft]:
     """Organs that the text names at all."""
     seen = {m.value.organ: m for m in reversed(statement.marks) if m.category == "place" and m.value.organ}
     seen.update({"lymph_node": m for m in statement.marks if m.category == "finding" and m.value.kind == "lymph_node"})
+    seen.update({"kidney": m for m in statement.of("sign") if m.value[1] == "hydronephrosis"})
     for organ in seen:
         if organ not in {"other", "vessel"}:
             yield OrganDraft(organ=organ, status="no_statement_on_lesions", quote=statement.text[:2000], quote_start=statement.start)

@@ -16,7 +16,7 @@ _NOUNS: tuple[tuple[UnusedReason, str], ...] = (
     ("vessel", r"aneurysms?|aneurysmal|aort(?:a|ic)|veins?|arter(?:y|ies)|arterial|thromb(?:us|osis)|vascular|venous|pulmonary conus|vena cava|trunk|ectasia|dissection"
                r"|vessels?|sma|smv|ivc|varices"),
     ("duct", r"ducts?|ductal|cbd|biliary|choledochus|wirsung|ureter(?:al|s)?|pelvicaly\w+|renal pelvis|collecting system|appendi(?:x|ceal)(?! (?:mass|tumor))"),
-    ("specimen", r"specimens?|fragments?|portions?|pieces?|aggregate|tissue(?! mass| nodule| lesion| tumor)|ellipse|container|cores?|cassettes?|segment of \w+|loops? of|length of|strips?|biops(?:y|ies)"
+    ("specimen", r"specimens?|fragments?|portions?|pieces?|aggregate|(?<!soft )tissue|ellipse|container|cores?|cassettes?|segment of \w+|loops? of|length of|strips?|biops(?:y|ies)"
                  r"|received|excision of|block|cuff|slices?|sections?"),
     ("margin", r"margins?|distance|resection line|clearance|away"),
     ("other", r"hernias?|herniation|defects?|wall(?!s? mass)|thick(?:ness|ened)?|collimation|intervals?|reconstruct\w*|acquisition|increments?|sum of|sum|consolidations?|atelectas[ie]s|diverticul\w+"
