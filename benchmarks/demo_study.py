@@ -29,6 +29,7 @@ STEPS = 600
 VALIDATION, TEST = 25, 120  # cases with a tumour, and as many without
 COHORTS = {"train": 300, "evaluation": 340}
 EVALUATION_SEED = 1000
+MASK_POOL = 32  # tumour masks, and as many voxel-labelled normals, of a training cohort
 
 
 def main() -> None:
@@ -63,7 +64,8 @@ def main() -> None:
 
 def make_cohort(work: Path, seed: int) -> None:
     """Phantoms, reports → records with the rules, prepared volumes of one seed."""
-    from llm_extract.archive import extract_archive
+    from llm_extract.archive import ArchiveOptions, extract_archive
+    from llm_extract.reports import ReportSource
     from rsuper.data.layout import Dataset
     from rsuper.data.prepare import prepare
     from rsuper.demo import recipe
@@ -78,24 +80,17 @@ def make_cohort(work: Path, seed: int) -> None:
         n_cases=n_cases,
         seed=seed,
         config=recipe.phantom_config(),
-        mask_cases="none" if evaluation else MaskPool(),
+        mask_cases="none" if evaluation else MASK_POOL,
         splits=splits,
         resume="resume",
     )
-    extract_archive(root / "reports.jsonl", root / "extracted")
+    extract_archive(ReportSource(path=root / "reports.jsonl"), ArchiveOptions(out=root / "extracted"))
     prepare(
         Dataset.open(root, records=root / "extracted" / "records.jsonl"),
         work / f"prepared_{seed}",
         config=recipe.prepare_config(),
         reference=root / "reference",
     )
-
-
-class MaskPool:
-    """The first 80 cases of a training cohort keep their lesion masks; the others have only a report."""
-
-    def __call__(self, case) -> bool:
-        return int(case.case_id.rsplit("_", 1)[1]) < 80
 
 
 def run_group(work: Path, seed: int, masks: int) -> float:

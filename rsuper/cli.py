@@ -43,7 +43,7 @@ def demo(
 
     Example: rsuper demo --out demo
     """
-    from rsuper.demo import run_demo
+    from rsuper.demo.run import run_demo
 
     result = run_demo(
         out, seed=seed, size="quick" if quick else "full", say=lambda text: say(text, stream=sys.stderr)

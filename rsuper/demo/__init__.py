@@ -1,5 +1,1 @@
-"""The demo: from nothing to one page that shows the whole idea."""
-
-from rsuper.demo.run import run_demo
-
-__all__ = ["run_demo"]
+"""The demo: from nothing to one page that shows the whole idea, and the recipe it shares with the study."""
