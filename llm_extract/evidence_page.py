@@ -161,7 +161,12 @@ def report_data(text: str, record: ReportRecord) -> dict[str, Any]:
     highlights = highlights_of(record)
     number = {highlight: index for index, highlight in enumerate(highlights)}
     segments = [
-        [units(segment.start), units(segment.end), [number[highlight] for highlight in segment.highlights]]
+        [
+            units(segment.start),
+            units(segment.end),
+            [number[highlight] for highlight in segment.highlights],
+            segment.css_class,
+        ]
         for segment in segments_of(len(shown), highlights)
         if segment.highlights
     ]
@@ -170,7 +175,11 @@ def report_data(text: str, record: ReportRecord) -> dict[str, Any]:
         "id": record.report_id,
         "source": record.source,
         "status": record.status,
-        "issues": dump.get("issues", []),
+        "issues": [
+            {"code": issue.code, "field": issue.field}
+            | ({"text": text[issue.span.start : issue.span.end][:120]} if issue.span else {})
+            for issue in record.issues
+        ],
         "text": shown,
         "cut": len(text) - len(shown),
         "marks": [[highlight.kind, highlight.index, highlight.label] for highlight in highlights],

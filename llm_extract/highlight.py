@@ -15,14 +15,15 @@ from llm_extract.records import Lesion, ReportRecord
 
 LESION_COLOURS = 8
 
-HighlightKind = Literal["lesion", "organ", "sign", "surgery", "technique", "unused"]
+HighlightKind = Literal["lesion", "free", "organ", "sign", "surgery", "technique", "unused"]
 _RANK: dict[HighlightKind, int] = {
     "lesion": 0,
     "sign": 1,
     "surgery": 2,
-    "organ": 3,
-    "unused": 4,
-    "technique": 5,
+    "unused": 3,
+    "free": 4,
+    "organ": 5,
+    "technique": 6,
 }
 
 
@@ -33,7 +34,7 @@ class Highlight:
     Args:
         start: first code point.
         end: code point after the last.
-        kind: what it grounds.
+        kind: what it grounds; ``free`` is an organ stated to be free of lesions, ``organ`` any other statement.
         index: which of them, from 0; the index of a lesion decides its colour.
         label: what to show when the pointer rests on it.
     """
@@ -44,12 +45,6 @@ class Highlight:
     index: int
     label: str
 
-    @property
-    def css_class(self) -> str:
-        """Class names of the mark."""
-        colour = f" c{self.index % LESION_COLOURS}" if self.kind == "lesion" else ""
-        return f"evidence evidence-{self.kind}{colour}"
-
 
 @dataclass(frozen=True)
 class Segment:
@@ -58,6 +53,15 @@ class Segment:
     start: int
     end: int
     highlights: tuple[Highlight, ...]
+
+    @property
+    def css_class(self) -> str:
+        """Class names of the mark: kind and, of a lesion, its colour; stronger where two of its fields meet."""
+        first = self.highlights[0]
+        if first.kind != "lesion":
+            return f"evidence evidence-{first.kind}"
+        fields = sum(other.kind == "lesion" and other.index == first.index for other in self.highlights)
+        return f"evidence evidence-lesion c{first.index % LESION_COLOURS}" + (" core" if fields > 1 else "")
 
 
 def highlights_of(record: ReportRecord) -> list[Highlight]:
@@ -75,7 +79,8 @@ def highlights_of(record: ReportRecord) -> list[Highlight]:
         add("lesion", index, f"lesion {index + 1}: {lesion_title(lesion)}", lesion.evidence)
     for index, (organ, statement) in enumerate(record.organs.items()):
         if statement.status != "lesion_present":
-            add("organ", index, f"{_words(organ)}: {_words(statement.status)}", statement.evidence)
+            kind: HighlightKind = "free" if statement.status == "explicitly_lesion_free" else "organ"
+            add(kind, index, f"{_words(organ)}: {_words(statement.status)}", statement.evidence)
     for index, sign in enumerate(record.signs):
         add("sign", index, f"sign: {_words(sign.sign)} ({_words(sign.organ)})", sign.evidence)
     for index, surgery in enumerate(record.surgery):
@@ -130,7 +135,7 @@ def highlight_report(text: str, record: ReportRecord) -> Markup:
         content = escape(text[segment.start : segment.end])
         if segment.highlights:
             title = escape("\n".join(dict.fromkeys(highlight.label for highlight in segment.highlights)))
-            css_class = Markup(segment.highlights[0].css_class)  # noqa: S704 - made of our own words
+            css_class = Markup(segment.css_class)  # noqa: S704 - made of our own words
             content = Markup('<mark class="{}" title="{}">{}</mark>').format(css_class, title, content)
         pieces.append(content)
     return Markup('<div class="report-text">{}</div>').format(Markup("").join(pieces))

@@ -36,7 +36,7 @@ class ProgressReporter:
         self._stream = stream if stream is not None else sys.stderr
         self._clock = clock
         self._started = self._said_at = clock()
-        self._done = 0
+        self._done = self._at_start = 0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -77,6 +77,8 @@ class ProgressReporter:
             steps: how many more are done.
             note: a few words beside the numbers, such as how many failed.
         """
+        if self._done == 0:  # what comes before the first result is start-up, not speed
+            self._started, self._at_start = self._clock(), steps
         self._done += steps
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, advance=steps, note=note)
@@ -89,14 +91,14 @@ class ProgressReporter:
 
     def line(self, *, note: str = "") -> str:
         """The state as one plain line: done, total, rate and time left."""
-        elapsed_s = max(self._clock() - self._started, 1e-9)
-        rate = self._done / elapsed_s
+        timed = self._done - self._at_start
+        rate = timed / max(self._clock() - self._started, 1e-9)
         parts = [
             f"{self._label}: {self._done:,}" + (f" of {self._total:,}" if self._total is not None else "")
         ]
-        if self._done:
+        if timed:
             parts.append(f"{rate:,.0f}/s" if rate >= 1 else f"{1 / rate:.1f} s each")
-        if self._total and self._done:
+        if self._total and timed:
             parts.append(f"ETA {duration(max(self._total - self._done, 0) / rate)}")
         return ", ".join([*parts, *([note] if note else [])])
 

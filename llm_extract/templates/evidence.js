@@ -35,7 +35,7 @@
   const state = { query: "", statuses: new Set(), organ: "", organStatus: "", issue: "", source: "" };
   let shown = reports.map((_, index) => index);
   let chosen = -1;
-  let currentMark = -1;
+  let currentGroup = -1;
   const haystacks = new Array(reports.length);
 
   function haystack(index) {
@@ -136,7 +136,7 @@
   }
   function drawReport(report, keepScroll) {
     const scrolls = [$("text").scrollTop, $("record").scrollTop];
-    currentMark = -1;
+    currentGroup = -1;
     const facts = [
       report.source, report.study_date,
       report.case_id && report.case_id !== report.id ? `CT ${report.case_id}` : null,
@@ -156,15 +156,17 @@
     const box = element("div", { class: "report-text" });
     if (!report.text) { box.append(element("p", { class: "note" }, "There is no text to show.")); return box; }
     let end = 0;
-    for (const [start, stop, marks] of report.segments) {
+    let group = -1;
+    let before = null;
+    for (const [start, stop, marks, look] of report.segments) {
       if (start > end) box.append(report.text.slice(end, start));
-      const [kind, index] = report.marks[marks[0]];
-      const colour = kind === "lesion" ? ` c${index % 8}` : "";
       const refs = marks.map((mark) => `${report.marks[mark][0]}-${report.marks[mark][1]}`);
+      if (start > end || refs[0] !== before) group += 1;
+      before = refs[0];
       box.append(element("mark", {
-        class: `evidence evidence-${kind}${colour}`, "data-refs": [...new Set(refs)].join(" "),
+        class: look, "data-refs": [...new Set(refs)].join(" "), "data-group": group,
         title: [...new Set(marks.map((mark) => report.marks[mark][2]))].join("\n"),
-        onclick: () => toCard(refs[0]),
+        onclick: (event) => goToGroup(Number(event.currentTarget.dataset.group)),
       }, report.text.slice(start, stop)));
       end = stop;
     }
@@ -174,13 +176,9 @@
   }
   function drawLegend(report) {
     const kinds = new Set(report.marks.map((mark) => mark[0]));
-    const names = { lesion: "lesion (a colour each)", organ: "organ statement", sign: "sign", surgery: "surgery", technique: "technique", unused: "measurement of no lesion" };
-    const sample = (kind) => element("span", { class: "report-sample" }, element("span", { class: "report-text" }), "");
-    $("legend").replaceChildren(...Object.keys(names).filter((kind) => kinds.has(kind)).map((kind) => {
-      const item = sample(kind);
-      item.firstChild.replaceWith(element("span", { class: "swatch report-text" }, element("mark", { class: `evidence evidence-${kind}${kind === "lesion" ? " c0" : ""}` }, names[kind])));
-      return item;
-    }));
+    const names = { lesion: "lesion (a colour each)", free: "organ stated free", organ: "other organ statement", sign: "sign", surgery: "surgery", technique: "technique", unused: "measurement of no lesion" };
+    $("legend").replaceChildren(...Object.keys(names).filter((kind) => kinds.has(kind)).map((kind) => element("span", { class: "report-text swatch" },
+      element("mark", { class: `evidence evidence-${kind}${kind === "lesion" ? " c0" : ""}` }, names[kind]))));
   }
 
   /* ---- record ---- */
@@ -228,13 +226,14 @@
     const body = element("tbody", {});
     report.organ_order.forEach((name) => {
       const statement = report.organs[name];
-      const index = report.marks.find((mark) => mark[0] === "organ" && mark[2].startsWith(`${words(name)}:`));
+      const mark = report.marks.find((one) => (one[0] === "organ" || one[0] === "free") && one[2].startsWith(`${words(name)}:`));
+      const ref = mark && `${mark[0]}-${mark[1]}`;
       const sides = Object.entries(statement.sides || {}).map(([side, said]) => `${side}: ${ORGAN_WORDS[said.status || "not_mentioned"]}`);
       const notes = [...sides, statement.scope ? words(statement.scope) : null, statement.limited ? "limited examination" : null].filter(Boolean).join("; ");
-      const row = element("tr", index ? { "data-mark": `organ-${index[1]}` } : {},
+      const row = element("tr", { "data-mark": ref },
         element("td", {}, words(name)),
         element("td", {}, element("span", { class: `tag ${statement.status}` }, ORGAN_WORDS[statement.status]), notes ? element("p", { class: "note" }, notes) : null));
-      body.append(index ? linked(row, `organ-${index[1]}`) : row);
+      body.append(ref ? linked(row, ref) : row);
     });
     return element("table", { class: "organs" }, body);
   }
@@ -245,7 +244,7 @@
     const section = (title, ...content) => parts.push(element("h2", {}, title), ...content);
     section("Status", element("p", { class: "row-id" }, element("span", { class: `dot ${report.status}` }), element("span", {}, STATUS_WORDS[report.status])));
     if (report.issues.length) {
-      parts.push(element("ul", { class: "issues" }, ...report.issues.map((issue) => element("li", {}, (ISSUE_WORDS[issue.code] || words(issue.code)) + (issue.field ? ` · ${words(issue.field)}` : "")))));
+      parts.push(element("ul", { class: "issues" }, ...report.issues.map((issue) => element("li", {}, (ISSUE_WORDS[issue.code] || words(issue.code)) + (issue.text ? `: “${issue.text}”` : "") + (issue.field ? ` · ${words(issue.field)}` : "")))));
     }
     if (report.status !== "failed") {
       section(report.lesions.length === 1 ? "1 lesion" : `${report.lesions.length} lesions`, ...report.lesions.map(lesionCard));
@@ -279,22 +278,26 @@
     }
     box.classList.toggle("dim-others", any);
   }
-  function goToMark(index) {
+  /* Neighbouring marks of one thing are one stop: a group. */
+  function goToGroup(group) {
     const all = marks();
     if (!all.length) return;
-    currentMark = (index + all.length) % all.length;
-    all.forEach((mark, position) => mark.classList.toggle("current", position === currentMark));
-    all[currentMark].scrollIntoView({ block: "center" });
-    for (const card of $("record").querySelectorAll(".card")) card.classList.toggle("linked", all[currentMark].dataset.refs.split(" ").includes(card.dataset.ref));
+    const count = Number(all[all.length - 1].dataset.group) + 1;
+    currentGroup = (group + count) % count;
+    const here = all.filter((mark) => Number(mark.dataset.group) === currentGroup);
+    all.forEach((mark) => mark.classList.toggle("current", here.includes(mark)));
+    here[0].scrollIntoView({ block: "center" });
+    const refs = here[0].dataset.refs.split(" ");
+    for (const node of $("record").querySelectorAll("[data-ref], [data-mark]")) {
+      const on = refs[0] === (node.dataset.ref || node.dataset.mark);
+      node.classList.toggle("linked", on);
+      if (on) node.scrollIntoView({ block: "nearest" });
+    }
   }
   function toMark(ref) {
-    const index = marks().findIndex((mark) => mark.dataset.refs.split(" ").includes(ref));
-    if (index >= 0) goToMark(index);
-  }
-  function toCard(ref) {
-    const target = $("record").querySelector(`[data-ref="${ref}"], [data-mark="${ref}"]`);
-    goToMark(marks().findIndex((mark) => mark.dataset.refs.split(" ")[0] === ref));
-    if (target) target.scrollIntoView({ block: "nearest" });
+    const all = marks();
+    const mark = all.find((one) => one.dataset.refs.split(" ")[0] === ref) || all.find((one) => one.dataset.refs.split(" ").includes(ref));
+    if (mark) goToGroup(Number(mark.dataset.group));
   }
 
   /* ---- search hits in the text, where the browser can mark them without touching it ---- */
@@ -395,8 +398,8 @@
     const moves = { j: 1, k: -1 };
     if (inList) Object.assign(moves, { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity });
     if (event.key in moves) { event.preventDefault(); choose(chosen + moves[event.key], "nearest"); }
-    else if (event.key === "n") goToMark(currentMark + 1);
-    else if (event.key === "p") goToMark(currentMark < 0 ? -1 : currentMark - 1);
+    else if (event.key === "n") goToGroup(currentGroup + 1);
+    else if (event.key === "p") goToGroup(currentGroup < 0 ? -1 : currentGroup - 1);
     else if (event.key === "/") { event.preventDefault(); $("search").focus(); $("search").select(); }
     else if (event.key === "?") help();
   }
