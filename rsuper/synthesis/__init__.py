@@ -2,8 +2,9 @@
 
 from rsuper.synthesis.cohort import label_cases, read_truths, synth, write_cohort
 from rsuper.synthesis.insertion import InsertedTumour, insert_tumour, report_inserted
+from rsuper.synthesis.lesion_truth import LesionTruth
 from rsuper.synthesis.pancreas_parts import split_pancreas
-from rsuper.synthesis.phantom_case import LesionTruth, PhantomCase, case_split, make_case
+from rsuper.synthesis.phantom_case import PhantomCase, case_split, make_case
 from rsuper.synthesis.phantom_config import PhantomConfig, SiteConfig, TumourConfig
 from rsuper.synthesis.report_truth import LesionFact, LesionStatement, ReportFacts, ReportTruth, WrittenReport
 from rsuper.synthesis.reports import write_report

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsuper.errors import DataError, UsageError
-from rsuper.synthesis.phantom_case import SPLITS, PhantomCase, Split, make_case, truth_record
+from rsuper.synthesis.phantom_case import PHANTOM_VERSION, SPLITS, PhantomCase, Split, make_case, truth_record
 from rsuper.synthesis.phantom_config import ORGANS, PhantomConfig
 
-Truth = Mapping[str, Any]
-MaskChoice = Literal["all", "none"] | int | Collection[str] | Callable[[Truth], bool]
+
+@dataclass(frozen=True, kw_only=True)
+class CaseSummary:
+    """What decides whether a case keeps its lesion masks: id, split, site, whether it has a tumour."""
+
+    case_id: str
+    split: Split
+    site: str
+    has_tumour: bool
+
+
+MaskChoice = Literal["all", "none"] | int | Collection[str] | Callable[[CaseSummary], bool]
 Progress = Callable[[int, int], None]
 Resume = Literal["refuse", "resume"]
 
@@ -46,7 +57,7 @@ def write_cohort(
         config: recipe.
         mask_cases: which cases are voxel-labelled: ``all``, ``none``, a number (the first so many tumour
             cases of the training split and as many of its normals), case ids, or a predicate on the
-            case's truth. A normal's all-zero mask is a voxel-labelled negative.
+            ``CaseSummary``. A normal's all-zero mask is a voxel-labelled negative.
         splits: how many cases of each split, in index order (train, val, test); None interleaves by the
             recipe's shares. The images do not depend on it.
         resume: ``refuse`` a non-empty folder, or ``resume`` the cohort that was begun there.
@@ -63,6 +74,7 @@ def write_cohort(
     _begin(
         root,
         {
+            "phantom_version": PHANTOM_VERSION,
             "n_cases": n_cases,
             "seed": seed,
             "splits": splits and dict(splits),
@@ -240,7 +252,8 @@ def _chosen(truths: list[dict[str, Any]], choice: MaskChoice) -> list[str]:
         normals = [t["case_id"] for t in training if not t["has_tumour"]][:choice]
         return tumours + normals
     if callable(choice):
-        return [t["case_id"] for t in truths if choice(t)]
+        keys = ("case_id", "split", "site", "has_tumour")
+        return [t["case_id"] for t in truths if choice(CaseSummary(**{key: t[key] for key in keys}))]
     return list(choice)
 
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter, label
 
 from rsuper.errors import DataError
-from rsuper.synthesis.lesion_size import measure_diameters_mm
-from rsuper.synthesis.phantom_case import LesionTruth
+from rsuper.synthesis.lesion_truth import Attenuation, LesionTruth, Side, measured_truth
 from rsuper.synthesis.report_truth import ReportFacts, WrittenReport
 from rsuper.synthesis.reports import write_report
 from rsuper.synthesis.tumour_shapes import TumourShape, fitted, grown_shape
@@ -20,9 +19,8 @@ from rsuper.volumes import Volume
 
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]
-Attenuation = Literal["hypo", "hyper"]
 Growth = Literal["inside", "exophytic"]
-SIDES: dict[str, Literal["left", "right"]] = {"_left": "left", "_right": "right"}
+SIDES: dict[str, Side] = {"_left": "left", "_right": "right"}
 OVERLAP: dict[Growth, tuple[float, float]] = {"inside": (0.55, 1.0), "exophytic": (0.3, 0.7)}
 SOFT_HU = (-200.0, 320.0)  # tissue and fat that a tumour may replace; no lung, gas or bone
 
@@ -94,7 +92,12 @@ def insert_tumour(
     contrast = sign * abs(contrast_hu if contrast_hu is not None else float(rng.uniform(30, 60)))
     painted = _painted(hu, distance, mask, whole, contrast, ct.spacing_mm, rng)
     array = np.rint(painted).astype(ct.array.dtype) if ct.array.dtype.kind in "iu" else painted
-    truth = _truth(ct, structure, organ, mask, attenuation, contrast)
+    side: Side = next((SIDES[suffix] for suffix in SIDES if structure.endswith(suffix)), "n/a")
+    part = structure if structure != organ and side == "n/a" else None
+    truth = measured_truth(
+        mask, ct.affine, organ=organ, parts=(part,) if part else (), part=part, side=side,
+        attenuation=attenuation, contrast_hu=contrast,
+    )  # fmt: skip
     return InsertedTumour(Volume(np.asarray(array, ct.array.dtype), ct.affine), mask, truth)
 
 
@@ -177,7 +180,7 @@ def _painted(
     spacing_mm: Sequence[float],
     rng: np.random.Generator,
 ) -> Float:
-    """Shift to local parenchyma + contrast with a soft edge; keep the grain inside, match it outside the organ."""
+    """Shift to local parenchyma + contrast with a soft edge; keep the grain inside, match it outside."""
     sigma = [6.0 / s for s in spacing_mm]
     healthy = (binary_erosion(whole) & ~mask).astype(np.float32)
     if healthy.sum() < 20:
@@ -197,27 +200,3 @@ def _painted(
     reach = binary_dilation(mask, iterations=2)
     soft = np.where(reach & (mask | (hu > SOFT_HU[0])), soft, 0)
     return np.asarray(hu + soft * (tissue - hu), np.float32)
-
-
-def _truth(
-    ct: Volume, structure: str, organ: str, mask: Bool, attenuation: Attenuation, contrast_hu: float
-) -> LesionTruth:
-    voxels = np.argwhere(mask)
-    centre = voxels.mean(axis=0)
-    place = ct.affine[:3, :3] @ centre + ct.affine[:3, 3]
-    side = next((side for suffix, side in SIDES.items() if structure.endswith(suffix)), "n/a")
-    parts = (structure,) if structure != organ and side == "n/a" else ()
-    class_name = "adrenal" if organ == "adrenal_gland" else organ
-    return LesionTruth(
-        lesion_class=f"{class_name}_lesion",
-        organ=organ,
-        part=parts[0] if parts else None,
-        parts=parts,
-        side=side,
-        attenuation=attenuation,
-        diameters_mm=measure_diameters_mm(mask, spacing_mm=ct.spacing_mm),
-        volume_mm3=len(voxels) * ct.voxel_volume_mm3,
-        contrast_hu=contrast_hu,
-        centre_voxel=(float(centre[0]), float(centre[1]), float(centre[2])),
-        centre_mm=(float(place[0]), float(place[1]), float(place[2])),
-    )

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from rsuper.synthesis.anatomy_phantom import PANCREAS_PARTS, PART_BOUNDS, STRUCTURES, Anatomy, draw_anatomy
 from rsuper.synthesis.canvas import Bool
 from rsuper.synthesis.decoys import add_decoys
-from rsuper.synthesis.lesion_size import measure_diameters_mm
+from rsuper.synthesis.lesion_truth import LesionTruth, measured_truth
 from rsuper.synthesis.phantom_config import ORGANS, PhantomConfig, SiteConfig
-from rsuper.synthesis.report_truth import LesionFact, ReportFacts, ReportTruth
+from rsuper.synthesis.report_truth import ReportFacts, ReportTruth
 from rsuper.synthesis.reports import write_report
 from rsuper.synthesis.texture import blurred, correlated_noise
 from rsuper.synthesis.tumours import KIDNEY_PARTS, PlacedLesion, place_tumours
@@ -22,46 +22,8 @@ from rsuper.synthesis.tumours import KIDNEY_PARTS, PlacedLesion, place_tumours
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PART_ORDER = (*(f"pancreas_{part}" for part in PANCREAS_PARTS), *KIDNEY_PARTS)
+PHANTOM_VERSION = 2  # raise it when the same seed draws other voxels or another text
 _STREAMS = {"anatomy": 0, "decoys": 1, "tumours": 2, "image": 3, "report": 4}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LesionTruth:
-    """One lesion of the image, measured on its voxels.
-
-    Args:
-        lesion_class: such as ``pancreas_lesion``.
-        organ, part, side: where most of it lies; part such as ``pancreas_head`` or None.
-        parts: the part, or the two neighbours that it spans.
-        attenuation: against the healthy parenchyma of its organ.
-        diameters_mm: longest axial, perpendicular to it, cranio-caudal.
-        volume_mm3: voxels times voxel volume.
-        contrast_hu: mean HU before noise minus mean parenchyma.
-        centre_voxel: centre of mass in array order.
-        centre_mm: the same in RAS millimetres.
-    """
-
-    lesion_class: str
-    organ: str
-    part: str | None
-    parts: tuple[str, ...]
-    side: str
-    attenuation: Literal["hypo", "hyper"]
-    diameters_mm: tuple[float, float, float]
-    volume_mm3: float
-    contrast_hu: float
-    centre_voxel: tuple[float, float, float]
-    centre_mm: tuple[float, float, float]
-
-    def as_fact(self) -> LesionFact:
-        """What the report writer is told."""
-        return LesionFact(
-            organ=self.organ,
-            parts=self.parts,
-            side=self.side,  # type: ignore[arg-type]
-            diameters_mm=self.diameters_mm,
-            attenuation=self.attenuation,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,29 +153,17 @@ def _image(anatomy: Anatomy, site: SiteConfig, rng: np.random.Generator) -> NDAr
 
 
 def _truth(lesion: PlacedLesion, anatomy: Anatomy, affine: NDArray[np.float64]) -> LesionTruth:
-    spacing = anatomy.canvas.spacing_mm
-    voxels = np.argwhere(lesion.mask)
-    low, high = voxels.min(axis=0), voxels.max(axis=0) + 1
-    local = lesion.mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    centre = voxels.mean(axis=0)
     mean_hu = float(anatomy.canvas.hu[lesion.mask].mean())
-    return LesionTruth(
-        lesion_class=f"{lesion.organ}_lesion",
+    return measured_truth(
+        lesion.mask,
+        affine,
         organ=lesion.organ,
-        part=lesion.parts[0] if lesion.parts else None,
         parts=tuple(sorted(lesion.parts, key=PART_ORDER.index)),
+        part=lesion.parts[0] if lesion.parts else None,
         side=lesion.side,
         attenuation=lesion.attenuation,
-        diameters_mm=measure_diameters_mm(local, spacing_mm=spacing),
-        volume_mm3=float(len(voxels) * math.prod(spacing)),
         contrast_hu=mean_hu - anatomy.parenchyma_hu[lesion.organ],
-        centre_voxel=_triple(centre),
-        centre_mm=_triple(affine[:3, :3] @ centre + affine[:3, 3]),
     )
-
-
-def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    return (float(values[0]), float(values[1]), float(values[2]))
 
 
 def _structures(anatomy: Anatomy) -> dict[str, Bool]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, distance_transform_edt, gaussian_filter, label
 
 from rsuper.errors import DataError
-from rsuper.synthesis.lesion_size import measure_diameters_mm
+from rsuper.prediction.lesions import axial_diameters
 
 Bool = NDArray[np.bool_]
 Float = NDArray[np.float32]
@@ -34,7 +34,7 @@ class TumourShape:
     @property
     def diameters_mm(self) -> tuple[float, float, float]:
         """Longest axial, perpendicular, cranio-caudal."""
-        return measure_diameters_mm(self.distance_mm > 0, spacing_mm=self.spacing_mm)
+        return axial_diameters(self.distance_mm > 0, spacing_mm=self.spacing_mm, axial_axis=2)[:3]
 
 
 def shape_from_mask(mask: Bool, *, spacing_mm: Sequence[float], source: str) -> TumourShape:
@@ -116,7 +116,7 @@ def fitted(
         if not (distance > 0).any():
             scale *= 1.3
             continue
-        measured = measure_diameters_mm(distance > 0, spacing_mm=spacing_mm)[0]
+        measured = axial_diameters(distance > 0, spacing_mm=spacing_mm, axial_axis=2).longest_mm
         error = abs(measured - longest_mm)
         if best is None or error < best[0]:
             best = (error, distance)

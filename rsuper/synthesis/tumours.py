@@ -12,9 +12,9 @@ from scipy.ndimage import binary_dilation, gaussian_filter, label
 from rsuper.synthesis.anatomy_phantom import PANCREAS_PARTS, PART_BOUNDS, Anatomy
 from rsuper.synthesis.body_phantom import Tissue
 from rsuper.synthesis.canvas import Bool, Float, Slices, rotation_matrix, smooth_waves
+from rsuper.synthesis.lesion_truth import Side
 from rsuper.synthesis.phantom_config import Organ, TumourConfig
 
-Side = Literal["left", "right", "n/a"]
 ORGAN_LABELS: dict[Organ, tuple[int, ...]] = {
     "pancreas": (Tissue.PANCREAS,),
     "kidney": (Tissue.KIDNEY_LEFT, Tissue.KIDNEY_RIGHT),
@@ -61,7 +61,7 @@ def grow_shape(
     """An irregular, randomly turned ellipsoid about ``diameter_mm`` across with an edge ``edge_mm`` wide."""
     canvas = anatomy.canvas
     centre = np.array([canvas.axes[d][centre_voxel[d]] for d in range(3)], float) + rng.uniform(-1.5, 1.5, 3)
-    ratios = np.exp(rng.normal(0, 0.16, 3))
+    ratios = np.exp(rng.normal(0, 0.11, 3))
     radii = diameter_mm / 2 * ratios / ratios.max() ** 0.5
     reach = radii.max() * 1.25 + 2 * edge_mm
     box = canvas.box((centre - reach).tolist(), (centre + reach).tolist())
@@ -72,7 +72,7 @@ def grow_shape(
         ((r[0] * x + r[1] * y + r[2] * z) / np.float32(a)) ** 2 for r, a in zip(rotation, radii, strict=True)
     )
     bumps = smooth_waves(axes, rng, wavelength_mm=max(diameter_mm * 0.8, 9.0), terms=4)
-    distance = (np.sqrt(squared) * (1 + 0.10 * bumps) - 1) * np.float32(diameter_mm / 2)
+    distance = (np.sqrt(squared) * (1 + 0.08 * bumps) - 1) * np.float32(diameter_mm / 2)
     return LesionShape(
         box, np.asarray(1 / (1 + np.exp(np.clip(distance * (2.2 / edge_mm), -30, 30))), np.float32)
     )
