@@ -195,7 +195,7 @@ def _painted(
     own = whole & (np.abs(hu - base) < 3 * spread)
     texture = np.where(own, np.clip(hu - base, -3 * spread, 3 * spread), drawn / drawn.std() * spread)
     tissue = base + contrast_hu + 0.8 * texture
-    edge_mm = 0.6 * float(np.mean(spacing_mm))
+    edge_mm = 0.4 * float(np.mean(spacing_mm))
     soft = 1 / (1 + np.exp(-np.clip(distance / edge_mm, -20, 20)))
     reach = binary_dilation(mask, iterations=2)
     soft = np.where(reach & (mask | (hu > SOFT_HU[0])), soft, 0)
