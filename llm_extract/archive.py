@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llm_extract.backends import Backend, load_backend
-from llm_extract.errors import ResourceError, UsageError
+from llm_extract.errors import InterruptedRunError, ResourceError, UsageError
 from llm_extract.export import ExportCounts, export_archive
 from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
 from llm_extract.private_files import prepare_folder
@@ -33,18 +33,6 @@ CLAIM_SIZE = 64
 COMMIT_SIZE = 64
 COMMIT_S = 1.0
 _POLL_S = 0.5
-
-
-class InterruptedRunError(Exception):
-    """The run was asked to stop; the same command goes on where it ended.
-
-    Args:
-        signal_number: SIGINT or SIGTERM.
-    """
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}; the same command goes on from here")
-        self.exit_code = 128 + signal_number
 
 
 @dataclass(frozen=True)

@@ -51,3 +51,15 @@ class ResourceError(PipelineError):
     """Memory, disk or a device is missing (exit code 5)."""
 
     exit_code = 5
+
+
+class InterruptedRunError(Exception):
+    """The run was asked to stop; the same command goes on where it ended.
+
+    Args:
+        signal_number: SIGINT or SIGTERM.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}; the same command goes on from here")
+        self.exit_code = 128 + signal_number

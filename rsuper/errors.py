@@ -5,7 +5,7 @@ The classes live in ``llm_extract.errors``, which may not import this package, s
 
 from __future__ import annotations
 
-from llm_extract.errors import DataError, PartialError, ResourceError, UsageError
+from llm_extract.errors import DataError, InterruptedRunError, PartialError, ResourceError, UsageError
 from llm_extract.errors import PipelineError as RsuperError
 
-__all__ = ["DataError", "PartialError", "ResourceError", "RsuperError", "UsageError"]
+__all__ = ["DataError", "InterruptedRunError", "PartialError", "ResourceError", "RsuperError", "UsageError"]

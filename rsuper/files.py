@@ -1,21 +1,87 @@
-"""Files that are either the old or the new content, never half of it."""
+"""Files and folders that are either the old or the new content, never half of it."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def write_atomic_bytes(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside ``path``, fsync, then rename onto it."""
+def write_atomic_bytes(path: Path, content: bytes, *, mode: int | None = None) -> None:
+    """Write to a temporary name beside ``path``, fsync, check its length, then rename onto it.
+
+    Args:
+        path: target; its folder exists.
+        content: the whole file.
+        mode: permission bits such as ``0o600``; None keeps the default of the process.
+
+    Raises:
+        OSError: the disk is full, broken or kept fewer bytes; ``path`` is as it was before.
+    """
     temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as handle:
+            if mode is not None:
+                temporary.chmod(mode)
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        if temporary.stat().st_size != len(content):
+            raise OSError(errno.EIO, "the disk kept fewer bytes than were written", str(path))
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
-def write_atomic_text(path: Path, text: str) -> None:
+def write_atomic_text(path: Path, text: str, *, mode: int | None = None) -> None:
     """``write_atomic_bytes`` for UTF-8 text."""
-    write_atomic_bytes(path, text.encode("utf-8"))
+    write_atomic_bytes(path, text.encode("utf-8"), mode=mode)
+
+
+def publish_folder(temporary: Path, folder: Path) -> None:
+    """Put a finished folder in the place of ``folder``, which may exist; its files are on disk before it gets the name.
+
+    Args:
+        temporary: finished folder on the same file system; gone afterwards.
+        folder: final name. A killed run leaves the old folder, the new one, or none, never a mixture.
+    """
+    for path in sorted(temporary.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    temporary.rename(folder)
+    _sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def file_stamps(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Name, size and time of change of each file, in order: what has to be equal for earlier work on them to be kept."""
+    stamps = []
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError:
+            stamps.append(f"{path.name} absent")
+        else:
+            stamps.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
+    return tuple(stamps)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; file systems that cannot sync a folder order their renames themselves."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
