@@ -67,12 +67,18 @@ def assemble(
         if candidate is not None:
             candidates.append(candidate)
     merged = merge_mentions(candidates)
-    lesions = tuple(_lesion(report.text, c, f"L{n + 1}", sections, table, issues) for n, c in enumerate(merged))
+    lesions = tuple(
+        _lesion(report.text, c, f"L{n + 1}", sections, table, issues) for n, c in enumerate(merged)
+    )
     used = {i for lesion in lesions for i in lesion.measurement_ids} | {
         i for c in candidates for i in (*c.draft.measurement_ids, *c.draft.prior_measurement_ids)
     }
     unused = _unused(measurements, used, {u.measurement_id: u.reason for u in draft.unused})
-    issues += [Issue(code="unused_measurement", span=Span(start=u.start, end=u.end)) for u in unused if u.reason == "other" and _open(u, draft)]
+    issues += [
+        Issue(code="unused_measurement", span=Span(start=u.start, end=u.end))
+        for u in unused
+        if u.reason == "other" and _open(u, draft)
+    ]
     surgery = tuple(s for s in (_surgery(report.text, d, sections) for d in draft.surgery) if s is not None)
     return ReportRecord(
         report_id=report.report_id,
@@ -86,9 +92,13 @@ def assemble(
         status=_status(issues),
         issues=tuple(issues),
         lesions=lesions,
-        organs=organ_statements(report.text, draft.organs, lesions, surgery, sections=sections, anatomy=table),
+        organs=organ_statements(
+            report.text, draft.organs, lesions, surgery, sections=sections, anatomy=table
+        ),
         technique=_technique(report.text, draft.technique, sections),
-        signs=tuple(s for s in (_sign(report.text, d, by_id, sections) for d in draft.signs) if s is not None),
+        signs=tuple(
+            s for s in (_sign(report.text, d, by_id, sections) for d in draft.signs) if s is not None
+        ),
         surgery=surgery,
         unused_measurements=unused,
         provenance=provenance,
@@ -145,7 +155,11 @@ def _candidate(
             evidence.append(evidence_at(text, sections, span.field, (span.start, span.end)))
     section = evidence[0].section
     if any(m.unit_source == "inferred" for m in sizes):
-        issues.append(Issue(code="inferred_unit", field="diameters_mm", span=Span(start=sizes[0].start, end=sizes[0].end)))
+        issues.append(
+            Issue(
+                code="inferred_unit", field="diameters_mm", span=Span(start=sizes[0].start, end=sizes[0].end)
+            )
+        )
     return Candidate(
         draft=draft, sizes=sizes, priors=priors, section=section, order=number,
         evidence=evidence, mentions=[Span(start=start, end=end)],
@@ -153,7 +167,12 @@ def _candidate(
 
 
 def _lesion(
-    text: str, c: Candidate, lesion_id: str, sections: tuple[Section, ...], anatomy: Anatomy, issues: list[Issue]
+    text: str,
+    c: Candidate,
+    lesion_id: str,
+    sections: tuple[Section, ...],
+    anatomy: Anatomy,
+    issues: list[Issue],
 ) -> Lesion:
     draft = c.draft
     size = size_fields(c.sizes, group=draft.count != 1, index=draft.group_role in {"index", "member"})
@@ -191,7 +210,13 @@ def size_fields(sizes: Sequence[Measurement], *, group: bool, index: bool) -> di
     A range, "up to" or "at least" about a group, and a lower bound about one lesion, give bounds and no diameters;
     "up to 15 mm" about one lesion is its size.
     """
-    empty: dict[str, Any] = {"diameters_mm": (), "size_min_mm": None, "size_max_mm": None, "size_kind": "none", "size_precision_mm": 0.0}
+    empty: dict[str, Any] = {
+        "diameters_mm": (),
+        "size_min_mm": None,
+        "size_max_mm": None,
+        "size_kind": "none",
+        "size_precision_mm": 0.0,
+    }
     if not sizes:
         return empty
     first = sizes[0]
@@ -201,15 +226,26 @@ def size_fields(sizes: Sequence[Measurement], *, group: bool, index: bool) -> di
     if kind == "range":
         if many:
             return {**empty, "size_min_mm": min(values), "size_max_mm": max(values), "size_kind": "range"}
-        return {**empty, "diameters_mm": (max(values),), "size_min_mm": min(values), "size_max_mm": max(values),
-                "size_kind": "range", "size_precision_mm": first.precision_mm}
+        return {
+            **empty,
+            "diameters_mm": (max(values),),
+            "size_min_mm": min(values),
+            "size_max_mm": max(values),
+            "size_kind": "range",
+            "size_precision_mm": first.precision_mm,
+        }
     if kind == "upper_bound" and (many or first.worded or first.bound_is_strict):
         return {**empty, "size_max_mm": max(values), "size_kind": "upper_bound"}
     if kind == "lower_bound":
         return {**empty, "size_min_mm": max(values), "size_kind": "lower_bound"}
     if kind == "upper_bound":
         kind = "exact"
-    return {**empty, "diameters_mm": values, "size_kind": kind, "size_precision_mm": max(m.precision_mm for m in sizes)}
+    return {
+        **empty,
+        "diameters_mm": values,
+        "size_kind": kind,
+        "size_precision_mm": max(m.precision_mm for m in sizes),
+    }
 
 
 def _unused(
@@ -230,20 +266,41 @@ def _open(unused: UnusedMeasurement, draft: RecordDraft) -> bool:
 
 
 def _technique(text: str, draft: TechniqueDraft, sections: tuple[Section, ...]) -> Technique:
-    evidence = tuple(evidence_at(text, sections, s.field, (s.start, s.end)) for s in draft.spans if s.start < s.end <= len(text))
+    evidence = tuple(
+        evidence_at(text, sections, s.field, (s.start, s.end))
+        for s in draft.spans
+        if s.start < s.end <= len(text)
+    )
     return Technique.model_validate(
-        {"modality": draft.modality, "phase": draft.phase, "body_regions": draft.body_regions, "limited": draft.limited, "evidence": evidence}
+        {
+            "modality": draft.modality,
+            "phase": draft.phase,
+            "body_regions": draft.body_regions,
+            "limited": draft.limited,
+            "evidence": evidence,
+        }
     )
 
 
-def _sign(text: str, draft: SignDraft, by_id: Mapping[str, Measurement], sections: tuple[Section, ...]) -> Sign | None:
+def _sign(
+    text: str, draft: SignDraft, by_id: Mapping[str, Measurement], sections: tuple[Section, ...]
+) -> Sign | None:
     evidence = ground(text, sections, "sign", draft.quote, near=draft.quote_start)
     if evidence is None:
         return None
     sizes = [by_id[i] for i in draft.measurement_ids if i in by_id]
-    quotes: tuple[Evidence, ...] = (evidence, *(evidence_at(text, sections, "value_mm", (m.start, m.end)) for m in sizes))
+    quotes: tuple[Evidence, ...] = (
+        evidence,
+        *(evidence_at(text, sections, "value_mm", (m.start, m.end)) for m in sizes),
+    )
     value = max(sizes[0].values_mm) if sizes else None
-    return Sign(organ=draft.organ, sign=draft.sign, value_mm=value, measurement_ids=tuple(m.id for m in sizes), evidence=quotes)
+    return Sign(
+        organ=draft.organ,
+        sign=draft.sign,
+        value_mm=value,
+        measurement_ids=tuple(m.id for m in sizes),
+        evidence=quotes,
+    )
 
 
 def _surgery(text: str, draft: SurgeryDraft, sections: tuple[Section, ...]) -> Surgery | None:
@@ -252,7 +309,8 @@ def _surgery(text: str, draft: SurgeryDraft, sections: tuple[Section, ...]) -> S
         return None
     return Surgery(
         organ=draft.organ, laterality=draft.laterality, procedure=draft.procedure,
-        extent=cast("Literal['total', 'partial', 'unknown']", draft.extent), removed_parts=draft.removed_parts, evidence=(evidence,),
+        extent=cast("Literal['total', 'partial', 'unknown']", draft.extent), removed_parts=draft.removed_parts,
+        evidence=(evidence,),
     )  # fmt: skip
 
 

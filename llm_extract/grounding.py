@@ -53,7 +53,12 @@ def evidence_at(
     """Evidence for one field from code points; its text is exactly that slice."""
     start, end = span
     return Evidence(
-        field=field, start=start, end=end, text=text[start:end], section=section_at(sections, start), match=match
+        field=field,
+        start=start,
+        end=end,
+        text=text[start:end],
+        section=section_at(sections, start),
+        match=match,
     )
 
 

@@ -30,7 +30,9 @@ _CHAIN = re.compile(
     rf"(?:{_AXIS}{_TIMES}(?P<n3>{_NUMBER})(?:[\s-]{{0,2}}(?P<u3>{_UNIT}))?)?",
     re.IGNORECASE,
 )
-_HAS_LENGTH = re.compile(r"\d\s{0,2}-?\s?(?:mm|cm|milli?met|centimet|x|×|by)|met(?:er|re)|milim", re.IGNORECASE)
+_HAS_LENGTH = re.compile(
+    r"\d\s{0,2}-?\s?(?:mm|cm|milli?met|centimet|x|×|by)|met(?:er|re)|milim", re.IGNORECASE
+)
 
 _WORDS = {
     "half a": 0.5, "one": 1, "a": 1, "one and a half": 1.5, "two": 2, "two and a half": 2.5, "three": 3,
@@ -49,11 +51,13 @@ _SIZE_WORD = re.compile(
 )
 
 _APPROXIMATE = re.compile(
-    r"(?:approximately|approximate|approx\.?|about|around|roughly|circa|\bca\.|nearly|almost|estimated(?: at)?|~|≈)\s{0,2}$",
+    r"(?:approximately|approximate|approx\.?|about|around|roughly|circa|\bca\.|nearly|almost"
+    r"|estimated(?: at)?|~|≈)\s{0,2}$",
     re.IGNORECASE,
 )
 _UPPER = re.compile(
-    r"(?:up to|less than|smaller than|under|below|within|at most|not exceeding|no (?:more|larger|greater|bigger) than"
+    r"(?:up to|less than|smaller than|under|below|within|at most|not exceeding|no (?:more|larger"
+    r"|greater|bigger) than"
     r"|not (?:more|larger|greater) than|maximum of|max\.? of|<\s?=?|≤|\bsub-?)\s{0,2}$",
     re.IGNORECASE,
 )
@@ -186,13 +190,19 @@ def _combine(text: str, atoms: list[_Atom]) -> Iterator[_Found]:
             index += 2
             continue
         yield _Found(
-            atom.start, atom.end, _values(atom), _qualifier(text, atom), atom.source, _precision(atom), atom.tense
+            atom.start,
+            atom.end,
+            _values(atom),
+            _qualifier(text, atom),
+            atom.source,
+            _precision(atom),
+            atom.tense,
         )
         index += 1
 
 
 def _share_units(text: str, atoms: list[_Atom]) -> None:
-    """ "6, 9 and 15 mm" and "2-3 mm": the unit is written once; "from 12 to 15 mm" after a verb of change is tense."""
+    """Reads "6, 9 and 15 mm" and "2-3 mm": the unit is written once; "grew from 12 to 15 mm" is tense."""
     shared = True
     while shared:  # one pass from the right settles every list; "and" opens it, commas continue it
         shared = False
@@ -202,11 +212,17 @@ def _share_units(text: str, atoms: list[_Atom]) -> None:
                 gap.strip().lower() == "to" and _CHANGED.search(text[max(0, left.start - 90) : left.start])
             ):
                 left.tense, right.tense = "prior", "current"
-            if left.units[-1] is not None or right.units[-1] is None or len(left.numbers) != len(right.numbers):
+            if (
+                left.units[-1] is not None
+                or right.units[-1] is None
+                or len(left.numbers) != len(right.numbers)
+            ):
                 continue
             comma = gap.strip() in {",", "/"}
-            if _GAP_RANGE.fullmatch(gap) or _GAP_ARROW.fullmatch(gap) or (
-                _GAP_LIST.fullmatch(gap) and (not comma or right.source == "shared")
+            if (
+                _GAP_RANGE.fullmatch(gap)
+                or _GAP_ARROW.fullmatch(gap)
+                or (_GAP_LIST.fullmatch(gap) and (not comma or right.source == "shared"))
             ):
                 left.units = tuple(right.units[-1] if unit is None else unit for unit in left.units)
                 left.source = "shared"
@@ -218,7 +234,9 @@ def _is_range(text: str, left: _Atom, right: _Atom) -> bool:
     gap = text[left.end : right.start]
     if _GAP_RANGE.fullmatch(gap):
         return True
-    return gap.strip().lower() == "and" and text[max(0, left.start - 9) : left.start].lower().endswith("between ")
+    return gap.strip().lower() == "and" and text[max(0, left.start - 9) : left.start].lower().endswith(
+        "between "
+    )
 
 
 def _infer(text: str, atom: _Atom) -> bool:
@@ -254,7 +272,7 @@ def _precision(atom: _Atom) -> float:
     number = atom.numbers[0].replace(",", ".")
     decimals = len(number.partition(".")[2])
     unit = next((u for u in atom.units if u is not None), None)
-    return round(0.5 * _factor(unit) / 10**decimals, 4)
+    return round(0.5 * _factor(unit) / 10.0**decimals, 4)
 
 
 def _qualifier(text: str, atom: _Atom) -> Qualifier:
@@ -280,7 +298,7 @@ def _worded(text: str) -> Iterator[_Found]:
 
 
 def _finish(text: str, found: list[_Found], bounds: tuple[int, ...]) -> Iterator[Measurement]:
-    from bisect import bisect_right  # noqa: PLC0415
+    from bisect import bisect_right
 
     number = 0
     for index, item in enumerate(found):
@@ -297,12 +315,17 @@ def _finish(text: str, found: list[_Found], bounds: tuple[int, ...]) -> Iterator
         sentence = max(bounds[place - 1] if place else 0, item.start - 240)
         tense = item.tense or (
             "prior"
-            if is_prior(text[left : item.start], text[item.end : right], context=text[sentence : item.start],
-                        followed=index + 1 < len(found) and found[index + 1].start == right)
+            if is_prior(
+                text[left : item.start],
+                text[item.end : right],
+                context=text[sentence : item.start],
+                followed=index + 1 < len(found) and found[index + 1].start == right,
+            )
             else "current"
         )
         yield Measurement(
             id=f"M{number}", start=item.start, end=item.end, values_mm=item.values_mm, qualifier=item.qualifier,
             tense=tense, unit_source=item.source, precision_mm=item.precision_mm, worded=item.worded,
-            bound_is_strict=item.qualifier == "upper_bound" and not _UP_TO.search(text[max(0, item.start - 24) : item.start]),
+            bound_is_strict=item.qualifier == "upper_bound"
+            and not _UP_TO.search(text[max(0, item.start - 24) : item.start]),
         )  # fmt: skip

@@ -89,7 +89,10 @@ def _sized_first(candidates: Sequence[Candidate]) -> list[Candidate]:
     """In a summary the mentions with a size find their lesion first, then the ones without."""
     place = {c.section: c.order for c in reversed(candidates)}
     return sorted(
-        candidates, key=lambda c: (place[c.section], not c.sizes, c.order) if c.section in _SUMMARIES else (c.order, False, 0)
+        candidates,
+        key=lambda c: (
+            (place[c.section], not c.sizes, c.order) if c.section in _SUMMARIES else (c.order, False, 0)
+        ),
     )
 
 
@@ -102,17 +105,29 @@ def _target(
     new: Candidate, kept: Sequence[Candidate], addressed: dict[int, set[int]], every: Sequence[Candidate]
 ) -> Candidate | None:
     later = new.section in _SUMMARIES
-    pool = [c for c in kept if c.draft.organ == new.draft.organ and (c.section != new.section or new.draft.refers_back)]
+    pool = [
+        c
+        for c in kept
+        if c.draft.organ == new.draft.organ and (c.section != new.section or new.draft.refers_back)
+    ]
     if not later:
-        pool = [c for c in pool if c.section != new.section and new.draft.refers_back] or (pool if new.draft.refers_back else [])
-    pool = [c for c in pool if _block(new) not in addressed.get(id(c), set()) or new.is_group or new.section == c.section]
+        pool = [c for c in pool if c.section != new.section and new.draft.refers_back] or (
+            pool if new.draft.refers_back else []
+        )
+    pool = [
+        c
+        for c in pool
+        if _block(new) not in addressed.get(id(c), set()) or new.is_group or new.section == c.section
+    ]
     if not pool:
         return None
     if new.section == "addendum" and new.draft.refers_back:
         return _addendum_target(new, pool)
     exact = [c for c in pool if _fits(new, c) and _sizes_agree(new, c)]
     if exact:
-        return min(exact, key=lambda c: (_kind_gap(new, c) > 1, -_overlap(new, c), _kind_gap(new, c), c.order))
+        return min(
+            exact, key=lambda c: (_kind_gap(new, c) > 1, -_overlap(new, c), _kind_gap(new, c), c.order)
+        )
     if new.sizes:
         return _contradicted(new, pool, every)
     return None
@@ -136,11 +151,15 @@ def _fits(new: Candidate, old: Candidate) -> bool:
     if new.draft.parts and old.draft.parts and not set(new.draft.parts) & set(old.draft.parts):
         return bool(new.is_group and old.is_group)
     if new.is_group and old.draft.group_role == "remainder":
-        return new.draft.count in {None, (old.draft.count or -1) + 1, old.draft.count} or old.draft.count is None
+        return (
+            new.draft.count in {None, (old.draft.count or -1) + 1, old.draft.count} or old.draft.count is None
+        )
     if new.is_group and not old.is_group:
         return old.draft.group_role == "index" and new.longest_mm is not None
     if old.is_group and not new.is_group:
-        return new.longest_mm is not None and old.longest_mm is not None and old.draft.group_role != "remainder"
+        return (
+            new.longest_mm is not None and old.longest_mm is not None and old.draft.group_role != "remainder"
+        )
     return True
 
 
@@ -153,7 +172,12 @@ def _kind_gap(new: Candidate, old: Candidate) -> int:
     a, b = new.draft, old.draft
     if a.kind == b.kind and (a.diagnosis == b.diagnosis or None in {a.diagnosis, b.diagnosis}):
         return 0
-    if a.diagnosis and b.diagnosis and a.diagnosis != b.diagnosis and "cyst" not in {a.diagnosis, b.diagnosis}:
+    if (
+        a.diagnosis
+        and b.diagnosis
+        and a.diagnosis != b.diagnosis
+        and "cyst" not in {a.diagnosis, b.diagnosis}
+    ):
         return 1 if {a.malignancy, b.malignancy} != {"benign", "malignant"} else 2
     if a.kind in _SPECIFIC and b.kind in _SPECIFIC and a.kind != b.kind:
         return 2
@@ -175,13 +199,23 @@ def _sizes_agree(new: Candidate, old: Candidate) -> bool:
         return a is None or _same_group(new, old)
     tolerance = max(1.0, 0.05 * max(a, b), *(m.precision_mm for m in (*new.sizes, *old.sizes)))
     first = abs(new.sizes[0].values_mm[0] - old.sizes[0].values_mm[0])
-    return abs(a - b) <= tolerance or (first <= tolerance and len(new.sizes[0].values_mm) != len(old.sizes[0].values_mm))
+    return abs(a - b) <= tolerance or (
+        first <= tolerance and len(new.sizes[0].values_mm) != len(old.sizes[0].values_mm)
+    )
 
 
 def _contradicted(new: Candidate, pool: Sequence[Candidate], every: Sequence[Candidate]) -> Candidate | None:
     """The only lesion that a mention with another size or side can mean."""
-    same_kind = [c for c in pool if _kind_gap(new, c) < 2 and c.is_group == new.is_group and c.sizes and c.section != new.section]
-    rivals = [c for c in every if c is not new and c.section == new.section and c.draft.organ == new.draft.organ and c.sizes]
+    same_kind = [
+        c
+        for c in pool
+        if _kind_gap(new, c) < 2 and c.is_group == new.is_group and c.sizes and c.section != new.section
+    ]
+    rivals = [
+        c
+        for c in every
+        if c is not new and c.section == new.section and c.draft.organ == new.draft.organ and c.sizes
+    ]
     if len(same_kind) != 1 or rivals:
         return None
     old = same_kind[0]
@@ -201,7 +235,11 @@ def _merge(old: Candidate, new: Candidate) -> None:
         else:
             old.laterality = "unknown"
             old.conflict.append("laterality")
-    elif old.side in {"unknown", "bilateral"} and new.side in {"left", "right"} and "laterality" not in old.conflict:
+    elif (
+        old.side in {"unknown", "bilateral"}
+        and new.side in {"left", "right"}
+        and "laterality" not in old.conflict
+    ):
         old.laterality = new.draft.laterality
     if new.sizes and old.sizes and not _sizes_agree(new, old):
         if override:
@@ -227,7 +265,16 @@ def _enriched(old: LesionDraft, new: LesionDraft, *, override: bool) -> LesionDr
     for name in ("attenuation", "enhancement", "malignancy", "change"):
         if getattr(old, name) == "unknown" and getattr(new, name) != "unknown":
             update[name] = getattr(new, name)
-    for name in ("diagnosis", "diagnosis_text", "diagnosis_certainty", "malignancy_basis", "hounsfield", "reported_volume_mm3", "series", "image"):
+    for name in (
+        "diagnosis",
+        "diagnosis_text",
+        "diagnosis_certainty",
+        "malignancy_basis",
+        "hounsfield",
+        "reported_volume_mm3",
+        "series",
+        "image",
+    ):
         if getattr(old, name) is None and getattr(new, name) is not None:
             update[name] = getattr(new, name)
     if new.parts and (not old.parts or override or set(new.parts) < set(old.parts)):
@@ -236,7 +283,12 @@ def _enriched(old: LesionDraft, new: LesionDraft, *, override: bool) -> LesionDr
         update["score"] = new.score
     if new.treated:
         update["treated"] = True
-    if old.count is None and (new.count or 0) > 1 and old.group_role == "individual" and new.group_role == "individual":
+    if (
+        old.count is None
+        and (new.count or 0) > 1
+        and old.group_role == "individual"
+        and new.group_role == "individual"
+    ):
         update.update(count=new.count, count_kind=new.count_kind)
     if old.kind == "lesion" and new.kind != "lesion":
         update["kind"] = new.kind
@@ -246,7 +298,11 @@ def _enriched(old: LesionDraft, new: LesionDraft, *, override: bool) -> LesionDr
 def _bound_groups(kept: Sequence[Candidate]) -> None:
     """The remainder of a group is bounded by its index lesion."""
     for index in kept:
-        if index.draft.group_role == "index" and index.draft.group is not None and index.longest_mm is not None:
+        if (
+            index.draft.group_role == "index"
+            and index.draft.group is not None
+            and index.longest_mm is not None
+        ):
             for other in kept:
                 if other.draft.group == index.draft.group and other.draft.group_role == "remainder":
                     other.bound_mm = index.longest_mm

@@ -19,7 +19,12 @@ from llm_extract.records import (
     Surgery,
 )
 
-_SCOPES: tuple[OrganScope, ...] = ("any_focal_lesion", "suspicious_only", "metastasis_only", "recurrence_only")
+_SCOPES: tuple[OrganScope, ...] = (
+    "any_focal_lesion",
+    "suspicious_only",
+    "metastasis_only",
+    "recurrence_only",
+)
 _MAX_EVIDENCE = 6
 _NOT_MENTIONED = OrganStatement()
 
@@ -48,7 +53,9 @@ def organ_statements(
     for name in names:
         paired = name in anatomy.organs and anatomy.organs[name].paired
         own = (by_organ.get(name, []), held.get(name, []), removed.get(name, []))
-        statements[name] = _statement(text, *own, sections=sections, paired=paired) if any(own) else _NOT_MENTIONED
+        statements[name] = (
+            _statement(text, *own, sections=sections, paired=paired) if any(own) else _NOT_MENTIONED
+        )
     return statements
 
 
@@ -99,7 +106,7 @@ def _decide(
         return "explicitly_lesion_free", widest.scope, widest.limited, [widest]
     if sides and states <= {"explicitly_lesion_free", "surgically_absent"}:
         spoken = [d for d in drafts if d.status == "explicitly_lesion_free"]
-        scope = max((d.scope for d in spoken), key=_SCOPES.index, default="any_focal_lesion")
+        scope: OrganScope = max((d.scope for d in spoken), key=_SCOPES.index, default="any_focal_lesion")
         return "explicitly_lesion_free", scope, any(d.limited for d in spoken), spoken[:2]
     if any(d.status == "indeterminate" for d in whole):
         return "indeterminate", "any_focal_lesion", False, [d for d in whole if d.status == "indeterminate"]
@@ -118,7 +125,11 @@ def _side(
     if operated or any(d.status == "surgically_absent" for d in own):
         return SideStatement(status="surgically_absent")
     unsided = any(lesion.laterality not in {"left", "right"} for lesion in lesions)
-    free = [d for d in drafts if d.laterality in {side, "unknown", "bilateral"} and d.status == "explicitly_lesion_free"]
+    free = [
+        d
+        for d in drafts
+        if d.laterality in {side, "unknown", "bilateral"} and d.status == "explicitly_lesion_free"
+    ]
     sided_free = [d for d in free if d.laterality == side]
     chosen = sided_free if lesions else free
     if chosen and not unsided:

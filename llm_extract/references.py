@@ -32,28 +32,44 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
      r"(?!\s?(?:mm|cm|th|x\s?\d))"),
     ("series_image", r"\bseries\s(?P<s5>\d{1,4})\b"),
     ("score",
-     r"\b(?P<system>LI-?RADS|LR|Lung-?RADS|PI-?RADS|TI-?RADS|BI-?RADS|O-?RADS|C-?RADS|RADS|Bosniak|Gleason|Fuhrman"
-     r"|ISUP|Deauville|Child-?Pugh|MELD|Fleischner)(?:\s?\(?[Cc](?:ategory|lass)\s?\)?|\s?score|\s?type|\s?grade)?"
-     r"\s?[-:]?\s?(?P<value>\d{1,2}\s?\+\s?\d(?:\s?=\s?\d{1,2})?|\d[A-Za-z]{0,2}\b|IIF|IV|I{1,3}|TIV|M\b|TR\d|\d{1,2})"),
+
+        r"\b(?P<system>LI-?RADS|LR|Lung-?RADS|PI-?RADS|TI-?RADS|BI-?RADS|O-?RADS|C-?RADS|RADS|Bosniak"
+        r"|Gleason|Fuhrman"
+
+        r"|ISUP|Deauville|Child-?Pugh|MELD|Fleischner)(?:\s?\(?[Cc](?:ategory|lass)\s?\)?|\s?score|\s?type"
+        r"|\s?grade)?"
+
+        r"\s?[-:]?\s?(?P<value>\d{1,2}\s?\+\s?\d(?:\s?=\s?\d{1,2})?|\d[A-Za-z]{0,2}\b|IIF|IV|I{1,3}|TIV|M\b"
+        r"|TR\d|\d{1,2})"),
     ("hounsfield", r"(?P<hu>[-–]?\s?\d{1,4}(?:[.,]\d)?)(?:\s?(?:-|–|to)\s?-?\d{1,4})?\s?(?:HU|Hounsfield|H\.U\.)"),
-    ("volume", r"(?P<volume>\d{1,5}(?:[.,]\d{1,2})?)\s?(?P<vunit>cc|ml|cm3|cm³|cubic (?:cm|centimet(?:er|re)s?)|mm3|mm³)\b"),
+    ("volume",
+        r"(?P<volume>\d{1,5}(?:[.,]\d{1,2})?)\s?(?P<vunit>cc|ml|cm3|cm³|cubic (?:cm|centimet(?:er|re)s?)"
+        r"|mm3|mm³)\b"),
     ("volume", r"(?P<volume2>\d{1,5}(?:[.,]\d{1,2})?)\s?(?P<vunit2>cm³|mm³)"),
     ("segment",
      rf"\b[Ss]eg[a-z]{{0,7}}\.?[\s-]{{0,2}}(?P<segments>{_SEGMENT}"
-     rf"(?:\s?(?:,|/|-|–|&|and|or|to|through)\s?(?:and\s|or\s)?(?:[Ss]eg[a-z]{{0,7}}\s)?{_SEGMENT}(?!\s?(?:mm|cm|x|\.\d)))"
+
+        rf"(?:\s?(?:,|/|-|–|&|and|or|to|through)\s?(?:and\s"
+        rf"|or\s)?(?:[Ss]eg[a-z]{{0,7}}\s)?{_SEGMENT}(?!\s?(?:mm|cm|x|\.\d)))"
      rf"{{0,6}})(?![\w]|[.,]\d)"),
     ("vertebra",
-     r"\b(?P<vertebra>(?:[CTLS]|Th|D)-?\d{1,2}(?:\s?(?:-|/|,|&|and|–)\s?(?:[CTLS]|Th|D)?-?\d{1,2}\b(?!\s?(?:mm|cm|x)))"
+
+        r"\b(?P<vertebra>(?:[CTLS]|Th|D)-?\d{1,2}(?:\s?(?:-|/|,|&|and|–)\s?(?:[CTLS]|Th"
+        r"|D)?-?\d{1,2}\b(?!\s?(?:mm|cm|x)))"
      r"{0,4})\b(?!\s?(?:mm|cm))"),
     ("number", r"\b\d{1,3}(?:[.,]\d)?\s?%"),
     ("number", r"\b\d{1,3}[- ](?:year|yr|month|week|day|hour|minute|y/o|yo)s?\b"),
     ("number", r"\b[pc]?T\d[a-d]?\s?N\d|\b\d{1,3}\s?(?:mg|mcg|mL/s|kVp?|mAs?|mSv|kg|lb|grams?|gm?)\b"),
-    ("number", r"\b(?:age|grade|stage|zone|level|type|phase|no\.|number|#|suv(?: ?max)?(?: of)?)\s{0,2}\d{1,4}(?:[.,]\d{1,2})?\b(?!\s?(?:mm|cm|x))"),
+    ("number",
+        r"\b(?:age|grade|stage|zone|level|type|phase|no\.|number|#|suv(?: ?max)?(?: "
+        r"of)?)\s{0,2}\d{1,4}(?:[.,]\d{1,2})?\b(?!\s?(?:mm|cm|x))"),
     ("number", r"\b\d{1,3}\s?(?:out\s)?of\s\d{1,3}\b(?!\s?(?:mm|cm))"),
     ("number", r"\b\d{1,2}(?:st|nd|rd|th)\b"),
 )  # fmt: skip
-_COMPILED = tuple((kind, re.compile(pattern, 0 if kind in {"segment", "vertebra"} else re.IGNORECASE))
-                  for kind, pattern in _PATTERNS)
+_COMPILED = tuple(
+    (kind, re.compile(pattern, 0 if kind in {"segment", "vertebra"} else re.IGNORECASE))
+    for kind, pattern in _PATTERNS
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +99,39 @@ def scan_references(text: str) -> tuple[Reference, ...]:
     [('series_image', '112'), ('date', None)]
     """
     found: list[Reference] = []
+    windows = _windows(text)
     for kind, pattern in _COMPILED:
-        for match in pattern.finditer(text):
+        for match in (m for start, end in windows for m in pattern.finditer(text, start, end)):
             if any(r.start < match.end() and match.start() < r.end for r in found):
                 continue
             fields = tuple(
-                (name.rstrip("0123456789"), value) for name, value in match.groupdict().items() if value is not None
+                (name.rstrip("0123456789"), value)
+                for name, value in match.groupdict().items()
+                if value is not None
             )
-            found.append(Reference(kind, match.start(), match.end(), tuple((_NAMES.get(k, k), v) for k, v in fields)))
+            found.append(
+                Reference(kind, match.start(), match.end(), tuple((_NAMES.get(k, k), v) for k, v in fields))
+            )
     found.sort(key=lambda r: r.start)
     return tuple(found)
 
 
+def _windows(text: str) -> list[tuple[int, int]]:
+    """Stretches that can hold such a number at all: around digits, brackets, and words that take Roman numerals."""
+    windows: list[tuple[int, int]] = []
+    for match in _TRIGGER.finditer(text):
+        start, end = max(0, match.start() - _REACH), min(len(text), match.end() + _REACH)
+        while start > 0 and not text[start - 1].isspace():
+            start -= 1
+        while end < len(text) and not text[end].isspace():
+            end += 1
+        if windows and start <= windows[-1][1]:
+            windows[-1] = (windows[-1][0], end)
+        else:
+            windows.append((start, end))
+    return windows
+
+
+_TRIGGER = re.compile(r"\d[\d.,:/-]*|[Ss]eg|\[|RADS|osniak")
+_REACH = 48
 _NAMES = {"s": "series", "i": "image"}

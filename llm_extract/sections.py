@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -9,69 +10,99 @@ from dataclasses import dataclass
 from llm_extract.records import Section
 
 CURRENT = frozenset(
-    {"preamble", "findings", "impression", "addendum", "diagnosis", "gross", "microscopic", "synoptic", "measurements"}
+    {
+        "preamble",
+        "findings",
+        "impression",
+        "addendum",
+        "diagnosis",
+        "gross",
+        "microscopic",
+        "synoptic",
+        "measurements",
+    }
 )
 """Sections whose statements are about this examination."""
 
-_HEADINGS: dict[str, str] = {
-    "history": "history", "clinical history": "history", "clinical information": "history", "medical history": "history",
-    "relevant medical history": "history", "past medical history": "history", "patient history": "history",
-    "clinical data": "history", "clinical details": "history", "clinical background": "history", "anamnesis": "history",
-    "clinical": "history", "clinical question": "history", "clinical notes": "history", "clinical diagnosis": "history",
-    "brief clinical history": "history", "oncologic history": "history", "surgical history": "history",
-    "clinical indication": "history", "clinical history and indication": "history", "pre-op diagnosis": "history",
-    "preoperative diagnosis": "history", "pre-operative diagnosis": "history", "clinical diagnosis & history": "history",
-    "clinical diagnosis and history": "history", "postoperative diagnosis": "history", "post-operative diagnosis": "history",
-    "operative procedure": "procedure", "operation": "history", "operative findings": "history",
-    "indication": "history", "indications": "history", "reason for exam": "history", "reason for study": "history",
-    "reason for examination": "history", "reason": "history", "indication for study": "history",
-    "comparison": "comparison", "comparisons": "comparison", "comparison study": "comparison", "prior study": "comparison",
-    "comparison studies": "comparison", "prior studies": "comparison", "previous studies": "comparison",
-    "technique": "technique", "exam": "technique", "examination": "technique", "protocol": "technique", "study": "technique",
-    "scan technique": "technique", "procedure and technique": "technique", "imaging technique": "technique",
-    "contrast": "technique", "exam type": "technique", "type of exam": "technique", "dose": "technique",
-    "radiation dose": "technique",
-    "findings": "findings", "finding": "findings", "report": "findings", "full result": "findings", "result": "findings",
-    "results": "findings", "observations": "findings", "description": "findings", "radiologist's notes": "findings",
-    "ct findings": "findings", "findings and impression": "findings", "interpretation": "findings", "body": "findings",
-    "target lesions": "findings", "non-target lesions": "findings", "measurements": "findings",
-    "impression": "impression", "impressions": "impression", "conclusion": "impression", "conclusions": "impression",
-    "opinion": "impression", "summary": "impression", "assessment": "impression", "diagnostic impression": "impression",
-    "impression and recommendation": "impression", "impression and recommendations": "impression",
-    "conclusion and recommendation": "impression", "result and recommendation": "impression",
-    "final impression": "impression", "radiological diagnosis": "impression", "comment on findings": "impression",
-    "addendum": "addendum", "corrected report": "addendum", "correction": "addendum", "addenda": "addendum",
-    "recommendation": "recommendation", "recommendations": "recommendation", "follow-up": "recommendation",
-    "recommendation(s)": "recommendation", "follow up": "recommendation", "plan": "recommendation",
-    "note": "note", "notes": "note", "disclaimer": "note", "references": "note", "electronically signed": "note",
-    "diagnosis": "diagnosis", "final diagnosis": "diagnosis", "pathologic diagnosis": "diagnosis",
-    "final pathologic diagnosis": "diagnosis", "pathological diagnosis": "diagnosis", "diagnoses": "diagnosis",
-    "final diagnoses": "diagnosis", "histopathologic diagnosis": "diagnosis", "histological diagnosis": "diagnosis",
-    "anatomic diagnosis": "diagnosis", "surgical pathology diagnosis": "diagnosis", "pathology diagnosis": "diagnosis",
-    "gross": "gross", "gross description": "gross", "macroscopic": "gross", "macroscopy": "gross", "macro": "gross",
-    "macroscopic description": "gross", "macroscopic examination": "gross", "gross examination": "gross",
-    "gross pathology": "gross", "microscopic": "microscopic", "microscopic description": "microscopic",
-    "microscopy": "microscopic", "histology": "microscopic", "microscopic examination": "microscopic",
-    "microscopic findings": "microscopic", "synoptic report": "synoptic", "synoptic": "synoptic", "tumor summary": "synoptic",
-    "synopsis": "synoptic", "cancer case summary": "synoptic", "case summary": "synoptic", "tumor synopsis": "synoptic",
-    "specimen": "specimen", "specimens": "specimen", "specimen(s)": "specimen", "specimen submitted": "specimen",
-    "specimens submitted": "specimen", "tissue submitted": "specimen", "specimen(s) submitted": "specimen",
-    "specimen received": "specimen", "source of specimen": "specimen", "specimen source": "specimen",
-    "specimen(s) received": "specimen", "material submitted": "specimen", "material": "specimen",
-    "intraoperative consultation": "intraoperative", "frozen section": "intraoperative",
-    "frozen section diagnosis": "intraoperative", "intraoperative diagnosis": "intraoperative",
-    "intra-operative consultation": "intraoperative", "comment": "comment", "comments": "comment",
-}  # fmt: skip
+_TITLES: dict[str, str] = {
+    "history": (
+        "history; clinical history; clinical information; medical history; relevant medical history; past "
+        "medical history; patient history; clinical data; clinical details; clinical background; anamnesis; "
+        "clinical; clinical question; clinical notes; clinical diagnosis; brief clinical history; oncologic "
+        "history; surgical history; clinical indication; clinical history and indication; pre-op diagnosis; "
+        "preoperative diagnosis; pre-operative diagnosis; clinical diagnosis & history; clinical diagnosis "
+        "and history; postoperative diagnosis; post-operative diagnosis; operation; operative findings; "
+        "indication; indications; reason for exam; reason for study; reason for examination; reason; "
+        "indication for study"
+    ),
+    "procedure": ("operative procedure"),
+    "comparison": (
+        "comparison; comparisons; comparison study; prior study; comparison studies; prior studies; previous "
+        "studies"
+    ),
+    "technique": (
+        "technique; exam; examination; protocol; study; scan technique; procedure and technique; imaging "
+        "technique; contrast; exam type; type of exam; dose; radiation dose"
+    ),
+    "findings": (
+        "findings; finding; report; full result; result; results; observations; description; radiologist's "
+        "notes; ct findings; findings and impression; interpretation; body; target lesions; non-target "
+        "lesions; measurements"
+    ),
+    "impression": (
+        "impression; impressions; conclusion; conclusions; opinion; summary; assessment; diagnostic "
+        "impression; impression and recommendation; impression and recommendations; conclusion and "
+        "recommendation; result and recommendation; final impression; radiological diagnosis; comment on "
+        "findings"
+    ),
+    "addendum": ("addendum; corrected report; correction; addenda"),
+    "recommendation": ("recommendation; recommendations; follow-up; recommendation(s); follow up; plan"),
+    "note": ("note; notes; disclaimer; references; electronically signed"),
+    "diagnosis": (
+        "diagnosis; final diagnosis; pathologic diagnosis; final pathologic diagnosis; pathological "
+        "diagnosis; diagnoses; final diagnoses; histopathologic diagnosis; histological diagnosis; anatomic "
+        "diagnosis; surgical pathology diagnosis; pathology diagnosis"
+    ),
+    "gross": (
+        "gross; gross description; macroscopic; macroscopy; macro; macroscopic description; macroscopic "
+        "examination; gross examination; gross pathology"
+    ),
+    "microscopic": (
+        "microscopic; microscopic description; microscopy; histology; microscopic examination; microscopic "
+        "findings"
+    ),
+    "synoptic": (
+        "synoptic report; synoptic; tumor summary; synopsis; cancer case summary; case summary; tumor "
+        "synopsis"
+    ),
+    "specimen": (
+        "specimen; specimens; specimen(s); specimen submitted; specimens submitted; tissue submitted; "
+        "specimen(s) submitted; specimen received; source of specimen; specimen source; specimen(s) received; "
+        "material submitted; material"
+    ),
+    "intraoperative": (
+        "intraoperative consultation; frozen section; frozen section diagnosis; intraoperative diagnosis; "
+        "intra-operative consultation"
+    ),
+    "comment": ("comment; comments"),
+}
+"""Section -> its headings in lower case, separated by semicolons."""
+
+_HEADINGS = {title.strip(): section for section, titles in _TITLES.items() for title in titles.split(";")}
 _TITLE = re.compile(
     r"(?:(?<=^)|(?<=\n)|(?<=[.;:,*]\s)|(?<=[.;:,*])|(?<=\s\s)|(?<=\n\s))[*#_\s]{0,3}"
     r"(?P<title>[A-Za-z][A-Za-z'&()/ -]{2,36}?)[*_]{0,2}\s{0,2}(?::|(?=\n)|(?=\s-\s))[*_]{0,2}",
 )
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:dr|mr|mrs|ms|prof|e\.g|i\.e|approx|vs|no|cf|ca|fig|etc|st|seg|incl|resp|max|min|ser|im|img|se|post|ant|lat|inf|sup"
+    r"(?:\b(?:dr|mr|mrs|ms|prof|e\.g|i\.e|approx|vs|no|cf|ca|fig|etc|st|seg|incl|resp|max|min|ser|im"
+    r"|img|se|post|ant|lat|inf|sup"
     r"|[CTLS]\d{1,2}|[A-Z])|\b[1-9]\d?)$",
     re.IGNORECASE,
 )
-_BREAK = re.compile(r"[.!?]+(?:[\"”'’)\]]{0,2})(?=\s|$|[A-Z\"])|;|[•●▪■►]|\n|\s\"\s?|\.\"|(?<=[\w.)?])\"\s|,(?=\d{1,2}\s?\.\s?[A-Z])")
+_BREAK = re.compile(
+    r"[.!?]+(?:[\"”'’)\]]{0,2})(?=\s|$|[A-Z\"])|;|[•●▪■►]|\n|\s\"\s?|\.\"|(?<=[\w.)?])\"\s"
+    r"|,(?=\d{1,2}\s?\.\s?[A-Z])"
+)
 _LIST_ITEM = re.compile(r"\s{0,6}(?:[-*•–]|\(?\d{1,2}[.)]|\(?[a-hA-H][.)])\s{0,4}")
 _INLINE_ITEM = re.compile(r"(?:(?<=[.:;,])|(?<=[.:;,]\s)|(?<=[.:;,]\s\s))\(?\d{1,2}[.)]\s?(?=[A-Z])")
 _WORD = re.compile(r"[A-Za-z]{2}")
@@ -96,9 +127,9 @@ class Sentence:
 
 
 def split_sections(text: str) -> tuple[Section, ...]:
-    """The named stretches of a report; text before the first heading is the ``preamble``.
+    r"""The named stretches of a report; text before the first heading is the ``preamble``.
 
-    >>> [(s.name, s.start) for s in split_sections("HISTORY: pain\\nFINDINGS: none")]
+    >>> [(s.name, s.start) for s in split_sections("HISTORY: pain\nFINDINGS: none")]
     [('history', 0), ('findings', 14)]
     """
     starts: list[tuple[int, str]] = []
@@ -115,7 +146,9 @@ def split_sections(text: str) -> tuple[Section, ...]:
     if all(name != "findings" for _, name in starts):
         starts = _reopen(text, starts)
     ends = [start for start, _ in starts[1:]] + [len(text)]
-    return tuple(Section(start=start, end=end, name=name) for (start, name), end in zip(starts, ends, strict=True))
+    return tuple(
+        Section(start=start, end=end, name=name) for (start, name), end in zip(starts, ends, strict=True)
+    )
 
 
 def _reopen(text: str, starts: list[tuple[int, str]]) -> list[tuple[int, str]]:
@@ -126,7 +159,9 @@ def _reopen(text: str, starts: list[tuple[int, str]]) -> list[tuple[int, str]]:
         end = starts[index + 1][0] if index + 1 < len(starts) else len(text)
         if name in CURRENT or name in {"recommendation", "note", "specimen", "intraoperative", "comment"}:
             continue
-        inline = text[start : text.find("\n", start) if "\n" in text[start:end] else end].partition(":")[2].strip()
+        inline = (
+            text[start : text.find("\n", start) if "\n" in text[start:end] else end].partition(":")[2].strip()
+        )
         gap = re.compile(r"\n" if inline else r"\n\s{0,4}\n").search(text, start, end)
         if gap is not None and text[gap.end() : end].strip():
             opened.append((gap.end(), "findings"))
@@ -146,9 +181,9 @@ def section_at(sections: tuple[Section, ...], position: int) -> str:
 
 
 def split_sentences(text: str, sections: tuple[Section, ...] | None = None) -> tuple[Sentence, ...]:
-    """Sentences in text order; breaks at full stops, semicolons, list marks and lines that end a statement.
+    r"""Sentences in text order; breaks at full stops, semicolons, list marks and lines that end a statement.
 
-    >>> [s.section for s in split_sentences("FINDINGS: A 3.2 cm cyst. No mass.\\nIMPRESSION: Cyst.")]
+    >>> [s.section for s in split_sentences("FINDINGS: A 3.2 cm cyst. No mass.\nIMPRESSION: Cyst.")]
     ['findings', 'findings', 'impression']
     """
     parts = split_sections(text) if sections is None else sections
@@ -160,16 +195,18 @@ def split_sentences(text: str, sections: tuple[Section, ...] | None = None) -> t
     sentences: list[Sentence] = []
     line, seen = 0, 0
     ordered = sorted(cuts)
-    for start, end in zip(ordered, ordered[1:], strict=False):
+    for start, end in itertools.pairwise(ordered):
         chunk = text[start:end]
-        stripped = chunk.strip(" \t\r\n\"•●▪■►")
+        stripped = chunk.strip(' \t\r\n"•●▪■►')
         if not _WORD.search(stripped) and not any(c.isdigit() for c in stripped):
             continue
         first = start + chunk.index(stripped)
         line += text.count("\n", seen, first)
         seen = first
         sentences.append(
-            Sentence(first, first + len(stripped), section_at(parts, first), line, bool(_LIST_ITEM.match(stripped)))
+            Sentence(
+                first, first + len(stripped), section_at(parts, first), line, bool(_LIST_ITEM.match(stripped))
+            )
         )
     return tuple(sentences)
 
@@ -183,9 +220,16 @@ def _breaks(text: str, match: re.Match[str]) -> bool:
         before = text[max(0, at - 4) : at]
         if before[-1:].isdigit():  # "1. Liver" is a list mark, "segment 8. No" an end
             line = text[text.rfind("\n", 0, at) + 1 : at].strip()
-            return not (len(line) <= 2 and line.isdigit()) and not text[max(0, at - 3) : at].strip(" .:,;").isdigit() or \
-                bool(re.search(r"[a-z]{3,}\.?\s{0,2}\d{1,2}$", text[max(0, at - 14) : at], re.IGNORECASE))
-        return following[:1].isupper() and len(before.strip()) > 1 and before[-1:].isupper() and before[-2:].isupper()
+            return (
+                not (len(line) <= 2 and line.isdigit())
+                and not text[max(0, at - 3) : at].strip(" .:,;").isdigit()
+            ) or bool(re.search(r"[a-z]{3,}\.?\s{0,2}\d{1,2}$", text[max(0, at - 14) : at], re.IGNORECASE))
+        return (
+            following[:1].isupper()
+            and len(before.strip()) > 1
+            and before[-1:].isupper()
+            and before[-2:].isupper()
+        )
     return True
 
 

@@ -5,52 +5,68 @@ from __future__ import annotations
 import re
 
 _FILLER = (
-    r"(?:\W{0,2}(?:measur\w{0,5}|was|were|had|been|it|at|of|about|approximately|approx\.?|size[ds]?|diameter|being|the"
+    r"(?:\W{0,2}(?:measur\w{0,5}|was|were|had|been|it|at|of|about|approximately|approx\.?|size[ds]?"
+    r"|diameter|being|the"
     r"|is|up|to|a|an|as|maximum|axial|examination|exam|study|ct|scan|value|measurement)\b){0,5}[\s:=(]{0,3}"
 )
 _LEFT = re.compile(
-    r"(?:\bprevious(?:ly)?|\bprior(?: to)?|\bformerly|\bearlier|\bbaseline|\binitially|\boriginally|\bhad measured"
+    r"(?:\bprevious(?:ly)?|\bprior(?: to)?|\bformerly|\bearlier|\bbaseline|\binitially|\boriginally"
+    r"|\bhad measured"
     r"|\bpreviously seen|\blast (?:study|exam|examination|ct|scan)|\bold)" + _FILLER + r"$",
     re.IGNORECASE,
 )
 _GREW_FROM = re.compile(
-    r"\b(?:increas|decreas|grow|grew|enlarg|shr[aiu]nk|chang|progress|regress|reduc|declin|diminish|up|down)[a-z]*(?: in (?:size|diameter))?(?: slightly)?"
+    r"\b(?:increas|decreas|grow|grew|enlarg|shr[aiu]nk|chang|progress|regress|reduc|declin|diminish|up"
+    r"|down)[a-z]*(?: in (?:size|diameter))?(?: slightly)?"
     r" from(?: (?:a|about|approximately|prior|previous|previously))?\s{0,2}$",
     re.IGNORECASE,
 )
-_VERSUS = re.compile(r"(?:\bversus|\bvs\.?|\bcompared (?:to|with)|\bin comparison (?:to|with)|\bas opposed to"
-                     r"|\bwhile it was|\bwhereas it was)(?: the)?(?: (?:prior|previous))?(?: (?:size|value|measurement))?"
-                     r"(?: of| was)?\s{0,2}$", re.IGNORECASE)
-_WAS = re.compile(r"(?:[(\[,;]|,? which|\bthat|\bit)\s{0,2}(?:was|were|had been|used to be|measured)"
-                  r"(?: (?:about|approximately|approx\.?|measuring|measured))?\s{0,2}$", re.IGNORECASE)
+_VERSUS = re.compile(
+    r"(?:\bversus|\bvs\.?|\bcompared (?:to|with)|\bin comparison (?:to|with)|\bas opposed to"
+    r"|\bwhile it was|\bwhereas it was)(?: the)?(?: (?:prior|previous))?(?: (?:size|value|measurement))?"
+    r"(?: of| was)?\s{0,2}$",
+    re.IGNORECASE,
+)
+_WAS = re.compile(
+    r"(?:[(\[,;]|,? which|\bthat|\bit)\s{0,2}(?:was|were|had been|used to be|measured)"
+    r"(?: (?:about|approximately|approx\.?|measuring|measured))?\s{0,2}$",
+    re.IGNORECASE,
+)
 _PAREN_WAS = re.compile(r"[(\[]\s{0,2}(?:was|were|measured|from)(?: \w{1,14})?\s{0,2}$", re.IGNORECASE)
 _COMMA_WAS = re.compile(r",\s{0,2}(?:was|were)(?: (?:about|approximately))?\s{0,2}$", re.IGNORECASE)
 _RIGHT = re.compile(
     r"\s{0,2}(?:in (?:size|diameter|length|maximum dimension),?\s)?,?\s{0,2}"
     r"(?:(?:on|in|at|during|by|per)\s(?:the\s|a\s|an\s|his\s|her\s|their\s)?(?:\w{1,14}\s)?(?:\w{1,14}\s)?"
-    r"(?:prior|previous|earlier|last|old|outside|comparison|baseline|preceding|mri?|magnetic|ultraso\w{1,8}|us|pet\S{0,5})\b"
+    r"(?:prior|previous|earlier|last|old|outside|comparison|baseline|preceding|mri?|magnetic"
+    r"|ultraso\w{1,8}|us|pet\S{0,5})\b"
     r"|(?:previously|before|earlier|prior|formerly|at that time)\b)",
     re.IGNORECASE,
 )
 _RIGHT_DATE = re.compile(
-    r"\s{0,2}(?:on|in|at)\s(?:the\s)?(?:\w{2,10}\s)?(?:of\s|dated\s|from\s)?(?:\d{1,4}[./-]\d{1,2}|\[?date|20\d\d\b"
+    r"\s{0,2}(?:on|in|at)\s(?:the\s)?(?:\w{2,10}\s)?(?:of\s|dated\s|from\s)?(?:\d{1,4}[./-]\d{1,2}"
+    r"|\[?date|20\d\d\b"
     r"|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\b)",
     re.IGNORECASE,
 )
 _RIGHT_NOW = re.compile(
-    r"\s{0,2},?\s{0,2}(?:(?:on|in|at)\s(?:the\s)?(?:today|current|present|this)|(?:now|today|currently|at present)\b)",
+    r"\s{0,2},?\s{0,2}(?:(?:on|in|at)\s(?:the\s)?(?:today|current|present|this)|(?:now|today|currently"
+    r"|at present)\b)",
     re.IGNORECASE,
 )
 _LEFT_NOW = re.compile(
-    r"\b(?:now|today|currently|presently|at present|current(?:\sstudy|\sexamination)?)\b[^.;]{0,40}$", re.IGNORECASE
+    r"\b(?:now|today|currently|presently|at present|current(?:\sstudy|\sexamination)?)\b[^.;]{0,40}$",
+    re.IGNORECASE,
 )
 _DATED_PAST = re.compile(
-    r"\b(?:on|in)\s(?:the\s)?(?:\w{2,9}\s)?(?:\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{4}|\[?date\b|(?:prior|previous|last|outside)\b)"
+    r"\b(?:on|in)\s(?:the\s)?(?:\w{2,9}\s)?(?:\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{4}|\[?date\b|(?:prior"
+    r"|previous|last|outside)\b)"
     r"[^.;]{0,70}\b(?:measured|was|were)\b[^.;,]{0,25}$",
     re.IGNORECASE,
 )
-_NEXT_IS_HERS = re.compile(r"(?:prior|previous|previously|earlier|old|before|baseline|formerly|last)\W{0,3}(?:\w{1,12}\W{0,3}){0,2}$",
-                           re.IGNORECASE)
+_NEXT_IS_HERS = re.compile(
+    r"(?:prior|previous|previously|earlier|old|before|baseline|formerly|last)\W{0,3}(?:\w{1,12}\W{0,3}){0,2}$",
+    re.IGNORECASE,
+)
 
 
 def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:

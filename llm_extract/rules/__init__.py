@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from llm_extract.rules.extractor import RulesExtractor
 from llm_extract.records import ReportRecord
 from llm_extract.reports import Report
+from llm_extract.rules.extractor import RulesExtractor
 
 __all__ = ["RulesExtractor", "extract_record"]
 

@@ -13,10 +13,16 @@ _COUNTS = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
     "eleven": 11, "twelve": 12, "single": 1, "solitary": 1, "pair of": 2,
 }  # fmt: skip
-_NP_WORD = r"(?:(?!(?:in|of|the|and|with|at|on|measuring|largest|segment|segments|series|image)\b)[A-Za-z-]+,?\s){0,5}"
+_NP_WORD = (
+    r"(?:(?!(?:in|of|the|and|with|at|on|measuring|largest|segment|segments|series"
+    r"|image)\b)[A-Za-z-]+,?\s){0,5}"
+)
 _COUNT = re.compile(
-    r"(?P<at>at least\s|more than\s|over\s|approximately\s|about\s|around\s)?\b(?P<n>one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|single|solitary|pair of"
-    r"|\d{1,2}(?!\s?(?:mm|cm|x|\.|,|/|:|-)))(?:\s?(?:-|to|or)\s?(?P<hi>\d{1,2}|two|three|four|five|six))?\s" + _NP_WORD + r"$",
+    r"(?P<at>at least\s|more than\s|over\s|approximately\s|about\s|around\s)?\b(?P<n>one|two|three|four"
+    r"|five|six|seven|eight|nine|ten|eleven|twelve|single|solitary|pair of"
+    r"|\d{1,2}(?!\s?(?:mm|cm|x|\.|,|/|:|-)))(?:\s?(?:-|to|or)\s?(?P<hi>\d{1,2}|two|three|four|five|six))?\s"
+    + _NP_WORD
+    + r"$",
     re.IGNORECASE,
 )
 _ONE_OF = re.compile(r"\bone of\s(?:the|these|which)\b", re.IGNORECASE)
@@ -32,7 +38,13 @@ def count_of(before: str, *, plural: bool, multiple: bool) -> tuple[int | None, 
     (None, 'multiple_unknown')
     """
     match = _COUNT.search(before)
-    if match is not None and not _ONE_OF.search(before) and not re.search(r"(?:segments?|level|image|series|grade|type|rads)\s$", before[: match.start("n")], re.IGNORECASE):
+    if (
+        match is not None
+        and not _ONE_OF.search(before)
+        and not re.search(
+            r"(?:segments?|level|image|series|grade|type|rads)\s$", before[: match.start("n")], re.IGNORECASE
+        )
+    ):
         number = _number(match["n"])
         prefix = (match["at"] or "").lower().strip()
         if number is not None and (plural or number == 1):
@@ -101,7 +113,11 @@ def scores_of(references: Sequence[Reference]) -> tuple[Score, ...]:
     for reference in references:
         system, value = reference.get("system"), reference.get("value")
         if reference.kind == "score" and system and value:
-            name = system.upper().replace("RADS", "-RADS").replace("--", "-") if "rads" in system.lower() else system
+            name = (
+                system.upper().replace("RADS", "-RADS").replace("--", "-")
+                if "rads" in system.lower()
+                else system
+            )
             name = "LI-RADS" if name == "LR" else name
             found.append(Score(system=name, value=value.strip().upper() if len(value) < 4 else value.strip()))
     return tuple(found)
@@ -112,7 +128,9 @@ def score_malignancy(scores: Sequence[Score]) -> str | None:
     for score in scores:
         system, value = score.system.lower(), score.value.upper()
         if system == "li-rads":
-            return {"5": "malignant", "M": "malignant", "TIV": "malignant", "1": "benign"}.get(value, "indeterminate")
+            return {"5": "malignant", "M": "malignant", "TIV": "malignant", "1": "benign"}.get(
+                value, "indeterminate"
+            )
         if system == "bosniak":
             return {"I": "benign", "II": "benign", "1": "benign", "2": "benign"}.get(value, "indeterminate")
     return None

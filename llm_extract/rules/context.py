@@ -8,16 +8,24 @@ from typing import Literal
 Polarity = Literal["affirmed", "negated", "no_new", "resolved", "hypothetical", "history"]
 Hedge = Literal["definite", "probable", "possible"]
 
-_VERB = r"(?:seen|observed|detected|identified|noted|visuali[sz]ed|present|found|evident|appreciated|demonstrated|shown|monitored|encountered|apparent|distinguished|selected|recognized|distinguishable)"
+_VERB = (
+    r"(?:seen|observed|detected|identified|noted|visuali[sz]ed|present|found|evident|appreciated"
+    r"|demonstrated|shown|monitored|encountered|apparent|distinguished|selected|recognized"
+    r"|distinguishable)"
+)
 _NEGATION = re.compile(
-    r"\b(?:no|without|negative for|absence of|free of|free from|neither|nor|lack of|not (?:show|demonstrate|reveal|contain|have)"
+    r"\b(?:no|without|negative for|absence of|free of|free from|neither|nor|lack of|not (?:show"
+    r"|demonstrate|reveal|contain|have)"
     r"|denies|never|devoid of|absent|lacks|excluded?|clear of|non)\b(?!-)",
     re.IGNORECASE,
 )
 _NOT_NEGATION = re.compile(
-    r"\bno(?:t|r)?\s(?:\w+\s)?(?:\w+\s)?(?:change|difference|increase|decrease|growth|progress(?:ion)?|longer|doubt|enlargement in|alteration)\b"
-    r"|\bwithout\s(?:\w+\s)?(?:\w+\s)?(?:change|contrast|enhancement|difference|increase|interval)\b|\bno\.\s?\d|\bno contrast\b"
-    r"|\bwithout (?:iv|intravenous)\b|\bno(?: significant)? (?:contrast )?enhancement\b|\bno (?:calcification|fat|cavitation|washout)\b",
+    r"\bno(?:t|r)?\s(?:\w+\s)?(?:\w+\s)?(?:change|difference|increase|decrease|growth|progress(?:ion)?"
+    r"|longer|doubt|enlargement in|alteration)\b"
+    r"|\bwithout\s(?:\w+\s)?(?:\w+\s)?(?:change|contrast|enhancement|difference|increase|interval)\b"
+    r"|\bno\.\s?\d|\bno contrast\b"
+    r"|\bwithout (?:iv|intravenous)\b|\bno(?: significant)? (?:contrast )?enhancement\b|\bno "
+    r"(?:calcification|fat|cavitation|washout)\b",
     re.IGNORECASE,
 )
 _NO_NEW = re.compile(
@@ -26,77 +34,121 @@ _NO_NEW = re.compile(
     re.IGNORECASE,
 )
 _BREAK = re.compile(
-    r"\b(?:but|however|except(?:ing)?|aside from|apart from|other than|although|though|besides|with the exception of"
-    r"|there (?:is|are|was|were)|which|while|whereas|on the other hand|instead|only|nevertheless|yet|rather)\b|[;:•]"
+    r"\b(?:but|however|except(?:ing)?|aside from|apart from|other than|although|though|besides|with "
+    r"the exception of"
+    r"|there (?:is|are|was|were)|which|while|whereas|on the other hand|instead|only|nevertheless|yet"
+    r"|rather)\b|[;:•]"
     r"|\b" + _VERB + r"\b\W{1,3}(?:and\b|while|,|\()",
     re.IGNORECASE,
 )
 _POST_NEGATION = re.compile(
     r"\b(?:(?:is|are|was|were|has been|have been|had been|be|can|could)\s)?(?:not|never)\s(?:be\s|been\s)?"
     r"(?:clearly\s|definitely\s|significantly\s|definitively\s)?" + _VERB + r"\b"
-    r"|\b(?:is|are|was|were)\s(?:absent|negative|excluded|ruled out)\b|:\s{0,2}(?:none|no|absent|negative|not identified|not present|n/a)\b"
+    r"|\b(?:is|are|was|were)\s(?:absent|negative|excluded|ruled out)\b|:\s{0,2}(?:none|no|absent"
+    r"|negative|not identified|not present|n/a)\b"
     r"|\b(?:can|could) be (?:excluded|ruled out)\b",
     re.IGNORECASE,
 )
 _POSITIVE = re.compile(
-    r"\b(?:there (?:is|are|was|were)|(?:is|are|was|were|has been|have been)\s(?:also\s|again\s)?" + _VERB + r"|shows?|showing|contains?|demonstrates?"
+    r"\b(?:there (?:is|are|was|were)|(?:is|are|was|were|has been|have been)\s(?:also\s|again\s)?"
+    + _VERB
+    + r"|shows?|showing|contains?|demonstrates?"
     r"|reveals?|measur\w+)\b",
     re.IGNORECASE,
 )
 _ON_PRIOR = re.compile(r"\b(?:previous|prior|earlier|old|last|before|comparison)\b", re.IGNORECASE)
 _RESOLVED = re.compile(
-    r"\b(?:no longer\s(?:clearly\s)?" + _VERB + r"|(?:has|have) (?:completely\s)?(?:resolved|disappeared)|not " + _VERB + r" anymore"
+    r"\b(?:no longer\s(?:clearly\s)?"
+    + _VERB
+    + r"|(?:has|have) (?:completely\s)?(?:resolved|disappeared)|not "
+    + _VERB
+    + r" anymore"
     r"|complete(?:ly)? (?:resolution|resolved|regressed)|completely disappeared)\b",
     re.IGNORECASE,
 )
 _HYPOTHETICAL = re.compile(
-    r"(?:\bif\b|\bin case of\b|\bin the event\b|\bshould (?:a|any|the)\b|\bto (?:exclude|rule out|assess for|evaluate for|look for)\b|\brule[- ]out\b"
-    r"|\br/o\b|\bevaluat\w+ (?:for|of)\b|\bexclu(?:de|sion of)\b|\bscreening for\b|\bassess(?:ment)? (?:for|of)\b|\bconcern for\s{0,2}$"
-    r"|\bin terms of\b|\bsensitivity (?:for|of)\b|\bdetection of\b|\brisk (?:of|for|factors?)\b|\bguidelines?\b|\bsociety\b|\brecommend\w*\b[^.]{0,40}\bfor\b"
-    r"|\bfor (?:the )?(?:nodules?|lesions?|cysts?|masses)\b[^.]{0,20}\b(?:larger|smaller|less|greater|<|>)|\bdiagnosis of exclusion\b)",
+    r"(?:\bif\b|\bin case of\b|\bin the event\b|\bshould (?:a|any|the)\b|\bto (?:exclude|rule out"
+    r"|assess for|evaluate for|look for)\b|\brule[- ]out\b"
+    r"|\br/o\b|\bevaluat\w+ (?:for|of)\b|\bexclu(?:de|sion of)\b|\bscreening for\b|\bassess(?:ment)? "
+    r"(?:for|of)\b|\bconcern for\s{0,2}$"
+    r"|\bin terms of\b|\bsensitivity (?:for|of)\b|\bdetection of\b|\brisk (?:of|for|factors?)\b"
+    r"|\bguidelines?\b|\bsociety\b|\brecommend\w*\b[^.]{0,40}\bfor\b"
+    r"|\bfor (?:the )?(?:nodules?|lesions?|cysts?|masses)\b[^.]{0,20}\b(?:larger|smaller|less|greater|<"
+    r"|>)|\bdiagnosis of exclusion\b)",
     re.IGNORECASE,
 )
 _HISTORY = re.compile(
-    r"(?:\bhistory of\b|\bh/o\b|\bhx\b|\bstatus[- ]post\b|\bs/p\b|\bpost(?:operative)?\b(?!-?\s?contrast)|\bfamily history\b|\bdiagnosed with\b|\bcase of\b"
-    r"|\bpatient with\b|\bfollow(?:ed)?[- ]?up (?:for|of|with)\b|\boperated\b|\bresected\b|\bresection of\b|\bremoval of\b|\bexcision of\b|\bsurgery for\b"
-    r"|\btreat(?:ed|ment) (?:for|of)\b|\bfor (?:known|treated|previous|prior)\b|\bchemotherapy\b|\bwith a diagnosis of\b|\bdue to\b|\bsecondary to\b|\bbecause of\b"
-    r"|\bfrom (?:the |a |an |known |patient's )?(?:primary )?\s{0,2}$|\bprimary:?\s{0,2}$|\bin favor of a benign\b|\bprior to\b|\bafter\b|\bstent\w*\b"
-    r"|\bhistory\b[^.]{0,30}$|\bsurveillance (?:of|for)\b|\bknown (?:case|to have|with|primary)\b|\bprevious(?:ly)? (?:resected|treated|operated|excised)\b)"
+    r"(?:\bhistory of\b|\bh/o\b|\bhx\b|\bstatus[- ]post\b|\bs/p\b"
+    r"|\bpost(?:operative)?\b(?!-?\s?contrast)|\bfamily history\b|\bdiagnosed with\b|\bcase of\b"
+    r"|\bpatient with\b|\bfollow(?:ed)?[- ]?up (?:for|of|with)\b|\boperated\b|\bresected\b|\bresection "
+    r"of\b|\bremoval of\b|\bexcision of\b|\bsurgery for\b"
+    r"|\btreat(?:ed|ment) (?:for|of)\b|\bfor (?:known|treated|previous|prior)\b|\bchemotherapy\b"
+    r"|\bwith a diagnosis of\b|\bdue to\b|\bsecondary to\b|\bbecause of\b"
+    r"|\bfrom (?:the |a |an |known |patient's )?(?:primary )?\s{0,2}$|\bprimary:?\s{0,2}$|\bin favor "
+    r"of a benign\b|\bprior to\b|\bafter\b|\bstent\w*\b"
+    r"|\bhistory\b[^.]{0,30}$|\bsurveillance (?:of|for)\b|\bknown (?:case|to have|with|primary)\b"
+    r"|\bprevious(?:ly)? (?:resected|treated|operated|excised)\b)"
     r"[^.,;]{0,60}$",
     re.IGNORECASE,
 )
 _ORIGIN = re.compile(
-    r"\b(?:from|secondary to|due to|caused by|related to|because of|upstream (?:of|from|to)|proximal to|distal to|invad\w+ (?:by|from)"
-    r"|extension of|involvement by|compression by|obstruct\w+ by|adjacent to|next to|surrounding|around|abutting|near|in the region of|at the level of"
-    r"|margins? of|part of|portion of|center of|edge of|contiguous with|inseparable from|distance (?:to|from)|uninvolved by|replaced by|occupied by|limited to|as well as the)\s{1,2}"
+    r"\b(?:from|secondary to|due to|caused by|related to|because of|upstream (?:of|from|to)|proximal to"
+    r"|distal to|invad\w+ (?:by|from)"
+    r"|extension of|involvement by|compression by|obstruct\w+ by|adjacent to|next to|surrounding|around"
+    r"|abutting|near|in the region of|at the level of"
+    r"|margins? of|part of|portion of|center of|edge of|contiguous with|inseparable from|distance (?:to"
+    r"|from)|uninvolved by|replaced by|occupied by|limited to|as well as the)\s{1,2}"
     r"(?:the\s|this\s|that\s|these\s|a\s|an\s|his\s|her\s)?(?:\w+\s)?(?:\w+\s)?(?:\w+\s)?$",
     re.IGNORECASE,
 )
 _LINK = re.compile(
-    r"(?:\bsuspicious (?:for|of)|\bconcerning for|\bworrisome for|\bconcern for|\bsuggest\w*(?: of)?|\bindicative of|\bcharacteristic (?:of|for)|\btypical (?:of|for)"
-    r"|\bdiagnostic of|\bcompatible with|\bconsistent with|\bin keeping with|\bin (?:terms|favou?r) of|\binterpreted as|\bconsider(?:ed|ing)?(?: as| to be)?"
-    r"|\blikely(?: to be| to represent| representing)?|\bprobabl[ey]|\bpossibl[ey]|\bpresum\w+|\bfavou?r(?:ed|ing|s)?(?: to be| to represent)?|\brepresent\w*|\breflect\w*"
-    r"|\bmay be|\bmight be|\bcould be|\bcannot exclude|\bversus|\bvs\.?|\bdifferential\w*(?: diagnosis)?(?: includes?)?|\bthought to be|\bmost in line with"
-    r"|\bsuspected|\bsuspicion of|\bsuch as|\bis an?\b|\bare\b|\bbelong\w* to|\bcorrespond\w* to|\bin the context of|\bdiagnosed as|\bassessed as|\bevaluated as"
-    r"|\bknown|\bi\.e\.|\bnamely|\bas an?|\bor\b|\breferred to as|\bpossibility of|\bproven|\bmimick\w+|\bindicat\w+|\bof the type|\bin accordance with|\bwas a\b|\bwere\b)"
-    r"[\s,:(]{0,3}(?:(?:the|a|an|is|be|as|first|primarily|mostly|most|small|simple|benign|renal|hepatic|pancreatic|pulmonary|bone|osseous|hemorrhagic|new|of|\w+al|\w+ic)\s{1,2}){0,4}$",
+    r"(?:\bsuspicious (?:for|of)|\bconcerning for|\bworrisome for|\bconcern for|\bsuggest\w*(?: of)?"
+    r"|\bindicative of|\bcharacteristic (?:of|for)|\btypical (?:of|for)"
+    r"|\bdiagnostic of|\bcompatible with|\bconsistent with|\bin keeping with|\bin (?:terms|favou?r) of"
+    r"|\binterpreted as|\bconsider(?:ed|ing)?(?: as| to be)?"
+    r"|\blikely(?: to be| to represent| representing)?|\bprobabl[ey]|\bpossibl[ey]|\bpresum\w+"
+    r"|\bfavou?r(?:ed|ing|s)?(?: to be| to represent)?|\brepresent\w*|\breflect\w*"
+    r"|\bmay be|\bmight be|\bcould be|\bcannot exclude|\bversus|\bvs\.?|\bdifferential\w*(?: "
+    r"diagnosis)?(?: includes?)?|\bthought to be|\bmost in line with"
+    r"|\bsuspected|\bsuspicion of|\bsuch as|\bis an?\b|\bare\b|\bbelong\w* to|\bcorrespond\w* to|\bin "
+    r"the context of|\bdiagnosed as|\bassessed as|\bevaluated as"
+    r"|\bknown|\bi\.e\.|\bnamely|\bas an?|\bor\b|\breferred to as|\bpossibility of|\bproven|\bmimick\w+"
+    r"|\bindicat\w+|\bof the type|\bin accordance with|\bwas a\b|\bwere\b)"
+    r"[\s,:(]{0,3}(?:(?:the|a|an|is|be|as|first|primarily|mostly|most|small|simple|benign|renal|hepatic"
+    r"|pancreatic|pulmonary|bone|osseous|hemorrhagic|new|of|\w+al|\w+ic)\s{1,2}){0,4}$",
     re.IGNORECASE,
 )
-_APPOSITION = re.compile(r"[\s,(:–-]{1,4}(?:(?:an?|the|likely|probable|possible|presumed|benign|simple|most likely|stable)\s){0,2}$", re.IGNORECASE)
+_APPOSITION = re.compile(
+    r"[\s,(:–-]{1,4}(?:(?:an?|the|likely|probable|possible|presumed|benign|simple|most likely"
+    r"|stable)\s){0,2}$",
+    re.IGNORECASE,
+)
 _POSSIBLE = re.compile(
-    r"\b(?:possibl[ey]|questionabl[ey]|equivocal|may(?: \w+)? (?:represent|be|reflect|correspond)|might|could|cannot (?:be )?exclude\w*|can not be excluded|not excluded"
-    r"|suspected|suspicion of|suspicious for|concern(?:ing)? for|question of|query|uncertain|vague|indeterminate for|worrisome for|suggest\w* of|suspicious)\b|\?",
+    r"\b(?:possibl[ey]|questionabl[ey]|equivocal|may(?: \w+)? (?:represent|be|reflect|correspond)|might"
+    r"|could|cannot (?:be )?exclude\w*|can not be excluded|not excluded"
+    r"|suspected|suspicion of|suspicious for|concern(?:ing)? for|question of|query|uncertain|vague"
+    r"|indeterminate for|worrisome for|suggest\w* of|suspicious)\b|\?",
     re.IGNORECASE,
 )
-_PROBABLE = re.compile(r"\b(?:probabl[ey]|likely|presum\w+|favou?r\w*|thought to|suspicious for|compatible with|consistent with|in keeping with|considered|in favou?r)\b", re.IGNORECASE)
-_CERTAIN = re.compile(r"\b(?:diagnostic of|proven|known|biopsy|consistent with|compatible with|in keeping with|definite|characteristic|typical)\b", re.IGNORECASE)
+_PROBABLE = re.compile(
+    r"\b(?:probabl[ey]|likely|presum\w+|favou?r\w*|thought to|suspicious for|compatible with"
+    r"|consistent with|in keeping with|considered|in favou?r)\b",
+    re.IGNORECASE,
+)
+_CERTAIN = re.compile(
+    r"\b(?:diagnostic of|proven|known|biopsy|consistent with|compatible with|in keeping with|definite"
+    r"|characteristic|typical)\b",
+    re.IGNORECASE,
+)
 _DEFINITE_ARTICLE = re.compile(
-    r"\b(?:the|this|these|that|those|said|aforementioned|above(?:-|\s)(?:mentioned|described)|described|known|previously (?:described|seen|noted|identified|mentioned))\s"
+    r"\b(?:the|this|these|that|those|said|aforementioned|above(?:-|\s)(?:mentioned|described)|described"
+    r"|known|previously (?:described|seen|noted|identified|mentioned))\s"
     r"(?:\w+\s){0,3}$",
     re.IGNORECASE,
 )
 _RECOMMENDS = re.compile(
-    r"\b(?:recommend\w*|suggested|advis\w+|should be|consider (?:further|follow|mri|ct|pet)|follow[- ]?up (?:in|with|ct|mri|imaging|examination|is)|correlat\w+)\b",
+    r"\b(?:recommend\w*|suggested|advis\w+|should be|consider (?:further|follow|mri|ct|pet)"
+    r"|follow[- ]?up (?:in|with|ct|mri|imaging|examination|is)|correlat\w+)\b",
     re.IGNORECASE,
 )
 
@@ -106,7 +158,8 @@ def polarity(sentence: str, start: int, end: int, *, measured: bool) -> Polarity
 
     Args:
         sentence: the whole sentence.
-        start, end: the finding in it.
+        start: first character of the finding in it.
+        end: one past its last character.
         measured: True if a current length belongs to the finding.
 
     >>> text = "No evidence of a hepatic mass."
@@ -143,9 +196,11 @@ def _pre_negation(before: str) -> Polarity | None:
     tail = max(between.rfind(","), between.lower().rfind(" and "), between.lower().rfind(" with "))
     if tail >= 0:
         piece = between[tail + 1 :].lower().removeprefix("and ").removeprefix("with ").lstrip()
-        if re.match(r"(?:an?|the|there|multiple|several|numerous|few|two|three|stable|unchanged|new|tiny|small|large|left|right)\b|\d", piece) and not re.match(
-            r"(?:left|right|the|an?)\b[^\d]{0,40}$", piece if "or " in between else ""
-        ):
+        if re.match(
+            r"(?:an?|the|there|multiple|several|numerous|few|two|three|stable|unchanged|new|tiny|small|large"
+            r"|left|right)\b|\d",
+            piece,
+        ) and not re.match(r"(?:left|right|the|an?)\b[^\d]{0,40}$", piece if "or " in between else ""):
             return None
         if re.match(r"\D{0,30}\d", piece):
             return None
@@ -159,7 +214,9 @@ def _post_negated(before: str, after: str) -> bool:
     if match is None:
         return False
     between, rest = after[: match.start()], after[match.end() :]
-    if _ON_PRIOR.search(rest[:40]) or re.search(r"\b(?:previously|characteri[sz]ed|clearly evaluated)\b", match[0]):
+    if _ON_PRIOR.search(rest[:40]) or re.search(
+        r"\b(?:previously|characteri[sz]ed|clearly evaluated)\b", match[0]
+    ):
         return False
     if _BREAK.search(between) or _POSITIVE.search(between):
         return False
@@ -186,13 +243,27 @@ def is_origin(before: str) -> bool:
 def existence(before: str, after: str) -> Hedge:
     """How sure the text is that the finding exists, from the words of its own noun phrase and a hedge on its nature."""
     window = before[-48:]
-    if re.search(r"\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|\?\s?|suspicion of|vague|possibility of)\W{0,2}(?:\w+[\s-]){0,5}$", window, re.IGNORECASE):
+    if re.search(
+        r"\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|\?\s?|suspicion of|vague"
+        r"|possibility of)\W{0,2}(?:\w+[\s-]){0,5}$",
+        window,
+        re.IGNORECASE,
+    ):
         return "possible"
     if re.search(r"\b(?:probabl[ey]|likely|presumed)\W{0,2}(?:\w+[\s-]){0,4}$", window, re.IGNORECASE):
         return "probable"
-    if re.match(r"\s?(?:\w+\s){0,3}(?:cannot|can not|could not) be (?:excluded|ruled out)|\s?(?:is|are) (?:possible|suspected|questionable)|\s?\?", after, re.IGNORECASE):
+    if re.match(
+        r"\s?(?:\w+\s){0,3}(?:cannot|can not|could not) be (?:excluded|ruled out)|\s?(?:is|are) (?:possible"
+        r"|suspected|questionable)|\s?\?",
+        after,
+        re.IGNORECASE,
+    ):
         return "possible"
-    if re.search(r"(?:volume averaging|artifact|artefact|pseudolesion|focal fat|perfusion (?:anomaly|alteration))", after, re.IGNORECASE) and _POSSIBLE.search(after):
+    if re.search(
+        r"(?:volume averaging|artifact|artefact|pseudolesion|focal fat|perfusion (?:anomaly|alteration))",
+        after,
+        re.IGNORECASE,
+    ) and _POSSIBLE.search(after):
         return "possible"
     return "definite"
 
@@ -201,15 +272,26 @@ def certainty(between: str) -> Hedge:
     """How sure the text is of a diagnosis, from the words that lead to it."""
     if _CERTAIN.search(between):
         return "definite"
-    if re.search(r"\b(?:suspicious for|likely|probabl[ey]|favou?r\w*|presum\w+|considered)\b", between, re.IGNORECASE):
+    if re.search(
+        r"\b(?:suspicious for|likely|probabl[ey]|favou?r\w*|presum\w+|considered)\b", between, re.IGNORECASE
+    ):
         return "probable"
-    return "possible" if _POSSIBLE.search(between) or re.search(r"\b(?:versus|vs|or|differential)\b", between) else "definite"
+    return (
+        "possible"
+        if _POSSIBLE.search(between) or re.search(r"\b(?:versus|vs|or|differential)\b", between)
+        else "definite"
+    )
 
 
 def refers_back(before: str, after: str) -> bool:
     """True for a definite mention of a lesion that is stated elsewhere."""
     return bool(_DEFINITE_ARTICLE.search(before)) or bool(
-        re.match(r"[^.;]{0,60}\b(?:as|described|mentioned|noted|seen|detailed|discussed)\s(?:described\s|noted\s|mentioned\s)?(?:above|previously|earlier)\b|[^.;]{0,40}\bas described\b", after, re.IGNORECASE)
+        re.match(
+            r"[^.;]{0,60}\b(?:as|described|mentioned|noted|seen|detailed|discussed)\s(?:described\s|noted\s"
+            r"|mentioned\s)?(?:above|previously|earlier)\b|[^.;]{0,40}\bas described\b",
+            after,
+            re.IGNORECASE,
+        )
     )
 
 

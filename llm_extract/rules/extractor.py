@@ -18,7 +18,8 @@ from llm_extract.rules.surroundings import sign_drafts, surgery_drafts, techniqu
 RULES_VERSION = "1.0.0"
 _PROVENANCE = Provenance(backend="rules", version=RULES_VERSION)
 _PATHOLOGY = re.compile(
-    r"\b(?:specimens?\s(?:submitted|received|is|consists?|label\w*)|gross(?:\s(?:description|examination))|surgical pathology|histolog\w*|microscopic\s(?:description|examination)"
+    r"\b(?:specimens?\s(?:submitted|received|is|consists?|label\w*)|gross(?:\s(?:description"
+    r"|examination))|surgical pathology|histolog\w*|microscopic\s(?:description|examination)"
     r"|received (?:in|fresh)|pathologic(?:al)? (?:diagnosis|stag\w+)|submitted in toto|frozen section|GROSS:)",
     re.IGNORECASE,
 )
@@ -51,7 +52,9 @@ class RulesExtractor:
             signs=tuple(sign_drafts(reading)),
             surgery=tuple(surgery_drafts(reading)),
             technique=technique_draft(reading),
-            unused=tuple(UnusedDraft(measurement_id=key, reason=value) for key, value in lesions.unused.items()),
+            unused=tuple(
+                UnusedDraft(measurement_id=key, reason=value) for key, value in lesions.unused.items()
+            ),
         )
         return assemble(
             report, draft, measurements=reading.measurements, sections=reading.sections, source=source,

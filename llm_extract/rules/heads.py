@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,21 +15,25 @@ from llm_extract.rules.statements import Statement
 _GENERIC = frozenset({"mass", "nodule", "lesion", "tumor", "metastasis", "cyst"})
 _COMPOUND = re.compile(r"[\s-]{0,2}(?:of\s|type\s|\()?")
 _SEPARATOR = re.compile(
-    r"[,;(•]|\b(?:and|with|plus|as well as|in addition to|along with|including|while|but|whereas|also|another|or|other than|which|there (?:is|are))\b|\s-\s|:",
+    r"[,;(•]|\b(?:and|with|plus|as well as|in addition to|along with|including|while|but|whereas|also"
+    r"|another|or|other than|which|there (?:is|are))\b|\s-\s|:",
     re.IGNORECASE,
 )
 _MODIFIERS = re.compile(
-    r"\s{0,2}(?:and\s|with\s)?(?:an?|the|another|additional|one|two|three|up to|approximately|about|small|large|new|stable|left|right|[\d.,]+|x|×|mm|cm|by|\s|-"
+    r"\s{0,2}(?:and\s|with\s)?(?:an?|the|another|additional|one|two|three|up to|approximately|about"
+    r"|small|large|new|stable|left|right|[\d.,]+|x|×|mm|cm|by|\s|-"
     r"|\w+(?:ed|ing|al|ic|ous|ar|ary|ense|le|ly))*\s{0,2}",
     re.IGNORECASE,
 )
 _QUALIFIES = frozenset({"abnormal", "malignant"})
 _WALL = re.compile(
-    r"(?:concerning|suspicious|malignan|tumou?r|neoplas|mass|asymmetric|irregular|nodular|focal|circumferential|space.occupying)",
+    r"(?:concerning|suspicious|malignan|tumou?r|neoplas|mass|asymmetric|irregular|nodular|focal"
+    r"|circumferential|space.occupying)",
     re.IGNORECASE,
 )
 _NORMAL_NODE = re.compile(
-    r"\b(?:normal|non-?pathological|non-?enlarged|not (?:pathologically )?enlarged|subcentimet\w+|sub-centimet\w+|millimet\w+|small|reactive|benign|physiologic|non-?specific"
+    r"\b(?:normal|non-?pathological|non-?enlarged|not (?:pathologically )?enlarged|subcentimet\w+"
+    r"|sub-centimet\w+|millimet\w+|small|reactive|benign|physiologic|non-?specific"
     r"|not (?:in|reach\w*|of) pathological|insignificant|fatty hilum|fatty hilus|visible|nonspecific)\b",
     re.IGNORECASE,
 )
@@ -86,13 +91,18 @@ def find_heads(statement: Statement) -> list[Head]:
 
 
 def _compounds(statement: Statement, marks: Sequence[Mark]) -> list[tuple[Mark, list[Mark]]]:
-    """ "metastatic lesion", "cystic mass": neighbours make one finding, named by the specific word."""
+    """Reads "metastatic lesion", "cystic mass": neighbours make one finding, named by the specific word."""
     joined: list[tuple[Mark, list[Mark]]] = []
     for mark in marks:
         if joined:
             last = joined[-1][0]
             gap = statement.text[last.end - statement.start : mark.start - statement.start]
-            if len(gap) < 3 and _COMPOUND.fullmatch(gap) and mark.value.kind in _GENERIC and mark.value.diagnosis is None:
+            if (
+                len(gap) < 3
+                and _COMPOUND.fullmatch(gap)
+                and mark.value.kind in _GENERIC
+                and mark.value.diagnosis is None
+            ):
                 inner = joined.pop()
                 joined.append((mark, [*inner[1], inner[0]]))
                 continue
@@ -140,23 +150,35 @@ def qualified(statement: Statement, head: Head) -> bool:
 
 def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool:
     """True if ``mark`` only names the finding before it."""
-    own_size = any(head.mark.end <= m.start < mark.start and m.tense == "current" for m in statement.measurements)
+    own_size = any(
+        head.mark.end <= m.start < mark.start and m.tense == "current" for m in statement.measurements
+    )
     new_size = own_size and _adjacent_size(statement, mark)
     if new_size or mark.value.needs == "qualified":
         return False
     if context.names_other(between):
-        bare_or = re.search(r"\b(?:or|are|is an?|was a|were|as an?)\W*(?:\w+\s){0,2}$", between, re.IGNORECASE)
+        bare_or = re.search(
+            r"\b(?:or|are|is an?|was a|were|as an?)\W*(?:\w+\s){0,2}$", between, re.IGNORECASE
+        )
         if head.polarity != "affirmed" and bare_or:
             return False
-        return not (bare_or and mark.value.kind in {"mass", "nodule", "lesion"} and not mark.value.diagnosis and "or" in between)
+        return not (
+            bare_or
+            and mark.value.kind in {"mass", "nodule", "lesion"}
+            and not mark.value.diagnosis
+            and "or" in between
+        )
     specific = mark.value.diagnosis is not None and mark.value.diagnosis not in {"cyst"}
     generic_head = head.mark.value.diagnosis is None
     return specific and generic_head and context.is_apposition(between) and head.polarity == "affirmed"
 
 
 def _adjacent_size(statement: Statement, mark: Mark) -> bool:
-    return any(0 <= mark.start - m.end < 40 and not re.search(r"[,;]", statement.text[m.end - statement.start : mark.start - statement.start])
-               for m in statement.measurements)
+    return any(
+        0 <= mark.start - m.end < 40
+        and not re.search(r"[,;]", statement.text[m.end - statement.start : mark.start - statement.start])
+        for m in statement.measurements
+    )
 
 
 def _near(statement: Statement, mark: Mark) -> list[Measurement]:
@@ -167,22 +189,29 @@ def _near(statement: Statement, mark: Mark) -> list[Measurement]:
             continue
         if m.end <= mark.start:
             gap = statement.text[m.end - statement.start : mark.start - statement.start]
-            if len(gap) < 60 and not re.search(r"[;.]|,\s(?:no|and|with)\b|\b(?:is|are|was|were|no|without)\b", gap):
+            if len(gap) < 60 and not re.search(
+                r"[;.]|,\s(?:no|and|with)\b|\b(?:is|are|was|were|no|without)\b", gap
+            ):
                 found.append(m)
         elif m.start >= mark.end:
             gap = statement.text[mark.end - statement.start : m.start - statement.start]
-            if len(gap) < 110 and not re.search(r"[;]|\b(?:less|smaller|larger|greater|more|bigger) than\b|[<>]|\bno\b", gap):
+            if len(gap) < 110 and not re.search(
+                r"[;]|\b(?:less|smaller|larger|greater|more|bigger) than\b|[<>]|\bno\b", gap
+            ):
                 found.append(m)
     return found
 
 
 def _share_polarity(statement: Statement, heads: list[Head]) -> None:
-    """ "No mass, nodule or cyst": a list keeps the negation of its first member."""
-    for left, right in zip(heads, heads[1:], strict=False):
+    """Reads "No mass, nodule or cyst": a list keeps the negation of its first member."""
+    for left, right in itertools.pairwise(heads):
         gap = statement.text[left.mark.end - statement.start : right.mark.start - statement.start]
-        if right.polarity == "affirmed" and left.polarity in {"negated", "no_new"} and re.fullmatch(
-            r"\s?(?:,|or|and/or|/|,\s?or)\s?(?:\w+\s){0,3}", gap, re.IGNORECASE
-        ) and not _near(statement, right.mark):
+        if (
+            right.polarity == "affirmed"
+            and left.polarity in {"negated", "no_new"}
+            and re.fullmatch(r"\s?(?:,|or|and/or|/|,\s?or)\s?(?:\w+\s){0,3}", gap, re.IGNORECASE)
+            and not _near(statement, right.mark)
+        ):
             right.polarity = left.polarity
 
 
@@ -220,9 +249,11 @@ def joined_places(statement: Statement) -> list[tuple[int, int]]:
     """The words between two places of one organ, or two sides, that only join them."""
     places = [m for m in statement.marks if m.category in {"place", "short", "side"}]
     found = []
-    for left, right in zip(places, places[1:], strict=False):
+    for left, right in itertools.pairwise(places):
         gap = statement.text[left.end - statement.start : right.start - statement.start]
-        if re.fullmatch(r"(?:\s?,)?\s?(?:and|or|/|&|,)\s?(?:the\s)?", gap, re.IGNORECASE) and _same_organ(left, right):
+        if re.fullmatch(r"(?:\s?,)?\s?(?:and|or|/|&|,)\s?(?:the\s)?", gap, re.IGNORECASE) and _same_organ(
+            left, right
+        ):
             found.append((left.end, right.start))
     return found
 
@@ -230,14 +261,19 @@ def joined_places(statement: Statement) -> list[tuple[int, int]]:
 def _same_organ(left: Mark, right: Mark) -> bool:
     if left.category == "side" or right.category == "side":
         return left.category == right.category
-    owners = [{o for o, _ in m.value.candidates} if m.category == "short" else {m.value.organ} for m in (left, right)]
+    owners = [
+        {o for o, _ in m.value.candidates} if m.category == "short" else {m.value.organ}
+        for m in (left, right)
+    ]
     return bool(owners[0] & owners[1])
 
 
 def _mask(statement: Statement, left: int, right: int, gap: str) -> str:
     """Hide separators inside sizes, segment lists, image numbers and joined places ("body and tail")."""
     chars = list(gap)
-    inside = [(m.start, m.end) for m in statement.measurements] + [(r.start, r.end) for r in statement.references]
+    inside = [(m.start, m.end) for m in statement.measurements] + [
+        (r.start, r.end) for r in statement.references
+    ]
     inside += joined_places(statement)
     for start, end in inside:
         for at in range(max(start, left), min(end, right)):

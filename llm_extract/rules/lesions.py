@@ -18,11 +18,13 @@ from llm_extract.rules.mentions import Mention, describe, has_each, pieces, plac
 from llm_extract.rules.statements import Reading, Statement
 
 _PRONOUN = re.compile(
-    r"\W{0,4}(?:\w+,?\s){0,2}?(?:it|this|these|they|its|measur\w+|size[ds]?|dimensions?|maximum|max|currently|today|now|approximately|up to|which|the (?:larger|largest|smaller|other))\b",
+    r"\W{0,4}(?:\w+,?\s){0,2}?(?:it|this|these|they|its|measur\w+|size[ds]?|dimensions?|maximum|max"
+    r"|currently|today|now|approximately|up to|which|the (?:larger|largest|smaller|other))\b",
     re.IGNORECASE,
 )
 _MEMBER = re.compile(
-    r"\b(?:for reference|reference|representative|for example|for instance|e\.g\.|including|index|target|such as|as follows|examples?|among them|one of (?:which|these|them))\b",
+    r"\b(?:for reference|reference|representative|for example|for instance|e\.g\.|including|index"
+    r"|target|such as|as follows|examples?|among them|one of (?:which|these|them))\b",
     re.IGNORECASE,
 )
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
@@ -64,9 +66,12 @@ class LesionReader:
 
     def run(self) -> None:
         """Read all statements."""
-        for self._index, statement in enumerate(self.reading.statements):
+        for index, statement in enumerate(self.reading.statements):
+            self._index = index
             if not statement.current:
-                reason: UnusedReason = "prior" if statement.sentence.section in {"history", "comparison"} else "other"
+                reason: UnusedReason = (
+                    "prior" if statement.sentence.section in {"history", "comparison"} else "other"
+                )
                 if statement.sentence.section == "recommendation":
                     reason = "recommendation"
                 self.unused.update({m.id: reason for m in statement.measurements})
@@ -92,15 +97,19 @@ class LesionReader:
     def _new_block(self, statement: Statement) -> bool:
         previous = self.reading.statements[self._index - 1] if self._index else statement
         return statement.sentence.section != previous.sentence.section or (
-            statement.sentence.line > previous.sentence.line and not previous.sentence.item and not previous.text.rstrip().endswith(":")
+            statement.sentence.line > previous.sentence.line
+            and not previous.sentence.item
+            and not previous.text.rstrip().endswith(":")
         )
 
     def _opens_list(self, statement: Statement, heads: list[Head]) -> bool:
-        """ "Liver lesions:" opens a list; it is a lesion itself only if no item follows."""
-        ends = statement.text.rstrip().endswith(":") or re.fullmatch(r"(?:non-?)?target lesions\W*", statement.text.strip(), re.IGNORECASE)
+        """Reads "Liver lesions:" opens a list; it is a lesion itself only if no item follows."""
+        ends = statement.text.rstrip().endswith(":") or re.fullmatch(
+            r"(?:non-?)?target lesions\W*", statement.text.strip(), re.IGNORECASE
+        )
         if not ends or heads[-1].polarity != "affirmed" or statement.measurements:
             return False
-        made = self._mention(statement, heads[-1], (), [m for m in statement.marks], statement.references, None)
+        made = self._mention(statement, heads[-1], (), list(statement.marks), statement.references, None)
         if made is not None:
             made.tentative = True
             made.count, made.count_kind = (None, "multiple_unknown") if heads[-1].plural else (1, "exact")
@@ -150,10 +159,14 @@ class LesionReader:
         self, statement: Statement, head: Head, sizes: list[Measurement], priors: list[Measurement],
         marks: list[Mark], references: list[Reference],
     ) -> None:  # fmt: skip
-        index = next((m for m in marks if m.category == "index" and any(s.start > m.start for s in sizes)), None)
+        index = next(
+            (m for m in marks if m.category == "index" and any(s.start > m.start for s in sizes)), None
+        )
         if index is not None and self._grouped(statement, head, sizes, priors, index):
             return
-        listed = respectively(statement, head, sizes) or (pieces(statement, head, sizes) if len(sizes) > 1 else None)
+        listed = respectively(statement, head, sizes) or (
+            pieces(statement, head, sizes) if len(sizes) > 1 else None
+        )
         if listed is not None and len(listed) > 1:
             self._several(statement, head, listed, priors)
             return
@@ -161,14 +174,21 @@ class LesionReader:
         if made is None:
             return
         made.priors = priors
-        if index is not None or any(m.category == "index" for m in marks):
-            if self._index_of_last(made):
-                return
+        if (index is not None or any(m.category == "index" for m in marks)) and self._index_of_last(made):
+            return
         if self._continues(statement, head, made):
             return
         last = self._last(2)
-        if last is not None and last.is_group and not last.sizes and made.sizes and made.organ == last.organ and (
-            _MEMBER.search(statement.text) or last.role == "remainder" and last.statement is not statement and self._members_of(last)
+        if (
+            last is not None
+            and last.is_group
+            and not last.sizes
+            and made.sizes
+            and made.organ == last.organ
+            and (
+                _MEMBER.search(statement.text)
+                or (last.role == "remainder" and last.statement is not statement and self._members_of(last))
+            )
         ):
             self._member(made, last)
         self._add(made)
@@ -178,9 +198,14 @@ class LesionReader:
         return self.mentions[-1].role == "member" and self.mentions[-1].group == group.group
 
     def _grouped(
-        self, statement: Statement, head: Head, sizes: list[Measurement], priors: list[Measurement], index: Mark
+        self,
+        statement: Statement,
+        head: Head,
+        sizes: list[Measurement],
+        priors: list[Measurement],
+        index: Mark,
     ) -> bool:
-        """ "numerous metastases, the largest 3.4 cm in segment 7": an index lesion and the remainder."""
+        """Reads "numerous metastases, the largest 3.4 cm in segment 7": an index lesion and the remainder."""
         if index.start < head.mark.start:
             return False
         count, count_kind = self._count(statement, head)
@@ -226,7 +251,7 @@ class LesionReader:
             remainder.count, remainder.count_kind = None, "multiple_unknown"
 
     def _index_of_last(self, made: Mention) -> bool:
-        """ "The largest measures 3.4 cm": the index lesion of the group stated right before."""
+        """Reads "The largest measures 3.4 cm": the index lesion of the group stated right before."""
         group = self._last(2)
         if group is None or not group.is_group or group.sizes or group.role != "individual":
             return False
@@ -241,7 +266,12 @@ class LesionReader:
         return True
 
     def _several(self, statement: Statement, head: Head, listed: list, priors: list[Measurement]) -> None:  # type: ignore[type-arg]
-        placed = [p for p in listed if any(m.category in {"place", "short"} for m in p.marks) or any(r.kind == "segment" for r in p.references)]
+        placed = [
+            p
+            for p in listed
+            if any(m.category in {"place", "short"} for m in p.marks)
+            or any(r.kind == "segment" for r in p.references)
+        ]
         shared = placed[0] if placed else None
         explicit = listed[0].start == head.start and listed[0].end == head.end
         made_all = []
@@ -251,7 +281,9 @@ class LesionReader:
             if any(m.value in {"left", "right"} for m in sides):
                 marks = [m for m in marks if not (m.category == "side" and m.value == "bilateral")]
             references = list(piece.references)
-            organ_named = any(m.category == "place" for m in marks) or any(r.kind == "segment" for r in references)
+            organ_named = any(m.category == "place" for m in marks) or any(
+                r.kind == "segment" for r in references
+            )
             if not organ_named and shared is not None:
                 extra = [m for m in shared.marks if m.category == "place"]
                 specific = any(m.category in {"short", "side"} for m in marks)
@@ -263,7 +295,11 @@ class LesionReader:
                 if not any(m.category == "side" for m in marks):
                     marks += [m for m in shared.marks if m.category == "side"]
                 references += [r for r in shared.references if r.kind in {"segment", "vertebra"}]
-            marks += [m for m in _attribute_marks(statement.marks) if head.start <= m.start < head.mark.end and m not in marks]
+            marks += [
+                m
+                for m in _attribute_marks(statement.marks)
+                if head.start <= m.start < head.mark.end and m not in marks
+            ]
             anchor = piece.sizes[0]
             made = self._mention(
                 statement, head, piece.sizes, marks, references, None,
@@ -275,7 +311,14 @@ class LesionReader:
             made.priors = [p for p in priors if piece.start <= p.start < piece.end]
             made_all.append(made)
         last = self._last(2)
-        if last is not None and last.is_group and not last.sizes and _MEMBER.search(statement.text) and made_all and made_all[0].organ == last.organ:
+        if (
+            last is not None
+            and last.is_group
+            and not last.sizes
+            and _MEMBER.search(statement.text)
+            and made_all
+            and made_all[0].organ == last.organ
+        ):
             for made in made_all:
                 self._member(made, last)
         for made in made_all:
@@ -301,10 +344,12 @@ class LesionReader:
         if made.location.laterality is None and group.location.laterality in {"left", "right"}:
             made.location = replace(made.location, laterality=group.location.laterality)
         if not made.location.parts and group.location.parts and not made.location.spans:
-            made.location = replace(made.location, parts=group.location.parts, relation=group.location.relation)
+            made.location = replace(
+                made.location, parts=group.location.parts, relation=group.location.relation
+            )
 
     def _continues(self, statement: Statement, head: Head, made: Mention) -> bool:
-        """ "The mass measures 3 cm": more on the lesion stated before, not another one."""
+        """Reads "The mass measures 3 cm": more on the lesion stated before, not another one."""
         last = self._last(3)
         if last is None or made.is_group != last.is_group or not made.refers_back:
             return False
@@ -315,7 +360,11 @@ class LesionReader:
             return False
         if made.organ not in {last.organ, "other"} and made.location.organ is not None:
             return False
-        if made.location.parts and last.location.parts and not set(made.location.parts) & set(last.location.parts):
+        if (
+            made.location.parts
+            and last.location.parts
+            and not set(made.location.parts) & set(last.location.parts)
+        ):
             return False
         if {made.location.laterality, last.location.laterality} == {"left", "right"}:
             return False
@@ -356,13 +405,32 @@ class LesionReader:
             location = self._from_sentence(statement, head, location)
         name_organ = next((n.value.organ for n, _ in head.names if n.value.organ), None)
         organ = location.organ or (group.organ if group is not None else None) or name_organ or "other"
-        if name_organ and not location.certain and not statement.topic and organ in {"other", "peritoneum", "soft_tissue"}:
+        if (
+            name_organ
+            and not location.certain
+            and not statement.topic
+            and organ in {"other", "peritoneum", "soft_tissue"}
+        ):
             organ = name_organ
-        if location.laterality is None and organ == self._subject and re.search(r"\bsame\b", statement.text, re.IGNORECASE):
+        if (
+            location.laterality is None
+            and organ == self._subject
+            and re.search(r"\bsame\b", statement.text, re.IGNORECASE)
+        ):
             location = replace(location, laterality=self._subject_side)
-        if location.laterality is None and not where and organ == self._subject and self._subject_side and not statement.topic:
+        if (
+            location.laterality is None
+            and not where
+            and organ == self._subject
+            and self._subject_side
+            and not statement.topic
+        ):
             location = replace(location, laterality=self._subject_side)
-        if group is not None and location.laterality is None and group.location.laterality in {"left", "right"}:
+        if (
+            group is not None
+            and location.laterality is None
+            and group.location.laterality in {"left", "right"}
+        ):
             location = replace(location, laterality=group.location.laterality)
         low, high = start if start is not None else head.start, end if end is not None else head.end
         made = Mention(mark, organ, location, statement, (low, high), list(sizes), kind=mark.value.kind)
@@ -376,7 +444,12 @@ class LesionReader:
         made.spans.append(("kind", mark.start, mark.end))
         if made.location.laterality == "bilateral" and not made.is_group:
             made.location = replace(made.location, laterality=None)
-        if sizes and made.is_group and any(m.category == "malignant" for m in marks) and made.malignancy == "unknown":
+        if (
+            sizes
+            and made.is_group
+            and any(m.category == "malignant" for m in marks)
+            and made.malignancy == "unknown"
+        ):
             made.malignancy = "malignant"
         return made
 
@@ -403,9 +476,26 @@ class LesionReader:
         plural = head.plural
         marks = [m for m in statement.marks if head.start <= m.start < head.mark.end]
         multiple = any(m.category == "multiple" for m in marks) and plural
-        if head.mark.value.kind == "lymph_node" and re.search(r"conglomerate|matted|confluent", statement.text[head.start - statement.start : head.mark.end - statement.start], re.IGNORECASE):
+        if head.mark.value.kind == "lymph_node" and re.search(
+            r"conglomerate|matted|confluent",
+            statement.text[head.start - statement.start : head.mark.end - statement.start],
+            re.IGNORECASE,
+        ):
             return None, "multiple_unknown"
-        if self.reading.text[head.mark.start : head.mark.end].lower().endswith(("adenopathy", "lap", "lymphadenomegaly", "carcinomatosis", "metastatic disease", "nodal disease")):
+        if (
+            self.reading.text[head.mark.start : head.mark.end]
+            .lower()
+            .endswith(
+                (
+                    "adenopathy",
+                    "lap",
+                    "lymphadenomegaly",
+                    "carcinomatosis",
+                    "metastatic disease",
+                    "nodal disease",
+                )
+            )
+        ):
             plural = True
         return attributes.count_of(before, plural=plural, multiple=multiple)
 
@@ -425,7 +515,14 @@ class LesionReader:
 
     # --- denials, sentences without a finding, leftovers ------------------------------------------------------------
 
-    def _deny(self, statement: Statement, head: Head, heads: list[Head], marks: list[Mark], references: list[Reference]) -> None:
+    def _deny(
+        self,
+        statement: Statement,
+        head: Head,
+        heads: list[Head],
+        marks: list[Mark],
+        references: list[Reference],
+    ) -> None:
         low, high = head.start, head.end
         same = [h for h in heads if h.polarity == head.polarity]
         if len(same) > 1 and len(same) == len(heads):
@@ -439,8 +536,14 @@ class LesionReader:
         if head.mark.value.kind == "lymph_node":
             organs = ("lymph_node",)
         if not organs and location.organ is not None:
-            organs = statement.topic if statement.topic and location.organ in statement.topic else (location.organ,)
-        self.denials.append(Denial(head.mark.value, head.mark, statement, location, organs, head.polarity == "no_new"))
+            organs = (
+                statement.topic
+                if statement.topic and location.organ in statement.topic
+                else (location.organ,)
+            )
+        self.denials.append(
+            Denial(head.mark.value, head.mark, statement, location, organs, head.polarity == "no_new")
+        )
 
     def _read_headless(self, statement: Statement) -> None:
         """Sizes in a sentence without a finding: a list item, or more on the lesion before."""
@@ -473,7 +576,12 @@ class LesionReader:
             m.category == "place" and m.value.organ not in {last.organ, None} for m in statement.marks
         ):
             return
-        wanted = [m for m in current if ownership.plain_reason(statement, m, pathology=self.reading.pathology) in {"other", "organ_size", "node", "specimen"}]
+        wanted = [
+            m
+            for m in current
+            if ownership.plain_reason(statement, m, pathology=self.reading.pathology)
+            in {"other", "organ_size", "node", "specimen"}
+        ]
         if wanted and not last.sizes:
             last.sizes = wanted[:1]
             last.spans.append(("diameters_mm", wanted[0].start, wanted[0].end))
@@ -521,11 +629,13 @@ class LesionReader:
                 self.unused[m.id] = ownership.plain_reason(statement, m, pathology=self.reading.pathology)
 
     def _share_change(self, statement: Statement, made: list[Mention]) -> None:
-        """ "A cyst in the liver and a cyst in the kidney are unchanged": the verb in the plural speaks of both."""
+        """Reads "A cyst in the liver and a cyst in the kidney are unchanged": the verb in the plural speaks of both."""
         if len(made) < 2 or made[-1].change == "unknown":
             return
         span = next((s for s in made[-1].spans if s[0] == "change"), None)
-        if span is not None and _PLURAL_END.search(self.reading.text[max(statement.start, span[1] - 24) : span[1]]):
+        if span is not None and _PLURAL_END.search(
+            self.reading.text[max(statement.start, span[1] - 24) : span[1]]
+        ):
             for mention in made[:-1]:
                 if mention.change == "unknown":
                     mention.change = made[-1].change
@@ -538,7 +648,9 @@ class LesionReader:
             self._subject, self._subject_side = last.organ, last.location.laterality
             self._subject_line = statement.sentence.line
             return
-        places = [m.value.organ for m in statement.marks if m.category in {"place", "operation"} and m.value.organ]
+        places = [
+            m.value.organ for m in statement.marks if m.category in {"place", "operation"} and m.value.organ
+        ]
         if places:
             strong = [organ for organ in places if organ not in {"other", "vessel"}] or places
             self._subject = strong[0]
@@ -555,7 +667,11 @@ def _anchored(mark: Mark, anchor: Measurement | None) -> Mark:
 
 
 def _attribute_marks(marks: Sequence[Mark]) -> list[Mark]:
-    return [m for m in marks if m.category in {"attenuation", "enhancement", "change", "malignant", "benign", "indeterminate"}]
+    return [
+        m
+        for m in marks
+        if m.category in {"attenuation", "enhancement", "change", "malignant", "benign", "indeterminate"}
+    ]
 
 
 def _same_size(left: Sequence[Measurement], right: Sequence[Measurement]) -> bool:
@@ -576,10 +692,15 @@ def _absorb(last: Mention, made: Mention) -> None:
         last.diagnosis_certainty = made.diagnosis_certainty
     if not last.location.parts and made.location.parts:
         last.location = replace(
-            last.location, parts=made.location.parts, relation=made.location.relation, spans=(*last.location.spans, *made.location.spans)
+            last.location,
+            parts=made.location.parts,
+            relation=made.location.relation,
+            spans=(*last.location.spans, *made.location.spans),
         )
     if last.location.laterality is None and made.location.laterality is not None:
-        last.location = replace(last.location, laterality=made.location.laterality, side_spans=made.location.side_spans)
+        last.location = replace(
+            last.location, laterality=made.location.laterality, side_spans=made.location.side_spans
+        )
     last.spans += [span for span in made.spans if span[0] != "kind"]
     last.score = last.score or made.score
     last.volume_mm3 = last.volume_mm3 or made.volume_mm3

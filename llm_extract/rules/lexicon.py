@@ -102,8 +102,8 @@ class Lexicon:
     """
 
     def __init__(self, anatomy: Anatomy) -> None:
-        import spacy  # noqa: PLC0415 - takes more than a second and brings torch along
-        from spacy.matcher import PhraseMatcher  # noqa: PLC0415
+        import spacy
+        from spacy.matcher import PhraseMatcher
 
         self.nlp = spacy.blank("en")
         self.nlp.max_length = 1_000_000
@@ -120,7 +120,7 @@ class Lexicon:
             self._matcher.add(key, [self.nlp.make_doc(phrase)])
             self._entries[self.nlp.vocab.strings[key]] = held
         known = {word for phrase in phrases for word in phrase.split() if word.isalpha()}
-        self._spelling = Spelling(known)
+        self._spelling = Spelling(known, keep=words["real_words"].split())
 
     def find(self, text: str) -> Marks:
         """All known phrases, longest first where they overlap; one phrase may have several meanings."""
@@ -173,7 +173,9 @@ def _entries(anatomy: Anatomy, words: dict[str, Any]) -> Iterator[tuple[str, _En
     for item in words["signs"]:
         yield from _forms(item["words"], "sign", (item["organ"], item["sign"]))
     for item in words["surgery"]:
-        operation = Operation(item["organ"], item["procedure"], item["extent"], tuple(item.get("removed", ())))
+        operation = Operation(
+            item["organ"], item["procedure"], item["extent"], tuple(item.get("removed", ()))
+        )
         yield from _forms(item["words"], "operation", operation)
     yield from _places(anatomy)
 

@@ -22,17 +22,26 @@ SIDELESS = frozenset(
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8}
 _SEGMENT = re.compile(r"(?<![A-Za-z\d])(?P<n>[1-8]|VIII|VII|VI|IV|V|III|II|I)(?=\s?[ab]\b|[^A-Za-z\d]|$)")
 _RELATION = re.compile(
-    r"\b(?:invad\w+|encas\w+|abut\w*|contact\w*|compress\w*|displac\w*|exten\w+(?: \w+)?(?: in)?to(?:wards?)?|infiltrat\w+|adjacent(?: to)?|next to|near(?:by)?"
-    r"|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to|beneath|below the|above the|behind|surround\w*|between|caudal to|cranial to"
-    r"|narrowing|obstruct\w*|occlud\w*|involv\w+|along|border\w*|touching|reaching|proximity (?:to|of|with)|neighbou?rhood of|effacing|inseparable from|separate from"
-    r"|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)|extension (?:in)?to|protruding (?:in)?to|bulging (?:in)?to|contiguous with|distal to|proximal to)\s"
+    r"\b(?:invad\w+|encas\w+|abut\w*|contact\w*|compress\w*|displac\w*|exten\w+(?: \w+)?(?: "
+    r"in)?to(?:wards?)?|infiltrat\w+|adjacent(?: to)?|next to|near(?:by)?"
+    r"|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to|beneath|below the"
+    r"|above the|behind|surround\w*|between|caudal to|cranial to"
+    r"|narrowing|obstruct\w*|occlud\w*|involv\w+|along|border\w*|touching|reaching|proximity (?:to|of"
+    r"|with)|neighbou?rhood of|effacing|inseparable from|separate from"
+    r"|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)|extension "
+    r"(?:in)?to|protruding (?:in)?to|bulging (?:in)?to|contiguous with|distal to|proximal to)\s"
     r"(?:\w+\s){0,3}$",
     re.IGNORECASE,
 )
 _NOT_SIDE = re.compile(r"\b(?:not|rather than|instead of)\s(?:in\s|on\s)?(?:the\s)?$", re.IGNORECASE)
-_LEFT_OVER = re.compile(r"(?:ventricle|atrium|heart|main|coronary|portal|hepatic vein|renal vein|leg|arm)\b", re.IGNORECASE)
+_LEFT_OVER = re.compile(
+    r"(?:ventricle|atrium|heart|main|coronary|portal|hepatic vein|renal vein|leg|arm)\b", re.IGNORECASE
+)
 _LUNG_SEGMENT = re.compile(r"(?:lung|lobe|pulmonary|lingula|basal|apical)", re.IGNORECASE)
-_PREPOSITION = re.compile(r"\b(?:in|of|within|at|on|throughout|from|involving|affecting|inside|into)\s(?:\w+\s){0,4}$", re.IGNORECASE)
+_PREPOSITION = re.compile(
+    r"\b(?:in|of|within|at|on|throughout|from|involving|affecting|inside|into)\s(?:\w+\s){0,4}$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,13 @@ def resolve(
             if name is not None:
                 parts[name] = (mark.start, mark.end)
     side, side_spans = _side(text, marks, head, places)
-    if side is None and organ is not None and anatomy.organs[organ].paired and head is not None and head.plural:
+    if (
+        side is None
+        and organ is not None
+        and anatomy.organs[organ].paired
+        and head is not None
+        and head.plural
+    ):
         both = next((m for m in usable_nouns(places, organ) if m.plural), None)
         side, side_spans = ("bilateral", ((both.start, both.end),)) if both is not None else (None, ())
     names, one_of, implied = _expand(anatomy, organ, tuple(parts), side)
@@ -111,7 +126,9 @@ def resolve(
     if not free and places:
         relation = "adjacent"
     spans = tuple((m.start, m.end) for m in places if m.value.organ == organ) + tuple(parts.values())
-    return Location(organ, names, relation, side, tuple(dict.fromkeys(spans)), side_spans, certain and bool(free))
+    return Location(
+        organ, names, relation, side, tuple(dict.fromkeys(spans)), side_spans, certain and bool(free)
+    )
 
 
 def usable_nouns(places: Sequence[Mark], organ: str) -> list[Mark]:
@@ -146,7 +163,9 @@ def _choose_organ(
     fixed = head.value.organ if head is not None and head.category == "finding" else None
     if head is not None and head.category == "finding" and head.value.kind == "lymph_node":
         return "lymph_node", True
-    if head is not None and any(p.value.organ == "lymph_node" and p.end <= head.start and head.start - p.end < 3 for p in places):
+    if head is not None and any(
+        p.value.organ == "lymph_node" and p.end <= head.start and head.start - p.end < 3 for p in places
+    ):
         return "lymph_node", True
     named = [p for p in places if p.value.organ and p.value.organ != "lymph_node"]
     strong = [p for p in named if p.value.organ not in WEAK]
@@ -160,7 +179,12 @@ def _choose_organ(
     if any(r.kind == "vertebra" for r in references) and named and all(p.value.organ in WEAK for p in named):
         return "bone", True
     if named:
-        if len(topic) == 1 and topic[0] not in WEAK and named[0].value.organ in {"other", "soft_tissue", "vessel"} and named[0].value.adjective:
+        if (
+            len(topic) == 1
+            and topic[0] not in WEAK
+            and named[0].value.organ in {"other", "soft_tissue", "vessel"}
+            and named[0].value.adjective
+        ):
             return topic[0], True
         return _best(text, named, head).value.organ, False
     if any(r.kind == "vertebra" and re.match(r"[CTLD]", text[r.start]) for r in references):
@@ -176,7 +200,11 @@ def _best(text: str, places: Sequence[Mark], head: Mark | None) -> Mark:
         return places[0]
     before = [p for p in places if p.end <= head.start]
     after = [p for p in places if p.start >= head.end]
-    if before and head.start - before[-1].end < 30 and not re.search(r"[,;]", text[before[-1].end : head.start]):
+    if (
+        before
+        and head.start - before[-1].end < 30
+        and not re.search(r"[,;]", text[before[-1].end : head.start])
+    ):
         return before[-1]
     prepositional = [p for p in after if _PREPOSITION.search(text[max(0, p.start - 50) : p.start])]
     if prepositional:
@@ -213,7 +241,11 @@ def segment_numbers(listed: str) -> list[int]:
         token = match["n"]
         number = int(token) if token.isdigit() else _ROMAN[token.lower()]
         gap = listed[last_end : match.start()].lower()
-        if numbers and (re.search(r"[-–]", gap) or " to " in gap or "through" in gap) and number > numbers[-1]:
+        if (
+            numbers
+            and (re.search(r"[-–]", gap) or " to " in gap or "through" in gap)
+            and number > numbers[-1]
+        ):
             numbers.extend(range(numbers[-1] + 1, number))
         numbers.append(number)
         last_end = match.end()
@@ -254,7 +286,9 @@ def _side(
         if re.fullmatch(r"\s?(?:and|/|&)\s?(?:the\s)?", text[first.end : second.start], re.IGNORECASE):
             return "bilateral", tuple((m.start, m.end) for m in sides[:2])
     anchor = head.start if head is not None else sides[0].start
-    best = min(sides, key=lambda m: abs(m.start - anchor) + (60 if m.value == "bilateral" and len(values) > 1 else 0))
+    best = min(
+        sides, key=lambda m: abs(m.start - anchor) + (60 if m.value == "bilateral" and len(values) > 1 else 0)
+    )
     return best.value, ((best.start, best.end),)
 
 

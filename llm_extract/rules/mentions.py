@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +18,15 @@ from llm_extract.rules.locations import Location, laterality_of
 from llm_extract.rules.statements import Statement
 
 _AXIS = re.compile(
-    r"\b(?:ap|tr|cc|si|rl|craniocaudal|cranio-caudal|transverse|anteroposterior|antero-posterior|longitudinal|axial|coronal|sagittal|height|length|width|long axis|short axis"
+    r"\b(?:ap|tr|cc|si|rl|craniocaudal|cranio-caudal|transverse|anteroposterior|antero-posterior"
+    r"|longitudinal|axial|coronal|sagittal|height|length|width|long axis|short axis"
     r"|vertical|horizontal|perpendicular|third dimension|superior to inferior|in thickness)\b",
     re.IGNORECASE,
 )
 _SEPARATOR = re.compile(r"[,;(]|\b(?:and|plus|while|with|another|others?)\b", re.IGNORECASE)
-_EACH = re.compile(r"\b(?:each|both|all)\b(?: of (?:them|which))?(?: measur\w+| about| approximately)?\s", re.IGNORECASE)
+_EACH = re.compile(
+    r"\b(?:each|both|all)\b(?: of (?:them|which))?(?: measur\w+| about| approximately)?\s", re.IGNORECASE
+)
 _PLACES = frozenset({"place", "short", "side"})
 
 
@@ -74,12 +78,15 @@ class Mention:
         if where is not None and not (start <= where[0] and where[1] <= end and where[1] - where[0] < 120):
             where = places[0]
         spans = [DraftSpan(field=name, start=s, end=e) for name, s, e in self.spans if e > s]
-        spans += [DraftSpan(field="organ" if i == 0 else "parts", start=s, end=e) for i, (s, e) in enumerate(places)]
+        spans += [
+            DraftSpan(field="organ" if i == 0 else "parts", start=s, end=e) for i, (s, e) in enumerate(places)
+        ]
         spans += [DraftSpan(field="laterality", start=s, end=e) for s, e in self.location.side_spans]
         return LesionDraft.model_validate(
             {
                 "organ": self.organ, "quote": text[start:end], "quote_start": start, "parts": self.location.parts,
-                "part_relation": self.location.relation, "laterality": laterality_of(self.organ, self.location.laterality),
+                "part_relation": self.location.relation,
+                "laterality": laterality_of(self.organ, self.location.laterality),
                 "location_text": text[where[0] : where[1]] if where else None, "kind": self.kind,
                 "diagnosis": self.diagnosis, "diagnosis_text": self.diagnosis_text,
                 "diagnosis_certainty": self.diagnosis_certainty, "measurement_ids": tuple(m.id for m in self.sizes),
@@ -106,9 +113,9 @@ class Piece:
 
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int]:
-    while start < end and text[start] in " \t\r\n,;:-–(•\"":
+    while start < end and text[start] in ' \t\r\n,;:-–(•"':
         start += 1
-    while end > start and text[end - 1] in " \t\r\n,;:-–(•\"":
+    while end > start and text[end - 1] in ' \t\r\n,;:-–(•"':
         end -= 1
     return (start, min(end, start + 2000)) if end > start else (start, start + 1)
 
@@ -117,11 +124,13 @@ def pieces(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> li
     """Cut a stretch with several sizes into one piece a lesion; sizes along the axes of one lesion stay together."""
     groups = _axes(statement, sizes)
     cuts = [head.start]
-    for left, right in zip(groups, groups[1:], strict=False):
+    for left, right in itertools.pairwise(groups):
         low, high = left[-1].end, right[0].start
         gap = statement.text[low - statement.start : high - statement.start]
         hidden = [(a - low, b - low) for a, b in joined_places(statement)]
-        found = [m.start() for m in _SEPARATOR.finditer(gap) if not any(a <= m.start() < b for a, b in hidden)]
+        found = [
+            m.start() for m in _SEPARATOR.finditer(gap) if not any(a <= m.start() < b for a, b in hidden)
+        ]
         cuts.append(low + (found[-1] if found else 0))
     cuts.append(head.end)
     made = []
@@ -146,8 +155,15 @@ def _axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measu
             before = statement.text[groups[-1][-1].end - statement.start : size.start - statement.start]
             after = statement.text[size.end - statement.start : size.end - statement.start + 26]
             values = sum(len(m.values_mm) for m in groups[-1]) + len(size.values_mm)
-            if values <= 3 and len(before) < 40 and _AXIS.search(before) and (_AXIS.search(after) or "(" not in before) and not any(
-                m.category in {"place", "side"} and groups[-1][-1].end <= m.start < size.start for m in statement.marks
+            if (
+                values <= 3
+                and len(before) < 40
+                and _AXIS.search(before)
+                and (_AXIS.search(after) or "(" not in before)
+                and not any(
+                    m.category in {"place", "side"} and groups[-1][-1].end <= m.start < size.start
+                    for m in statement.marks
+                )
             ):
                 groups[-1].append(size)
                 continue
@@ -156,7 +172,7 @@ def _axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measu
 
 
 def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> list[Piece] | None:
-    """ "segments 2, 4 and 7 measure 6, 9 and 15 mm, respectively": one place and one size a lesion."""
+    """Reads "segments 2, 4 and 7 measure 6, 9 and 15 mm, respectively": one place and one size a lesion."""
     text = statement.text[head.start - statement.start : head.end - statement.start]
     number = len(sizes)
     if number < 2:
@@ -176,15 +192,21 @@ def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement])
     options += [[([m], []) for m in group] for group in (parts, sides) if len(group) == number]
     if not explicit or not options:
         return None
-    shared = [m for m in marks if m.category not in {"side", "short"} and not (m.category == "place" and m.value.part)]
+    shared = [
+        m
+        for m in marks
+        if m.category not in {"side", "short"} and not (m.category == "place" and m.value.part)
+    ]
     return [
-        Piece(head.start, head.end, (size,), tuple(sorted([*shared, *own], key=lambda m: m.start)), tuple(refs))
+        Piece(
+            head.start, head.end, (size,), tuple(sorted([*shared, *own], key=lambda m: m.start)), tuple(refs)
+        )
         for size, (own, refs) in zip(sizes, options[0], strict=True)
     ]
 
 
 def _split_segments(reference: Reference, number: int) -> list[Reference]:
-    from llm_extract.rules.locations import segment_numbers  # noqa: PLC0415
+    from llm_extract.rules.locations import segment_numbers
 
     numbers = segment_numbers(reference.get("segments") or "")
     if len(numbers) != number:
@@ -203,7 +225,9 @@ def place_marks(marks: Sequence[Mark]) -> list[Mark]:
     return [m for m in marks if m.category in _PLACES]
 
 
-def describe(mention: Mention, head: Head | None, marks: Sequence[Mark], references: Sequence[Reference]) -> None:
+def describe(
+    mention: Mention, head: Head | None, marks: Sequence[Mark], references: Sequence[Reference]
+) -> None:
     """Fill the attributes of a mention from the words of its stretch."""
     anchor = mention.head.start if mention.head is not None else mention.span[0]
     mention.attenuation, mark = attributes.density(marks, "attenuation", anchor=anchor)
@@ -226,7 +250,9 @@ def describe(mention: Mention, head: Head | None, marks: Sequence[Mark], referen
     size_at = mention.sizes[0].start if mention.sizes else anchor
     mention.series, mention.image = attributes.image_of(references, anchor=size_at)
     names = [m for m, _ in head.names] if head is not None else []
-    mention.malignancy, mention.malignancy_basis, span = attributes.malignancy_of(mention.head, names, marks, mention.organ)
+    mention.malignancy, mention.malignancy_basis, span = attributes.malignancy_of(
+        mention.head, names, marks, mention.organ
+    )
     settled = attributes.score_malignancy(mention.score)
     if settled is not None and mention.malignancy_basis != "diagnosis":
         mention.malignancy, mention.malignancy_basis = settled, "score"

@@ -12,38 +12,94 @@ from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.statements import Statement
 
 _NORMAL = re.compile(
-    r"\b(?:normal|unremarkable|within normal limits|natural|intact|clear|no abnormalit(?:y|ies)|without (?:focal )?abnormalit(?:y|ies)|wnl|nad|nothing significant"
+    r"\b(?:normal|unremarkable|within normal limits|natural|intact|clear|no abnormalit(?:y|ies)"
+    r"|without (?:focal )?abnormalit(?:y|ies)|wnl|nad|nothing significant"
     r"|no significant (?:abnormality|pathology|finding)s?|no pathology|no abnormal finding)\b",
     re.IGNORECASE,
 )
-_NOT_NORMAL = re.compile(r"\b(?:not|larger than|wider than|less than|smaller than|above|abnormal|than|return\w* to|upper limits? of)\s(?:\w+\s)?$", re.IGNORECASE)
-_SIZE_ONLY = re.compile(
-    r"\b(?:sizes?|dimensions?|calib(?:er|re|ration)s?|diameters?|widths?|position\w*|location|locali[sz]ation|course|length|volume|thickness|aeration|patency|patent|flow|opacification|open)\b",
+_NOT_NORMAL = re.compile(
+    r"\b(?:not|larger than|wider than|less than|smaller than|above|abnormal|than|return\w* to|upper "
+    r"limits? of)\s(?:\w+\s)?$",
     re.IGNORECASE,
 )
-_TISSUE = re.compile(r"\b(?:parenchyma\w*|densit\w+|attenuation|appear\w*|contours?|enhancement|signal|structure|echogenicity|morpholog\w+|configuration|texture|unremarkable)\b", re.IGNORECASE)
-_PART_OF_SENTENCE = re.compile(r",\s|;|\b(?:but|however|although|while|whereas|except|aside from|apart from|other than|with the exception of|and there|and no)\b", re.IGNORECASE)
+_SIZE_ONLY = re.compile(
+    r"\b(?:sizes?|dimensions?|calib(?:er|re|ration)s?|diameters?|widths?|position\w*|location"
+    r"|locali[sz]ation|course|length|volume|thickness|aeration|patency|patent|flow|opacification"
+    r"|open)\b",
+    re.IGNORECASE,
+)
+_TISSUE = re.compile(
+    r"\b(?:parenchyma\w*|densit\w+|attenuation|appear\w*|contours?|enhancement|signal|structure"
+    r"|echogenicity|morpholog\w+|configuration|texture|unremarkable)\b",
+    re.IGNORECASE,
+)
+_PART_OF_SENTENCE = re.compile(
+    r",\s|;|\b(?:but|however|although|while|whereas|except|aside from|apart from|other than|with the "
+    r"exception of|and there|and no)\b",
+    re.IGNORECASE,
+)
 _ABSENT = re.compile(
-    r"\b(?:surgically absent|is absent|are absent|has been (?:surgically )?(?:removed|resected)|have been removed|was (?:removed|resected)|not present due to|surgically removed|absent|is not (?:seen|visuali[sz]ed) "
+    r"\b(?:surgically absent|is absent|are absent|has been (?:surgically )?(?:removed|resected)|have "
+    r"been removed|was (?:removed|resected)|not present due to|surgically removed|absent|is not (?:seen"
+    r"|visuali[sz]ed) "
     r"(?:due to|because of|secondary to) (?:surgery|resection|\w+ectomy)|\(operated\)|operated)\b",
     re.IGNORECASE,
 )
 _LIMITED = re.compile(
-    r"\b(?:limited|suboptimal\w*|not optimal\w*|cannot be (?:\w+ )?(?:evaluated|assessed|excluded)|could not be evaluated|degraded|incompletely (?:imaged|visuali[sz]ed|evaluated|included)"
-    r"|not (?:fully|completely|entirely|well) (?:imaged|visuali[sz]ed|seen|included|evaluated)|partially (?:imaged|visuali[sz]ed|included)|lack of (?:iv |intravenous )?contrast|limits? (?:the )?(?:evaluation|assessment|sensitivity)"
+    r"\b(?:limited|suboptimal\w*|not optimal\w*|cannot be (?:\w+ )?(?:evaluated|assessed|excluded)"
+    r"|could not be evaluated|degraded|incompletely (?:imaged|visuali[sz]ed|evaluated|included)"
+    r"|not (?:fully|completely|entirely|well) (?:imaged|visuali[sz]ed|seen|included|evaluated)"
+    r"|partially (?:imaged|visuali[sz]ed|included)|lack of (?:iv |intravenous )?contrast|limits? "
+    r"(?:the )?(?:evaluation|assessment|sensitivity)"
     r"|obscured|grossly|within the limits|as far as can be|visuali[sz]ed portions?|motion artifact)\b",
     re.IGNORECASE,
 )
-_SOLID = re.compile(r"\b(?:solid (?:\w+ )?organs?|abdominal organs|upper abdomen|abdominal (?:solid|structures|viscera)|viscera|parenchymal organs|(?:evaluation|examination|study|assessment|exam)\s(?:is|was)\s)", re.IGNORECASE)
+_SOLID = re.compile(
+    r"\b(?:solid (?:\w+ )?organs?|abdominal organs|upper abdomen|abdominal (?:solid|structures|viscera)"
+    r"|viscera|parenchymal organs|(?:evaluation|examination|study|assessment|exam)\s(?:is|was)\s)",
+    re.IGNORECASE,
+)
 _SOLID_ORGANS = ("liver", "pancreas", "spleen", "kidney", "adrenal_gland")
-_SUSPICIOUS = re.compile(r"\b(?:suspicious|worrisome|concerning|aggressive|malignan\w+|cancer|enhancing|solid|significant|definite|obvious|discrete|dominant|large|acute|new)\b", re.IGNORECASE)
-_PATHOLOGIC = re.compile(r"\b(?:suspicious|worrisome|concerning|aggressive|malignan\w+|cancer\w*|tumou?r\w*|neoplas\w+)\b", re.IGNORECASE)
-_SPECIFIC_BENIGN = frozenset({"simple_cyst", "cyst", "hemangioma", "pseudocyst", "leiomyoma", "lipoma", "angiomyolipoma", "teratoma", "benign_tumor", "bone_island", "hydatid_cyst", "adenoma", "hamartoma"})
-_ORGAN_DENIED = re.compile(r"\b(?:no|without)\s(?:evidence of\s)?(?:\w+\s){0,2}(?:abnormalit\w+|patholog\w+|findings?)\b", re.IGNORECASE)
-_NODES_NORMAL = re.compile(r"\b(?:not (?:pathologically )?enlarged|no(?:t)? (?:pathologic\w*|significant\w*) (?:enlarged|size)|not pathological)\b", re.IGNORECASE)
+_SUSPICIOUS = re.compile(
+    r"\b(?:suspicious|worrisome|concerning|aggressive|malignan\w+|cancer|enhancing|solid|significant"
+    r"|definite|obvious|discrete|dominant|large|acute|new)\b",
+    re.IGNORECASE,
+)
+_PATHOLOGIC = re.compile(
+    r"\b(?:suspicious|worrisome|concerning|aggressive|malignan\w+|cancer\w*|tumou?r\w*|neoplas\w+)\b",
+    re.IGNORECASE,
+)
+_SPECIFIC_BENIGN = frozenset(
+    {
+        "simple_cyst",
+        "cyst",
+        "hemangioma",
+        "pseudocyst",
+        "leiomyoma",
+        "lipoma",
+        "angiomyolipoma",
+        "teratoma",
+        "benign_tumor",
+        "bone_island",
+        "hydatid_cyst",
+        "adenoma",
+        "hamartoma",
+    }
+)
+_ORGAN_DENIED = re.compile(
+    r"\b(?:no|without)\s(?:evidence of\s)?(?:\w+\s){0,2}(?:abnormalit\w+|patholog\w+|findings?)\b",
+    re.IGNORECASE,
+)
+_NODES_NORMAL = re.compile(
+    r"\b(?:not (?:pathologically )?enlarged|no(?:t)? (?:pathologic\w*|significant\w*) (?:enlarged|size)"
+    r"|not pathological)\b",
+    re.IGNORECASE,
+)
 
 
-def organ_drafts(statements: Sequence[Statement], denials: Sequence[Denial], paired: frozenset[str]) -> list[OrganDraft]:
+def organ_drafts(
+    statements: Sequence[Statement], denials: Sequence[Denial], paired: frozenset[str]
+) -> list[OrganDraft]:
     """All statements on organs, in text order; lesions are added by assembly.
 
     Args:
@@ -53,6 +109,7 @@ def organ_drafts(statements: Sequence[Statement], denials: Sequence[Denial], pai
     """
     drafts: list[OrganDraft] = []
     limited = _limited_organs(statements)
+    named: set[str] = set()
     by_statement: dict[int, list[Denial]] = {}
     for denial in denials:
         by_statement.setdefault(id(denial.statement), []).append(denial)
@@ -61,11 +118,13 @@ def organ_drafts(statements: Sequence[Statement], denials: Sequence[Denial], pai
             continue
         drafts += _denied(by_statement.get(id(statement), ()), limited, paired)
         drafts += _normal(statement, limited, paired)
-        drafts += _mentioned(statement)
+        drafts += _mentioned(statement, named)
     return drafts
 
 
-def _denied(denials: Sequence[Denial], limited: frozenset[str], paired: frozenset[str]) -> Iterator[OrganDraft]:
+def _denied(
+    denials: Sequence[Denial], limited: frozenset[str], paired: frozenset[str]
+) -> Iterator[OrganDraft]:
     for denial in denials:
         scope = _scope(denial)
         if scope is None:
@@ -77,8 +136,9 @@ def _denied(denials: Sequence[Denial], limited: frozenset[str], paired: frozense
                 continue
             side = _denied_side(denial, organ, paired)
             yield OrganDraft(
-                organ=organ, status="no_statement_on_lesions" if denial.no_new else "explicitly_lesion_free", scope=scope,
-                laterality=side, limited=weak or organ in limited, quote=text[:2000], quote_start=denial.statement.start,
+                organ=organ, status="no_statement_on_lesions" if denial.no_new else "explicitly_lesion_free",
+                scope=scope, laterality=side, limited=weak or organ in limited, quote=text[:2000],
+                quote_start=denial.statement.start,
             )  # fmt: skip
 
 
@@ -93,7 +153,11 @@ def _denied_side(denial: Denial, organ: str, paired: frozenset[str]) -> Laterali
 
 def _scope(denial: Denial) -> OrganScope | None:
     finding = denial.finding
-    window = denial.statement.text[max(0, denial.mark.start - denial.statement.start - 60) : denial.mark.end - denial.statement.start + 30]
+    window = denial.statement.text[
+        max(0, denial.mark.start - denial.statement.start - 60) : denial.mark.end
+        - denial.statement.start
+        + 30
+    ]
     if finding.needs == "recurrence" or "recurren" in window.lower():
         return "recurrence_only"
     if finding.kind == "metastasis" or "metasta" in window.lower():
@@ -103,7 +167,12 @@ def _scope(denial: Denial) -> OrganScope | None:
     if finding.needs == "density":
         return None
     if finding.kind == "wall_thickening":
-        return "any_focal_lesion" if denial.organs and set(denial.organs) <= {"esophagus", "stomach", "colon", "bladder", "small_bowel"} else None
+        return (
+            "any_focal_lesion"
+            if denial.organs
+            and set(denial.organs) <= {"esophagus", "stomach", "colon", "bladder", "small_bowel"}
+            else None
+        )
     if finding.malignancy == "malignant" or finding.kind == "tumor" or _PATHOLOGIC.search(window):
         return "suspicious_only"
     return "any_focal_lesion"
@@ -114,26 +183,50 @@ def _normal(statement: Statement, limited: frozenset[str], paired: frozenset[str
     weak = bool(_LIMITED.search(text))
     for match in _ABSENT.finditer(text):
         for organ, side in _subjects(statement, match.start(), match.end(), paired):
-            yield OrganDraft(organ=organ, status="surgically_absent", laterality=side, quote=text[:2000], quote_start=statement.start)
+            yield OrganDraft(
+                organ=organ,
+                status="surgically_absent",
+                laterality=side,
+                quote=text[:2000],
+                quote_start=statement.start,
+            )
     for match in _NORMAL.finditer(text):
         if _NOT_NORMAL.search(text[max(0, match.start() - 26) : match.start()]):
             continue
         clause = _clause(text, match.start(), match.end())
         if _SIZE_ONLY.search(clause) and not _TISSUE.search(clause):
             continue
-        if re.match(r"\s(?:in\s)?(?:variant|size|calib\w+|caliber|position|width|course|diameter)\b(?!\s?(?:and|,))", text[match.end() :], re.IGNORECASE):
+        if re.match(
+            r"\s(?:in\s)?(?:variant|size|calib\w+|caliber|position|width|course|diameter)\b(?!\s?(?:and|,))",
+            text[match.end() :],
+            re.IGNORECASE,
+        ):
             continue
-        if match[0].lower() == "clear" and not any(m.category == "place" and m.value.organ in {"lung", "pleura"} for m in statement.marks):
+        if match[0].lower() == "clear" and not any(
+            m.category == "place" and m.value.organ in {"lung", "pleura"} for m in statement.marks
+        ):
             continue
-        exception = re.search(r"\b(?:except|aside from|apart from|other than|with the exception|besides)\b", text[match.end() :], re.IGNORECASE)
+        exception = re.search(
+            r"\b(?:except|aside from|apart from|other than|with the exception|besides)\b",
+            text[match.end() :],
+            re.IGNORECASE,
+        )
         for organ, side in _subjects(statement, match.start(), match.end(), paired):
             status = "no_statement_on_lesions" if exception else "explicitly_lesion_free"
             yield OrganDraft.model_validate(
                 {"organ": organ, "status": status, "laterality": side, "limited": weak or organ in limited,
                  "quote": text[:2000], "quote_start": statement.start}
             )  # fmt: skip
-    if _NODES_NORMAL.search(text) and any(m.category in {"place", "finding"} and _is_node(m) for m in statement.marks):
-        yield OrganDraft(organ="lymph_node", status="explicitly_lesion_free", quote=text[:2000], quote_start=statement.start, limited=weak)
+    if _NODES_NORMAL.search(text) and any(
+        m.category in {"place", "finding"} and _is_node(m) for m in statement.marks
+    ):
+        yield OrganDraft(
+            organ="lymph_node",
+            status="explicitly_lesion_free",
+            quote=text[:2000],
+            quote_start=statement.start,
+            limited=weak,
+        )
 
 
 def _is_node(mark: Mark) -> bool:
@@ -148,30 +241,46 @@ def _clause(text: str, start: int, end: int) -> str:
     return text[cuts[-1] if cuts else 0 : end + (stop.start() if stop else len(text) - end)]
 
 
-_SUBJECT_BREAK = re.compile(r"[;]|\b(?:but|however|while|whereas|is|are|was|were|appears?|shows?|adjacent|along|near|in the region of|of normal)\b", re.IGNORECASE)
+_SUBJECT_BREAK = re.compile(
+    r"[;]|\b(?:but|however|while|whereas|is|are|was|were|appears?|shows?|adjacent|along|near|in the "
+    r"region of|of normal)\b",
+    re.IGNORECASE,
+)
 
 
-def _subjects(statement: Statement, start: int, end: int, paired: frozenset[str]) -> Iterator[tuple[str, Laterality]]:
+def _subjects(
+    statement: Statement, start: int, end: int, paired: frozenset[str]
+) -> Iterator[tuple[str, Laterality]]:
     """Organs that a predicate such as "is normal" speaks of, with a side for paired organs."""
     offset = statement.start
     places = [m for m in statement.marks if m.category == "place" and m.value.organ and not m.value.adjective]
     nodes = [m for m in statement.marks if m.category == "finding" and m.value.kind == "lymph_node"]
     before = statement.text[:start]
-    verb = re.search(r"\b(?:is|are|was|were|appears?|remains?|look(?:s)?|has been|have been|:)\W*(?:\w+\W+){0,4}$", before, re.IGNORECASE)
+    verb = re.search(
+        r"\b(?:is|are|was|were|appears?|remains?|look(?:s)?|has been|have been|:)\W*(?:\w+\W+){0,4}$",
+        before,
+        re.IGNORECASE,
+    )
     low = 0
     for cut in _SUBJECT_BREAK.finditer(before[: verb.start()] if verb else before):
         low = cut.end()
     chosen = [m for m in (*places, *nodes) if low <= m.start - offset < start]
     if not chosen:
-        follows = re.match(r"\W*(?:appearance of\s|appearing\s)?(?:the\s)?(?:\w+\s){0,2}", statement.text[end:])
+        follows = re.match(
+            r"\W*(?:appearance of\s|appearing\s)?(?:the\s)?(?:\w+\s){0,2}", statement.text[end:]
+        )
         stop = re.search(r"[.;:]|\b(?:with|is|are|but|in|on|at)\b", statement.text[end:])
         high = end + (stop.start() if stop else len(statement.text) - end)
         chosen = [m for m in places if end <= m.start - offset < high] if follows else []
-    organs = [(("lymph_node" if m.category == "finding" else m.value.organ), m) for m in chosen if m.category == "finding" or not m.value.part or _whole(m)]
-    if not organs and not chosen:
-        organs = [(topic, None) for topic in statement.topic if re.match(r"[^:]{0,70}:\W*(?:\w+\s){0,3}$", before) or not places]
-    for organ, mark in dict(organs).items():
-        if organ in {"other", "vessel", "soft_tissue", "peritoneum"} and organ != "soft_tissue":
+    organs: dict[str, Mark | None] = {
+        "lymph_node" if m.category == "finding" else m.value.organ: m
+        for m in chosen
+        if m.category == "finding" or not m.value.part or _whole(m)
+    }
+    if not chosen and (not places or re.match(r"[^:]{0,70}:\W*(?:\w+\s){0,3}$", before)):
+        organs = dict.fromkeys(statement.topic)
+    for organ, mark in organs.items():
+        if organ in {"other", "vessel", "peritoneum"}:
             continue
         yield organ, _subject_side(statement, mark, organ, paired)
 
@@ -191,23 +300,38 @@ def _subject_side(statement: Statement, mark: Mark | None, organ: str, paired: f
     return "unknown"
 
 
-def _mentioned(statement: Statement) -> Iterator[OrganDraft]:
-    """Organs that the text names at all."""
+def _mentioned(statement: Statement, named: set[str]) -> Iterator[OrganDraft]:
+    """Organs that the text names for the first time; ``named`` is extended."""
     seen = {m.value.organ: m for m in reversed(statement.marks) if m.category == "place" and m.value.organ}
-    seen.update({"lymph_node": m for m in statement.marks if m.category == "finding" and m.value.kind == "lymph_node"})
-    seen.update({"kidney": m for m in statement.of("sign") if m.value[1] == "hydronephrosis"})
+    if any(_is_node(m) for m in statement.of("finding")):
+        seen.setdefault("lymph_node", statement.marks[0])
+    if any(m.value[1] == "hydronephrosis" for m in statement.of("sign")):
+        seen.setdefault("kidney", statement.marks[0])
     for organ in seen:
-        if organ not in {"other", "vessel"}:
-            yield OrganDraft(organ=organ, status="no_statement_on_lesions", quote=statement.text[:2000], quote_start=statement.start)
+        if organ not in {"other", "vessel"} and organ not in named:
+            named.add(organ)
+            yield OrganDraft(
+                organ=organ,
+                status="no_statement_on_lesions",
+                quote=statement.text[:2000],
+                quote_start=statement.start,
+            )
 
 
 def _limited_organs(statements: Sequence[Statement]) -> frozenset[str]:
     """Organs whose evaluation the report calls limited."""
     found: set[str] = set()
     for statement in statements:
-        if not _LIMITED.search(statement.text) or re.search(r"\b(?:visuali[sz]ed portions?|grossly|as far as|limited to)\b", statement.text, re.IGNORECASE):
+        if not _LIMITED.search(statement.text) or re.search(
+            r"\b(?:visuali[sz]ed portions?|grossly|as far as|limited to)\b", statement.text, re.IGNORECASE
+        ):
             continue
-        if not re.search(r"\b(?:evaluat|assess|examin|stud|sensitiv|detect|imaged|visuali|includ|contrast|motion|artifact|exam\b)", statement.text, re.IGNORECASE):
+        if not re.search(
+            r"\b(?:evaluat|assess|examin|stud|sensitiv|detect|imaged|visuali|includ|contrast|motion|artifact"
+            r"|exam\b)",
+            statement.text,
+            re.IGNORECASE,
+        ):
             continue
         named = {m.value.organ for m in statement.marks if m.category == "place" and m.value.organ}
         found |= named - {"other", "vessel", "soft_tissue"}

@@ -1,4 +1,4 @@
-"""What a length measures: a lesion, or a duct, vessel, organ, stone, specimen, margin, device …"""
+"""What a length measures: a lesion, or a duct, vessel, organ, stone, specimen, margin, device and so on."""
 
 from __future__ import annotations
 
@@ -11,33 +11,72 @@ from llm_extract.rules.statements import Statement
 
 _NOUNS: tuple[tuple[UnusedReason, str], ...] = (
     ("stone", r"stones?|calcul(?:us|i|ous)|\w*lithiasis|gallstones?|phleboliths?|concretions?|calcifications?"),
-    ("effusion", r"effusions?|ascites|pneumothora\w+|h(?:a)?ematomas?|fluid(?!\s?attenuation)|collections?|seromas?|abscess(?:es)?"),
-    ("device", r"stents?|catheters?|tubes?|clips?|drains?|filters?|needles?|grafts?|coils?|pacemaker|wires?|prosthes[ie]s|screws?|ports?|balloon"),
-    ("vessel", r"aneurysms?|aneurysmal|aort(?:a|ic)|veins?|arter(?:y|ies)|arterial|thromb(?:us|osis)|vascular|venous|pulmonary conus|vena cava|trunk|ectasia|dissection"
+    ("effusion",
+        r"effusions?|ascites|pneumothora\w+|h(?:a)?ematomas?|fluid(?!\s?attenuation)|collections?|seromas?"
+        r"|abscess(?:es)?"),
+    ("device",
+        r"stents?|catheters?|tubes?|clips?|drains?|filters?|needles?|grafts?|coils?|pacemaker|wires?"
+        r"|prosthes[ie]s|screws?|ports?|balloon"),
+    ("vessel",
+        r"aneurysms?|aneurysmal|aort(?:a|ic)|veins?|arter(?:y|ies)|arterial|thromb(?:us|osis)|vascular"
+        r"|venous|pulmonary conus|vena cava|trunk|ectasia|dissection"
                r"|vessels?|sma|smv|ivc|varices"),
-    ("duct", r"ducts?|ductal|cbd|biliary|choledochus|wirsung|ureter(?:al|s)?|pelvicaly\w+|renal pelvis|collecting system|appendi(?:x|ceal)(?! (?:mass|tumor))"),
-    ("specimen", r"specimens?|fragments?|portions?|pieces?|aggregate|(?<!soft )tissue|ellipse|container|cores?|cassettes?|segment of \w+|loops? of|length of|strips?|biops(?:y|ies)"
+    ("duct",
+        r"ducts?|ductal|cbd|biliary|choledochus|wirsung|ureter(?:al|s)?|pelvicaly\w+|renal pelvis"
+        r"|collecting system|appendi(?:x|ceal)(?! (?:mass|tumor))"),
+    ("specimen",
+        r"specimens?|fragments?|portions?|pieces?|aggregate|(?<!soft )tissue|ellipse|container|cores?"
+        r"|cassettes?|segment of \w+|loops? of|length of|strips?|biops(?:y|ies)"
                  r"|received|excision of|block|cuff|slices?|sections?"),
     ("margin", r"margins?|distance|resection line|clearance|away"),
-    ("other", r"hernias?|herniation|defects?|wall(?!s? mass)|thick(?:ness|ened)?|collimation|intervals?|reconstruct\w*|acquisition|increments?|sum of|sum|consolidations?|atelectas[ie]s|diverticul\w+"
-              r"|bulla[e]?|emphysema|fractures?|listhesis|height loss|step|shift|scars?|bands?|caliber|calibre|canal|disc|protrusion|incision|depth|invasion|invades|infiltration|spleniculus|accessory spleen|splenule"
-              r"|infarct\w*|cardiothoracic|curve|diastasis|needle|capsule|tumou?r (?:thickness|deposit)|cavity|wedge|extraocular|fat"),
+    ("other",
+        r"hernias?|herniation|defects?|wall(?!s? mass)|thick(?:ness|ened)?|collimation|intervals?"
+        r"|reconstruct\w*|acquisition|increments?|sum of|sum|consolidations?|atelectas[ie]s|diverticul\w+"
+
+        r"|bulla[e]?|emphysema|fractures?|listhesis|height loss|step|shift|scars?|bands?|caliber|calibre"
+        r"|canal|disc|protrusion|incision|depth|invasion|invades|infiltration|spleniculus|accessory spleen"
+        r"|splenule"
+
+        r"|infarct\w*|cardiothoracic|curve|diastasis|needle|capsule|tumou?r (?:thickness|deposit)|cavity"
+        r"|wedge|extraocular|fat"),
 )  # fmt: skip
 _NOUN = tuple((reason, re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)) for reason, pattern in _NOUNS)
-_AFTER = re.compile(r"\s{0,2}-?(?:(?:in\s(?:diameter|size|length|thickness|width|dimension\w*)|thick|long|wide|deep)\b\s?)?(?:[A-Za-z-]+\s){0,3}?", re.IGNORECASE)
+_AFTER = re.compile(
+    r"\s{0,2}-?(?:(?:in\s(?:diameter|size|length|thickness|width|dimension\w*)|thick|long|wide"
+    r"|deep)\b\s?)?(?:[A-Za-z-]+\s){0,3}?",
+    re.IGNORECASE,
+)
 _DISTANCE = re.compile(
-    r"\s{0,2}(?:away\s|in\sdistance\s)?(?:from|above|below|proximal to|distal to|deep to|inferior to|superior to|lateral to|medial to|to the (?:nearest|closest)|anterior to|posterior to"
+    r"\s{0,2}(?:away\s|in\sdistance\s)?(?:from|above|below|proximal to|distal to|deep to|inferior to"
+    r"|superior to|lateral to|medial to|to the (?:nearest|closest)|anterior to|posterior to"
     r"|caudal|cranial|beyond|cephalad)\b",
     re.IGNORECASE,
 )
-_FROM_DISTANCE = re.compile(r"\b(?:distance(?: of| to| from)?|located|situated|lies|approximately|is)\s(?:is\s)?(?:approximately\s|about\s)?$", re.IGNORECASE)
-_EXTENT = re.compile(
-    r"\b(?:over (?:an?\s)?(?:approximately\s|about\s|length of\s|distance of\s|segment of\s)?|for a length of\s|a length of\s|segment measuring\s)$", re.IGNORECASE
+_FROM_DISTANCE = re.compile(
+    r"\b(?:distance(?: of| to| from)?|located|situated|lies|approximately"
+    r"|is)\s(?:is\s)?(?:approximately\s|about\s)?$",
+    re.IGNORECASE,
 )
-_SEGMENT_AFTER = re.compile(r"\s?-?\s?(?:long\s)?(?:segment|portion|length|stretch|in length)\b", re.IGNORECASE)
-_NP_STOP = re.compile(r"[;:()]|\b(?:in|of|and|with|is|are|was|were|measur\w+|at|from|to|which|for|on|that|has|the|by|into)\b", re.IGNORECASE)
-_IN_DIAMETER = re.compile(r"\bin (?:diameter|size|its largest|the largest|greatest|largest|maximum|maximal|long\w*)(?:\s(?:dimension|diameter|size|axis))?", re.IGNORECASE)
-_DEPTH = re.compile(r"\b(?:depth|thickness|invades?|invading|invasion|infiltrat\w+|penetrat\w+)\b[^.;,]{0,30}$", re.IGNORECASE)
+_EXTENT = re.compile(
+    r"\b(?:over (?:an?\s)?(?:approximately\s|about\s|length of\s|distance of\s|segment of\s)?|for a "
+    r"length of\s|a length of\s|segment measuring\s)$",
+    re.IGNORECASE,
+)
+_SEGMENT_AFTER = re.compile(
+    r"\s?-?\s?(?:long\s)?(?:segment|portion|length|stretch|in length)\b", re.IGNORECASE
+)
+_NP_STOP = re.compile(
+    r"[;:()]|\b(?:in|of|and|with|is|are|was|were|measur\w+|at|from|to|which|for|on|that|has|the|by|into)\b",
+    re.IGNORECASE,
+)
+_IN_DIAMETER = re.compile(
+    r"\bin (?:diameter|size|its largest|the largest|greatest|largest|maximum|maximal"
+    r"|long\w*)(?:\s(?:dimension|diameter|size|axis))?",
+    re.IGNORECASE,
+)
+_DEPTH = re.compile(
+    r"\b(?:depth|thickness|invades?|invading|invasion|infiltrat\w+|penetrat\w+)\b[^.;,]{0,30}$", re.IGNORECASE
+)
 
 
 def noun_phrase_head(statement: Statement, measurement: Measurement, heads: list[Head]) -> Head | None:
@@ -58,12 +97,22 @@ def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> U
     text = statement.text
     start, end = measurement.start - statement.start, measurement.end - statement.start
     head_start, head_end = head.mark.start - statement.start, head.mark.end - statement.start
-    if _DISTANCE.match(text[end:]) and not text[max(0, start - 25) : start].lower().rstrip().endswith(("measuring", "measures", "size")):
+    if _DISTANCE.match(text[end:]) and not text[max(0, start - 25) : start].lower().rstrip().endswith(
+        ("measuring", "measures", "size")
+    ):
         return "margin"
     following = _following_noun(text[end:])
     if end <= head_start:
-        return following if following is not None and not text[end:head_start].strip(" -") else _intruder(text[end:head_start], last=True)
-    if head.mark.value.kind == "wall_thickening" or _EXTENT.search(text[:start]) or _SEGMENT_AFTER.match(text[end:]):
+        return (
+            following
+            if following is not None and not text[end:head_start].strip(" -")
+            else _intruder(text[end:head_start], last=True)
+        )
+    if (
+        head.mark.value.kind == "wall_thickening"
+        or _EXTENT.search(text[:start])
+        or _SEGMENT_AFTER.match(text[end:])
+    ):
         return "other"
     if following is not None:
         return following
@@ -87,7 +136,12 @@ def plain_reason(statement: Statement, measurement: Measurement, *, pathology: b
             if nearest is None or match.start() > nearest[0]:
                 nearest = (match.start(), reason)
     place = next(
-        (m for m in reversed(statement.marks) if m.category in {"place", "finding", "excluded"} and m.end <= measurement.start), None
+        (
+            m
+            for m in reversed(statement.marks)
+            if m.category in {"place", "finding", "excluded"} and m.end <= measurement.start
+        ),
+        None,
     )
     if place is not None and (nearest is None or place.start - statement.start > nearest[0]):
         if place.category == "place" and place.value.organ == "vessel":
@@ -105,9 +159,13 @@ def plain_reason(statement: Statement, measurement: Measurement, *, pathology: b
 
 
 def _following_noun(after: str) -> UnusedReason | None:
-    """ "a 5 mm calculus": the noun right after the size."""
+    """Reads "a 5 mm calculus": the noun right after the size."""
     window = after[:46]
-    stop = re.search(r"[.,;:()]|\b(?:in|of|and|with|is|are|at|on|mass|lesion|nodule|cyst|tumou?r|metasta\w+|x)\b", window, re.IGNORECASE)
+    stop = re.search(
+        r"[.,;:()]|\b(?:in|of|and|with|is|are|at|on|mass|lesion|nodule|cyst|tumou?r|metasta\w+|x)\b",
+        window,
+        re.IGNORECASE,
+    )
     window = window[: stop.start()] if stop else window
     for reason, pattern in _NOUN:
         match = pattern.search(window)
@@ -124,9 +182,12 @@ def _intruder(between: str, *, last: bool) -> UnusedReason | None:
             continue
         for match in pattern.finditer(between):
             before = between[: match.start()]
-            if re.search(r"\b(?:in|of|at|within|on|to|from|along|near|the|abuts?|abutting|adjacent|encasing|posterior|anterior|between|through|segment|hepatic|portal|right|left)\s(?:\w+\s)?(?:\w+\s)?$", before, re.IGNORECASE) and not re.search(
-                r"\b(?:with|and|causing|dilat\w+)\s(?:\w+\s){0,4}$", before, re.IGNORECASE
-            ):
+            if re.search(
+                r"\b(?:in|of|at|within|on|to|from|along|near|the|abuts?|abutting|adjacent|encasing|posterior"
+                r"|anterior|between|through|segment|hepatic|portal|right|left)\s(?:\w+\s)?(?:\w+\s)?$",
+                before,
+                re.IGNORECASE,
+            ) and not re.search(r"\b(?:with|and|causing|dilat\w+)\s(?:\w+\s){0,4}$", before, re.IGNORECASE):
                 continue
             if best is None or match.start() > best[0]:
                 best = (match.start(), reason)

@@ -7,23 +7,6 @@ from collections.abc import Iterable
 _MIN_LENGTH = 6
 _MAX_LENGTH = 24
 _MAX_CACHE = 100_000
-_REAL_WORDS = frozenset(
-    {
-        "patent", "gasses", "region", "regions", "legion", "session", "sections", "section", "portal", "normal",
-        "modules", "nodular", "lesional", "caudal", "vertical", "several", "plural", "general", "carnal", "masked",
-        "renally", "sublesional", "reported", "distal", "coastal", "bowels", "spinal", "stable", "table", "neuronal",
-        "venal", "anterior", "interior", "posterior", "superior", "inferior", "scattering", "resolve", "resolves",
-        "treatment", "treat", "treats", "previous", "increase", "increases", "decrease", "decreases", "decreasing",
-        "larger", "largely", "similarly", "multiply", "severe", "enlarge", "enlarges", "nodal", "modal", "cortical",
-        "cortically", "material", "arteries", "arterially", "coloring", "sternum", "stomachs", "cervix", "service",
-        "causes", "caused", "medical", "values", "radial", "sample", "samples", "codons", "hematoma", "lingual", "traces",
-        "injection", "injections", "fungal", "shrink", "charge", "changes", "staple", "banding", "widow", "arises",
-        "urethral", "lumina", "stricture", "strictures", "suctions", "mutinous", "hemothorax", "dependant", "lesser",
-        "numerals", "numerical", "lobules", "lobule", "modular", "cavity", "masses", "passes", "measures", "fistula",
-        "granulosa", "sparring", "cardiac", "carcinogen", "tumorous", "fundus", "renewal", "rental", "retinal", "rectally",
-        "vesicle", "vesicles", "muscular", "glandular", "hilary", "illness", "radical", "medially", "laterally",
-    }
-)  # fmt: skip
 
 
 class Spelling:
@@ -31,10 +14,12 @@ class Spelling:
 
     Args:
         words: known words; only those of six letters and more are mended towards.
+        keep: words that are no typing errors though they look like one.
     """
 
-    def __init__(self, words: Iterable[str]) -> None:
+    def __init__(self, words: Iterable[str], keep: Iterable[str] = ()) -> None:
         self._known = {word for word in words if word.isalpha()}
+        self._keep = frozenset(keep)
         self._deletions: dict[str, set[str]] = {}
         for word in self._known:
             if _MIN_LENGTH <= len(word) <= _MAX_LENGTH:
@@ -58,7 +43,7 @@ class Spelling:
         return word if held == word else held
 
     def _search(self, word: str) -> str:
-        if word in _REAL_WORDS or not word.isalpha():
+        if word in self._keep or not word.isalpha():
             return word
         candidates = {
             known
@@ -77,11 +62,15 @@ def _one_edit(left: str, right: str) -> bool:
     """One letter too many, missing, wrong, or two neighbours swapped; endings are grammar, not typing errors."""
     if abs(len(left) - len(right)) > 1:
         return False
-    first = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    first = next(
+        (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
+    )
     if first >= min(len(left), len(right)) - 1:
         return False
     if len(left) == len(right):
         swapped = left[first] == right[first + 1] and left[first + 1] == right[first]
-        return left[first + 1 :] == right[first + 1 :] or (swapped and left[first + 2 :] == right[first + 2 :])
+        return left[first + 1 :] == right[first + 1 :] or (
+            swapped and left[first + 2 :] == right[first + 2 :]
+        )
     longer, shorter = (left, right) if len(left) > len(right) else (right, left)
     return longer[first + 1 :] == shorter[first:]

@@ -12,7 +12,10 @@ from llm_extract.references import Reference, scan_references
 from llm_extract.rules.lexicon import Lexicon, Mark
 from llm_extract.sections import CURRENT, Sentence, split_sections, split_sentences
 
-_HEADING = re.compile(r"[\s\W\d]{0,6}(?:[A-Za-z]+(?:'s)?\s?:\s{0,2})?(?P<title>[A-Za-z][A-Za-z/&,'() -]{2,60}?)\s{0,2}(?P<mark>:|\s-\s)")
+_HEADING = re.compile(
+    r"[\s\W\d]{0,6}(?:[A-Za-z]+(?:'s)?\s?:\s{0,2})?(?P<title>[A-Za-z][A-Za-z/&,'() -]{2,60}?)\s{0,2}(?P<mark>:"
+    r"|\s-\s)"
+)
 _MAX_TITLE_WORDS = 7
 
 
@@ -104,7 +107,9 @@ def _set_topics(statements: list[Statement]) -> None:
             end = statement.start + match.end("title")
             organs = tuple(
                 dict.fromkeys(
-                    m.value.organ for m in statement.marks if m.category == "place" and m.end <= end and m.value.organ
+                    m.value.organ
+                    for m in statement.marks
+                    if m.category == "place" and m.end <= end and m.value.organ
                 )
             )
             holds_finding = any(m.category == "finding" and m.end <= end for m in statement.marks)
@@ -112,6 +117,11 @@ def _set_topics(statements: list[Statement]) -> None:
                 topic = organs
                 if not holds_finding and not statement.sentence.item:
                     statement.title_end = statement.start + match.end("mark")
-            elif match["mark"] == ":" and not holds_finding and not statement.sentence.item and match.start("title") < 3:
+            elif (
+                match["mark"] == ":"
+                and not holds_finding
+                and not statement.sentence.item
+                and match.start("title") < 3
+            ):
                 topic = ()
         statement.topic = topic

@@ -9,12 +9,23 @@ from llm_extract.drafts import DraftSpan, SignDraft, SurgeryDraft, TechniqueDraf
 from llm_extract.rules import context
 from llm_extract.rules.statements import Reading, Statement
 
-_PLANNED = re.compile(r"\b(?:plan\w*|candidate|schedul\w*|consider\w*|recommend\w*|for possible|would|prior to|before)\b", re.IGNORECASE)
-_DILATED = re.compile(r"\b(?:dilat\w*|ectasia|ectatic|prominent|enlarge\w*|distend\w*|wide\w*)\b", re.IGNORECASE)
-_NOT_DILATED = re.compile(r"\b(?:no|not|without|non)\b[^.;]{0,40}\b(?:dilat\w*|enlarge\w*|prominent|distend\w*|ectasia)|\bnormal\b|\bnon-?dilated\b", re.IGNORECASE)
+_PLANNED = re.compile(
+    r"\b(?:plan\w*|candidate|schedul\w*|consider\w*|recommend\w*|for possible|would|prior to|before)\b",
+    re.IGNORECASE,
+)
+_DILATED = re.compile(
+    r"\b(?:dilat\w*|ectasia|ectatic|prominent|enlarge\w*|distend\w*|wide\w*)\b", re.IGNORECASE
+)
+_NOT_DILATED = re.compile(
+    r"\b(?:no|not|without|non)\b[^.;]{0,40}\b(?:dilat\w*|enlarge\w*|prominent|distend\w*|ectasia)"
+    r"|\bnormal\b|\bnon-?dilated\b",
+    re.IGNORECASE,
+)
 _DUCT_LIMIT_MM = {"pancreas": 3.0, "bile_duct": 7.0}
 _PHASES = (
-    ("non_contrast", r"\b(?:non-?contrast\w*|unenhanced|without (?:\w+ ){0,2}contrast|no (?:iv |intravenous )?contrast|contrast material is not given|uncontrasted|native)\b"),
+    ("non_contrast",
+        r"\b(?:non-?contrast\w*|unenhanced|without (?:\w+ ){0,2}contrast|no (?:iv |intravenous )?contrast"
+        r"|contrast material is not given|uncontrasted|native)\b"),
     ("portal_venous", r"\bportal(?: venous)?(?:\s|-)phase\b|\bportovenous\b|\bportal venous\b|\bvenous phase\b"),
     ("arterial", r"\barterial(?:\s|-)phase\b|\bct angiogra\w+\b"),
     ("delayed", r"\bdelayed(?:\s|-)(?:phase|images)\b|\bexcretory phase\b"),
@@ -47,15 +58,30 @@ def surgery_drafts(reading: Reading) -> Iterator[SurgeryDraft]:
     for statement in reading.statements:
         for mark in statement.of("operation"):
             before = statement.text[: mark.start - statement.start]
-            if _PLANNED.search(before[-60:]) or re.search(r"\b(?:no|without|not)\s(?:\w+\s)?(?:\w+\s)?$", before, re.IGNORECASE):
+            if _PLANNED.search(before[-60:]) or re.search(
+                r"\b(?:no|without|not)\s(?:\w+\s)?(?:\w+\s)?$", before, re.IGNORECASE
+            ):
                 continue
             value = mark.value
-            side = next((m.value for m in reversed(statement.of("side")) if m.end <= mark.start and mark.start - m.end < 20), None)
+            side = next(
+                (
+                    m.value
+                    for m in reversed(statement.of("side"))
+                    if m.end <= mark.start and mark.start - m.end < 20
+                ),
+                None,
+            )
             key = (value.organ, value.procedure, side or "unknown")
             if key in seen:
                 continue
             seen.add(key)
-            sideless = bool(value.removed) or value.organ not in {"kidney", "adrenal_gland", "lung", "breast", "ovary"}
+            sideless = bool(value.removed) or value.organ not in {
+                "kidney",
+                "adrenal_gland",
+                "lung",
+                "breast",
+                "ovary",
+            }
             yield SurgeryDraft(
                 organ=value.organ, procedure=value.procedure, extent=value.extent, removed_parts=value.removed,
                 laterality="n/a" if sideless else side or "unknown",
@@ -75,7 +101,11 @@ def sign_drafts(reading: Reading) -> Iterator[SignDraft]:
             if held and (organ, sign) not in seen:
                 seen.add((organ, sign))
                 yield SignDraft(
-                    organ=organ, sign=sign, measurement_ids=ids, quote=statement.text[:2000], quote_start=statement.start
+                    organ=organ,
+                    sign=sign,
+                    measurement_ids=ids,
+                    quote=statement.text[:2000],
+                    quote_start=statement.start,
                 )
 
 
@@ -86,7 +116,9 @@ def _holds(statement: Statement, start: int, end: int, organ: str, sign: str) ->
         state = context.polarity(text, low, high, measured=False)
         return state == "affirmed", ()
     window = text[max(0, low - 40) : high + 60]
-    sizes = [m for m in statement.measurements if m.start >= end and m.start - end < 60 and m.tense == "current"]
+    sizes = [
+        m for m in statement.measurements if m.start >= end and m.start - end < 60 and m.tense == "current"
+    ]
     if sizes:
         between = [m for m in statement.of("sign") if end <= m.start < sizes[0].start]
         if not between:
@@ -113,10 +145,20 @@ def technique_draft(reading: Reading) -> TechniqueDraft:
                 phase = name
                 spans.append(_span("phase", statement, match))
         if statement.sentence.section == "technique" or re.match(r"\W*(?:MD|CE)?CT\b", statement.text):
-            regions.update(dict.fromkeys(name for name, pattern in _REGIONS if pattern.search(statement.text)))
-        limited = limited or bool(re.search(r"\b(?:limited|suboptimal|motion artifact|degraded)\b", statement.text, re.IGNORECASE))
+            regions.update(
+                dict.fromkeys(name for name, pattern in _REGIONS if pattern.search(statement.text))
+            )
+        limited = limited or bool(
+            re.search(r"\b(?:limited|suboptimal|motion artifact|degraded)\b", statement.text, re.IGNORECASE)
+        )
     return TechniqueDraft.model_validate(
-        {"modality": modality, "phase": phase, "body_regions": tuple(regions), "limited": limited, "spans": tuple(spans)}
+        {
+            "modality": modality,
+            "phase": phase,
+            "body_regions": tuple(regions),
+            "limited": limited,
+            "spans": tuple(spans),
+        }
     )
 
 
