@@ -186,7 +186,7 @@ def _label_pairs(pairs: Iterable[tuple[Any, ...]], path: Path) -> dict[int, str]
     table: dict[int, str] = {}
     for first, second in pairs:
         value, name = (first, second) if str(first).strip().isdigit() else (second, first)
-        if not str(value).strip().isdigit():
+        if not isinstance(name, str) or not str(value).strip().isdigit():
             continue
         label, clean = (
             int(str(value)),
