@@ -24,6 +24,9 @@ STATED_VOLUME_FACTORS = (0.8, 1.25)
 """Spread around a volume that the report states outright, such as 12 cc."""
 APPROXIMATE_FRACTION = 0.1
 """``about 3 cm`` is read as 3 cm give or take this fraction, if that is more than its rounding."""
+CONFLICT_FRACTION = 0.25
+"""A report that contradicts itself on a size is read with this spread, where the other size is not in the record."""
+SIZE_FIELDS = frozenset({"size", "diameters_mm", "size_min_mm", "size_max_mm"})
 
 
 class SizeFactors(BaseModel):
@@ -200,12 +203,12 @@ def _stated_diameters(lesion: Lesion) -> SizeTarget:
         h = max(h, APPROXIMATE_FRACTION * min(diameters))
     low, high = volume_interval_mm3(diameters, precision_mm=h)
     median, sigma = volume_prior(diameters)
-    if lesion.size_kind == "upper_bound" and lesion.size_max_mm is None:
-        # "up to 15 mm" about one lesion is its size
-        return SizeTarget(volume_mm3=(low, high), diameters_mm=diameters, median_mm3=median, sigma_log=sigma)
     ends = [end for end in (lesion.size_min_mm, lesion.size_max_mm) if end is not None]
-    if not ends:
+    conflict = bool(SIZE_FIELDS.intersection(lesion.conflict))
+    if not ends and not conflict:
         return SizeTarget(volume_mm3=(low, high), diameters_mm=diameters, median_mm3=median, sigma_log=sigma)
+    if conflict and not ends:
+        ends = [(1 - CONFLICT_FRACTION) * max(diameters), (1 + CONFLICT_FRACTION) * max(diameters)]
     others = [volume_interval_mm3((end,), precision_mm=lesion.size_precision_mm) for end in ends]
     low, high = min([low, *(o[0] for o in others)]), max([high, *(o[1] for o in others)])
     return SizeTarget(volume_mm3=(low, high), diameters_mm=diameters)

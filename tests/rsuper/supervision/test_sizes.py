@@ -146,6 +146,14 @@ def test_a_size_conflict_spans_both_sizes():
     assert size.median_mm3 is None
 
 
+def test_a_conflict_without_the_other_size_is_wider_and_has_no_centre():
+    plain = lesion_size(stated(diameters_mm=(20.0, 18.0), size_kind="exact"))
+    unsure = lesion_size(stated(diameters_mm=(20.0, 18.0), size_kind="exact", conflict=("diameters_mm",)))
+    assert unsure.volume_mm3[0] < plain.volume_mm3[0]
+    assert unsure.volume_mm3[1] > plain.volume_mm3[1]
+    assert unsure.median_mm3 is None
+
+
 def test_a_stated_volume_is_taken_as_it_stands():
     low, high = lesion_size(stated(reported_volume_mm3=12000.0)).volume_mm3
     assert low < 12000 < high
