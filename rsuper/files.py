@@ -29,8 +29,7 @@ def write_atomic_bytes(path: Path, content: bytes, *, mode: int | None = None) -
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        if temporary.stat().st_size != len(content):
-            raise OSError(errno.EIO, "the disk kept fewer bytes than were written", str(path))
+        _require_size(temporary, len(content))
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -65,7 +64,7 @@ def publish_folder(temporary: Path, folder: Path) -> None:
 
 
 def file_stamps(paths: Iterable[Path]) -> tuple[str, ...]:
-    """Name, size and time of change of each file, in order: what has to be equal for earlier work on them to be kept."""
+    """Name, size and time of change of each file, in order; work done on files with equal stamps may be kept."""
     stamps = []
     for path in paths:
         try:
@@ -75,6 +74,11 @@ def file_stamps(paths: Iterable[Path]) -> tuple[str, ...]:
         else:
             stamps.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
     return tuple(stamps)
+
+
+def _require_size(path: Path, size: int) -> None:
+    if path.stat().st_size != size:
+        raise OSError(errno.EIO, "the disk kept fewer bytes than were written", str(path))
 
 
 def _sync_folder(folder: Path) -> None:

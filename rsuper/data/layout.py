@@ -134,6 +134,14 @@ class Dataset:
                 return _contained(self.root, candidate, case_id=self._id(case))
         return expected
 
+    def files(self, case: CaseEntry | str) -> tuple[Path, ...]:
+        """Every file that the CT and the masks of a case are read from; they tell whether it has changed."""
+        case_id = self._id(case)
+        ct = self.ct_path(case_id)
+        label_map = self._label_path(case_id)
+        slices = sorted(ct.iterdir()) if ct.is_dir() else [ct]
+        return (*slices, *self._mask_files(case_id).values(), *([] if label_map is None else [label_map]))
+
     def structures(self, case: CaseEntry | str) -> frozenset[str]:
         """Names of all masks of a case, lesion classes included, after the class map."""
         return frozenset(self._sources(case))

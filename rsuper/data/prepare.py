@@ -2,86 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from rsuper.data.layout import CaseEntry, Dataset
-from rsuper.data.store import FORMAT_VERSION, PreparedCase, read_case, write_case
-from rsuper.errors import DataError, RsuperError
-from rsuper.files import write_atomic_text
+from rsuper.data.prepared import PREPARED_FILE, CaseFailure, PrepareConfig, PreparedDataset
+from rsuper.data.roi import organ_box, whole_box
+from rsuper.data.store import FORMAT_VERSION, read_case, write_case
+from rsuper.errors import DataError, ResourceError, RsuperError, UsageError
+from rsuper.files import file_stamps, publish_folder, write_atomic_text
 from rsuper.supervision import build_case_targets
 from rsuper.volumes import Volume, read_mask, resample, same_grid, to_canonical
 
 Progress = Callable[[int, int, str], None]
-
-
-class PrepareConfig(BaseModel):
-    """What the prepared dataset holds.
-
-    Args:
-        lesion_classes: classes that reports and masks supervise, such as ``pancreas_lesion``.
-        structures: organ masks that the network learns beside them.
-        spacing_mm: voxel size of the prepared grid in array (RAS) order; None keeps the CT's own.
-        roi_structures: crop to the bounding box of these masks plus ``roi_margin_mm``; empty keeps all.
-        roi_margin_mm: margin of that box.
-        hu_window: HU are clipped to this range (LOSSES § 7).
-        margins_mm: organ → margin of the report region; missing organs take the shipped defaults.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    lesion_classes: tuple[str, ...]
-    structures: tuple[str, ...] = ()
-    spacing_mm: tuple[float, float, float] | None = None
-    roi_structures: tuple[str, ...] = ()
-    roi_margin_mm: float = Field(default=24.0, ge=0)
-    hu_window: tuple[int, int] = (-991, 500)
-    margins_mm: dict[str, float] = Field(default_factory=dict)
-
-    @property
-    def sha256(self) -> str:
-        """Hash of everything that changes a prepared case."""
-        return hashlib.sha256(f"{FORMAT_VERSION}{self.model_dump_json()}".encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class PreparedDataset:
-    """A folder that ``prepare`` wrote: its configuration, its cases and the ones that failed."""
-
-    root: Path
-    config: PrepareConfig
-    cases: tuple[PreparedCase, ...]
-    failed: tuple[tuple[str, str], ...]
-
-    @classmethod
-    def open(cls, root: Path) -> PreparedDataset:
-        """Open a prepared dataset.
-
-        Raises:
-            DataError: ``not_prepared`` if the folder was not written by ``prepare``.
-        """
-        try:
-            meta = json.loads((root / "prepared.json").read_text(encoding="utf-8"))
-            config = PrepareConfig.model_validate(meta["config"])
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(
-                f"{root} is not a prepared dataset",
-                code="not_prepared",
-                hint="run `rsuper prepare DATASET --out DIR` first",
-            ) from error
-        cases = tuple(read_case(root / case_id) for case_id in meta["cases"])
-        return cls(root, config, cases, tuple((item[0], item[1]) for item in meta["failed"]))
-
-    def split(self, name: str) -> tuple[PreparedCase, ...]:
-        """The cases of one split, in file order."""
-        return tuple(case for case in self.cases if case.split == name)
+Masks = dict[str, NDArray[np.bool_]]
+KEY_FILE = "key.txt"
+__all__ = ["CaseFailure", "PrepareConfig", "PreparedDataset", "prepare"]
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def prepare(
@@ -93,7 +38,7 @@ def prepare(
     cases: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> PreparedDataset:
-    """Prepare a dataset; cases that are already there with the same settings are kept.
+    """Prepare a dataset; cases that are already there, from the same files, records and settings, are kept.
 
     Args:
         dataset: an opened dataset folder.
@@ -104,93 +49,187 @@ def prepare(
         progress: called with (done, total, case_id).
 
     Returns:
-        The prepared dataset; ``failed`` lists (case_id, code) of the cases that could not be prepared.
+        The prepared dataset; ``failures`` says which cases could not be prepared, and why.
 
     Raises:
-        DataError: ``nothing_prepared`` if no case could be prepared at all.
+        UsageError: ``output_holds_inputs`` if ``out`` holds a dataset, or folders of cases that this did not write.
+        DataError: ``unknown_case``, or ``nothing_prepared`` if no case could be prepared at all.
+        ResourceError: ``disk_full``.
     """
+    chosen = (
+        dataset.cases if cases is None else tuple(dataset.case(case_id) for case_id in dict.fromkeys(cases))
+    )
+    _refuse(dataset, out, chosen)
     out.mkdir(parents=True, exist_ok=True)
-    chosen = [entry for entry in dataset.cases if cases is None or entry.case_id in set(cases)]
+    _forget_other(out, config)
     done: list[str] = []
-    failed: list[tuple[str, str]] = []
+    failures: list[CaseFailure] = []
     for number, entry in enumerate(chosen, 1):
-        try:
-            _prepare_one(dataset, entry, out / entry.case_id, config=config, reference=reference)
+        failure = _try(dataset, entry, out, config=config, reference=reference)
+        if failure is None:
             done.append(entry.case_id)
-        except RsuperError as error:
-            failed.append((entry.case_id, error.code))
+        else:
+            failures.append(failure)
         if progress is not None:
             progress(number, len(chosen), entry.case_id)
     if not done:
-        codes = ", ".join(sorted({code for _, code in failed})) or "no case found"
+        codes = ", ".join(sorted({item.code for item in failures})) or "no case found"
         raise DataError(
             f"no case of {len(chosen)} could be prepared ({codes})",
             code="nothing_prepared",
             hint="run `rsuper check DATASET` to see each finding",
         )
-    meta = {"format_version": FORMAT_VERSION, "config": config.model_dump(), "cases": done, "failed": failed}
-    write_atomic_text(out / "prepared.json", json.dumps(meta, indent=1))
+    meta = {
+        "format_version": FORMAT_VERSION,
+        "config": config.model_dump(mode="json"),
+        "cases": done,
+        "failures": [asdict(item) for item in failures],
+    }
+    write_atomic_text(out / PREPARED_FILE, json.dumps(meta, indent=1))
     return PreparedDataset.open(out)
+
+
+def _try(
+    dataset: Dataset, entry: CaseEntry, out: Path, *, config: PrepareConfig, reference: Path | None
+) -> CaseFailure | None:
+    """Prepare one case; whatever is wrong with it stays its own."""
+    try:
+        _prepare_one(dataset, entry, out / entry.case_id, config=config, reference=reference)
+    except RsuperError as error:
+        return CaseFailure(entry.case_id, error.code, str(error.args[0]), error.hint)
+    except MemoryError:
+        return CaseFailure(
+            entry.case_id,
+            "out_of_memory",
+            "the case does not fit into memory",
+            "use roi_structures or a spacing",
+        )
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise ResourceError(
+                f"no space left under {out}",
+                code="disk_full",
+                case_id=entry.case_id,
+                hint="free some space; the same command goes on here",
+            ) from error
+        return CaseFailure(
+            entry.case_id, "file_error", f"{error.__class__.__name__} {error.strerror or ''}".strip()
+        )
+    except Exception as error:  # the case must not vanish, nor take the others with it
+        return CaseFailure(
+            entry.case_id, "prepare_failed", f"unexpected {error.__class__.__name__}", "please report this"
+        )
+    return None
+
+
+def _refuse(dataset: Dataset, out: Path, entries: Sequence[CaseEntry]) -> None:
+    """Nothing that this did not write is ever replaced."""
+    same = out.resolve() == dataset.root.resolve() or (out / "cases.csv").exists()
+    foreign = [
+        entry.case_id
+        for entry in entries
+        if (out / entry.case_id).exists() and not (out / entry.case_id / KEY_FILE).is_file()
+    ]
+    if same or foreign:
+        raise UsageError(
+            f"{out} holds a dataset or case folders that `rsuper prepare` did not write",
+            code="output_holds_inputs",
+            case_id=foreign[0] if foreign else None,
+            hint="choose another --out",
+        )
+
+
+def _forget_other(out: Path, config: PrepareConfig) -> None:
+    """A folder that is being made anew with other settings is not a prepared dataset until it is finished."""
+    try:
+        if PreparedDataset.open(out).config == config:
+            return
+    except DataError:
+        pass
+    (out / PREPARED_FILE).unlink(missing_ok=True)
+
+
+def _key(dataset: Dataset, entry: CaseEntry, *, config: PrepareConfig, reference: Path | None) -> str:
+    """Hash of everything that a prepared case depends on: settings, files, records and its row of cases.csv."""
+    masks = (
+        []
+        if reference is None
+        else [_reference_path(reference, entry, name) for name in config.lesion_classes]
+    )
+    parts = (
+        config.sha256,
+        repr(entry),
+        repr(sorted(dataset.labels.items())),
+        dataset.class_map.model_dump_json(),
+        *file_stamps((*dataset.files(entry), *masks)),
+        *(record.model_dump_json() for record in dataset.records(entry)),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _prepare_one(
     dataset: Dataset, entry: CaseEntry, folder: Path, *, config: PrepareConfig, reference: Path | None
 ) -> None:
-    key = folder / "key.txt"
-    if key.is_file() and key.read_text(encoding="utf-8") == config.sha256:
+    key = _key(dataset, entry, config=config, reference=reference)
+    written = folder / KEY_FILE
+    if written.is_file() and written.read_text(encoding="utf-8") == key:
+        read_case(folder)
         return
     ct = to_canonical(dataset.read_ct(entry))
     masks, lesions = _read_masks(dataset, entry, ct, config=config)
-    references = _read_references(reference, entry.case_id, ct, config=config)
+    references = _read_references(reference, entry, ct, config=config)
+    grid = ct
     if config.spacing_mm is not None:
         grid = resample(ct, config.spacing_mm, order=1)
         masks, lesions, references = (
             {name: _mask_on(grid, ct, mask) for name, mask in group.items()}
             for group in (masks, lesions, references)
         )
-    else:
-        grid = ct
-    box = _roi(masks, grid, config)
-    crop = (slice(box[0][0], box[1][0]), slice(box[0][1], box[1][1]), slice(box[0][2], box[1][2]))
-    spacing = (float(grid.spacing_mm[0]), float(grid.spacing_mm[1]), float(grid.spacing_mm[2]))
-    organs = {name: np.ascontiguousarray(mask[crop]) for name, mask in masks.items()}
+    crop = _roi(masks, grid, config, case_id=entry.case_id)
+    organs = _cropped(masks, crop)
     targets = build_case_targets(
         dataset.records(entry),
         organs,
         case_id=entry.case_id,
-        spacing_mm=spacing,
+        spacing_mm=grid.spacing_mm,
         lesion_classes=config.lesion_classes,
         voxel_labelled=frozenset(lesions),
         margins_mm=config.margins_mm or None,
     )
     channels = {f"structure:{name}": mask for name, mask in organs.items()}
-    channels |= {f"label:{name}": np.ascontiguousarray(mask[crop]) for name, mask in lesions.items()}
-    channels |= {f"reference:{name}": np.ascontiguousarray(mask[crop]) for name, mask in references.items()}
+    channels |= {f"label:{name}": mask for name, mask in _cropped(lesions, crop).items()}
+    channels |= {f"reference:{name}": mask for name, mask in _cropped(references, crop).items()}
     affine = grid.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ np.asarray(box[0], dtype=float)
-    image = np.clip(np.rint(grid.array[crop]), *config.hu_window).astype(np.int16)
+    affine[:3, 3] += affine[:3, :3] @ np.array([part.start for part in crop], dtype=float)
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     write_case(
         temporary,
-        image_hu=image,
+        image_hu=np.clip(np.rint(grid.array[crop]), *config.hu_window).astype(np.int16),
         masks=channels,
         targets=targets,
         affine=affine,
         split=entry.split or "",
         site=entry.site or "",
     )
-    (temporary / "key.txt").write_text(config.sha256, encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    (temporary / KEY_FILE).write_text(key, encoding="utf-8")
+    publish_folder(temporary, folder)
 
 
 def _read_masks(
     dataset: Dataset, entry: CaseEntry, ct: Volume, *, config: PrepareConfig
-) -> tuple[dict[str, NDArray[np.bool_]], dict[str, NDArray[np.bool_]]]:
+) -> tuple[Masks, Masks]:
     """Organ masks and voxel-labelled lesion masks on the CT's canonical grid."""
     present = dataset.structures(entry)
     labelled = dataset.lesion_classes(entry)
+    missing = [name for name in config.structures if name not in present - labelled]
+    if missing:
+        raise DataError(
+            f"no mask of {', '.join(missing)}",
+            code="missing_organ_mask",
+            case_id=entry.case_id,
+            hint="add CASE/segmentations/STRUCTURE.nii.gz or leave the structure out of the configuration",
+        )
     structures = {
         name: _on_grid(dataset.read_structure(entry, name), ct, entry.case_id, name)
         for name in sorted(present - labelled)
@@ -200,28 +239,22 @@ def _read_masks(
         for name in config.lesion_classes
         if name in labelled
     }
-    missing = [name for name in config.structures if name not in structures]
-    if missing:
-        raise DataError(
-            f"no mask of {', '.join(missing)}",
-            code="missing_organ_mask",
-            case_id=entry.case_id,
-            hint="add CASE/segmentations/STRUCTURE.nii.gz or leave the structure out of the configuration",
-        )
     return structures, lesions
 
 
-def _read_references(
-    reference: Path | None, case_id: str, ct: Volume, *, config: PrepareConfig
-) -> dict[str, NDArray[np.bool_]]:
+def _read_references(reference: Path | None, entry: CaseEntry, ct: Volume, *, config: PrepareConfig) -> Masks:
     if reference is None:
         return {}
-    found = {}
-    for name in config.lesion_classes:
-        path = reference / case_id / f"{name}.nii.gz"
-        if path.is_file():
-            found[name] = _on_grid(read_mask(path), ct, case_id, name)
-    return found
+    paths = {name: _reference_path(reference, entry, name) for name in config.lesion_classes}
+    return {
+        name: _on_grid(read_mask(path), ct, entry.case_id, name)
+        for name, path in paths.items()
+        if path.is_file()
+    }
+
+
+def _reference_path(reference: Path, entry: CaseEntry, lesion_class: str) -> Path:
+    return reference / entry.case_id / f"{lesion_class}.nii.gz"
 
 
 def _on_grid(mask: Volume, ct: Volume, case_id: str, name: str) -> NDArray[np.bool_]:
@@ -240,18 +273,20 @@ def _mask_on(grid: Volume, ct: Volume, mask: NDArray[np.bool_]) -> NDArray[np.bo
     return np.asarray(resample(ct.with_array(mask), grid).array).astype(bool)
 
 
-def _roi(
-    masks: dict[str, NDArray[np.bool_]], grid: Volume, config: PrepareConfig
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    shape = (int(grid.shape[0]), int(grid.shape[1]), int(grid.shape[2]))
-    found = [masks[name] for name in config.roi_structures if name in masks and masks[name].any()]
-    if not found:
-        return (0, 0, 0), shape
-    union = np.logical_or.reduce(found)
-    start, stop = [], []
-    for axis in range(3):
-        hit = np.flatnonzero(union.any(axis=tuple(other for other in range(3) if other != axis)))
-        margin = int(np.ceil(config.roi_margin_mm / float(grid.spacing_mm[axis])))
-        start.append(max(0, int(hit[0]) - margin))
-        stop.append(min(shape[axis], int(hit[-1]) + 1 + margin))
-    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+def _cropped(masks: Masks, crop: tuple[slice, slice, slice]) -> Masks:
+    return {name: np.ascontiguousarray(mask[crop]) for name, mask in masks.items()}
+
+
+def _roi(masks: Masks, grid: Volume, config: PrepareConfig, *, case_id: str) -> tuple[slice, slice, slice]:
+    if not config.roi_structures:
+        return whole_box(grid.shape)
+    found = [masks[name] for name in config.roi_structures if name in masks]
+    box = organ_box(found, spacing_mm=grid.spacing_mm, margin_mm=config.roi_margin_mm)
+    if box is None:
+        raise DataError(
+            f"no voxel of {', '.join(config.roi_structures)}, which place the box to cut out",
+            code="missing_organ_mask" if not found else "empty_organ_mask",
+            case_id=case_id,
+            hint="add the mask, or leave roi_structures empty to keep whole volumes",
+        )
+    return box

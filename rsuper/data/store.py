@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,15 @@ from rsuper.errors import DataError
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget
 
 FORMAT_VERSION = 1
+CASE_FILE = "case.json"
+IMAGE_FILE = "image.b2nd"
+MASKS_FILE = "masks.b2nd"
 Index3 = tuple[int, int, int]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedCase:
-    """One prepared case; arrays are opened lazily and a crop reads only its chunks.
+    """One prepared case; a crop reads only its chunks. Nothing stays open, so cases may be shared by threads.
 
     Args:
         folder: where ``image.b2nd``, ``masks.b2nd`` and ``case.json`` are.
@@ -34,7 +36,7 @@ class PreparedCase:
         spacing_mm: voxel size in array order.
         affine: 4×4 voxel → RAS+ mm of the prepared grid.
         channels: name of each mask channel; ``structure:NAME``, ``label:CLASS``, ``region:CLASS``,
-            ``lesion_region:CLASS:INDEX`` or ``reference:CLASS``.
+            ``ignore:CLASS``, ``lesion_region:CLASS:INDEX``, ``lesion_centers:CLASS:INDEX`` or ``reference:CLASS``.
         targets: class → target as JSON, regions replaced by channel names.
     """
 
@@ -48,41 +50,33 @@ class PreparedCase:
     channels: tuple[str, ...]
     targets: Mapping[str, Mapping[str, Any]]
 
-    @cached_property
-    def _image(self) -> Any:
-        import blosc2
-
-        return blosc2.open(str(self.folder / "image.b2nd"), mode="r")
-
-    @cached_property
-    def _masks(self) -> Any:
-        import blosc2
-
-        return blosc2.open(str(self.folder / "masks.b2nd"), mode="r")
-
     def image(
         self, start: Sequence[int] | None = None, stop: Sequence[int] | None = None
     ) -> NDArray[np.int16]:
         """HU [D,H,W] of the box ``start:stop`` (the whole volume by default)."""
-        box = _box(start, stop, self.shape)
-        return np.asarray(self._image[box], dtype=np.int16)
+        return np.asarray(self._read(IMAGE_FILE, _box(start, stop, self.shape)), dtype=np.int16)
 
     def mask(
         self, channel: str, start: Sequence[int] | None = None, stop: Sequence[int] | None = None
     ) -> NDArray[np.bool_]:
-        """One mask channel, bool [D,H,W]; a channel the case does not have is an error."""
+        """One mask channel of the box ``start:stop``, bool [D,H,W].
+
+        Raises:
+            KeyError: the case has no such channel.
+            DataError: ``prepared_case_broken``.
+        """
         if channel not in self.channels:
             raise KeyError(
                 f"{self.case_id} has no mask channel {channel!r}; it has {', '.join(self.channels)}"
             )
         index = self.channels.index(channel)
-        return np.asarray(self._masks[(index, *_box(start, stop, self.shape))]).astype(bool)
+        return self._read(MASKS_FILE, (index, *_box(start, stop, self.shape))).astype(bool)
 
     def case_targets(self) -> CaseTargets:
         """The targets of every lesion class on the whole prepared grid."""
         return CaseTargets(
             case_id=self.case_id,
-            classes={name: self._class_target(name, data) for name, data in self.targets.items()},
+            classes={name: self._class_target(data) for name, data in self.targets.items()},
             spacing_mm=self.spacing_mm,
             shape=self.shape,
         )
@@ -91,7 +85,15 @@ class PreparedCase:
         """State of one class: voxels, reported, absent or unknown."""
         return str(self.targets[lesion_class]["state"])
 
-    def _class_target(self, name: str, data: Mapping[str, Any]) -> ClassTarget:
+    def _read(self, name: str, where: tuple[Any, ...]) -> NDArray[Any]:
+        import blosc2
+
+        try:
+            return np.asarray(blosc2.open(str(self.folder / name), mode="r")[where])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _broken(self.folder, f"{name}: {error.__class__.__name__}") from error
+
+    def _class_target(self, data: Mapping[str, Any]) -> ClassTarget:
         lesions = []
         for item in data["lesions"]:
             plain = {
@@ -135,7 +137,7 @@ def write_case(
     split: str = "",
     site: str = "",
 ) -> None:
-    """Write one prepared case into ``folder``, which must not exist yet (write to a temporary name, then rename).
+    """Write one prepared case into ``folder``, which must not exist yet; ``publish_folder`` gives it its name.
 
     Args:
         folder: new folder.
@@ -143,7 +145,8 @@ def write_case(
         masks: channel name → bool [D,H,W]; region channels are added from ``targets``.
         targets: targets on the same grid.
         affine: voxel → RAS+ mm of this grid.
-        split, site: copied from cases.csv.
+        split: as in cases.csv; empty where it says nothing.
+        site: as in cases.csv; empty where it says nothing.
     """
     import blosc2
 
@@ -152,15 +155,14 @@ def write_case(
     described = {name: _describe(name, target, channels) for name, target in targets.classes.items()}
     chunks = tuple(min(64, size) for size in image_hu.shape)
     settings = {"codec": blosc2.Codec.ZSTD, "clevel": 5, "filters": [blosc2.Filter.SHUFFLE]}
-    blosc2.asarray(
-        np.ascontiguousarray(image_hu),
-        urlpath=str(folder / "image.b2nd"),
-        mode="w",
-        chunks=chunks,
-        cparams=settings,
-    )
-    stack = np.stack([mask.astype(np.uint8) for mask in channels.values()])
-    blosc2.asarray(stack, urlpath=str(folder / "masks.b2nd"), mode="w", chunks=(1, *chunks), cparams=settings)
+    image = np.ascontiguousarray(image_hu)
+    blosc2.asarray(image, urlpath=str(folder / IMAGE_FILE), mode="w", chunks=chunks, cparams=settings)
+    stack = np.zeros((0, *image.shape), dtype=np.uint8)
+    if channels:
+        stack = np.stack([mask.astype(np.uint8) for mask in channels.values()])
+        blosc2.asarray(
+            stack, urlpath=str(folder / MASKS_FILE), mode="w", chunks=(1, *chunks), cparams=settings
+        )
     meta = {
         "format_version": FORMAT_VERSION,
         "case_id": targets.case_id,
@@ -171,38 +173,57 @@ def write_case(
         "affine": np.asarray(affine, dtype=float).tolist(),
         "channels": list(channels),
         "targets": described,
-        "image_sha256": hashlib.sha256(np.ascontiguousarray(image_hu).tobytes()).hexdigest(),
+        "image_sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+        "masks_sha256": hashlib.sha256(stack.tobytes()).hexdigest(),
     }
-    (folder / "case.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    (folder / CASE_FILE).write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
 
 def read_case(folder: Path) -> PreparedCase:
     """Open one prepared case.
 
     Raises:
-        DataError: ``prepared_case_broken`` if its description is missing or of another format.
+        DataError: ``prepared_case_broken`` if a file is missing or its description is of another format.
     """
     try:
-        meta = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-        if meta["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"format {meta['format_version']}, this version reads {FORMAT_VERSION}")
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{folder.name} is not a prepared case ({error.__class__.__name__})",
-            code="prepared_case_broken",
-            case_id=folder.name,
-            hint="delete the folder and run `rsuper prepare` again",
-        ) from error
-    return PreparedCase(
-        folder=folder,
-        case_id=meta["case_id"],
-        split=meta["split"],
-        site=meta["site"],
-        shape=(meta["shape"][0], meta["shape"][1], meta["shape"][2]),
-        spacing_mm=(meta["spacing_mm"][0], meta["spacing_mm"][1], meta["spacing_mm"][2]),
-        affine=np.asarray(meta["affine"], dtype=np.float64),
-        channels=tuple(meta["channels"]),
-        targets=meta["targets"],
+        meta = json.loads((folder / CASE_FILE).read_text(encoding="utf-8"))
+        version = meta["format_version"]
+        case = PreparedCase(
+            folder=folder,
+            case_id=meta["case_id"],
+            split=meta["split"],
+            site=meta["site"],
+            shape=(meta["shape"][0], meta["shape"][1], meta["shape"][2]),
+            spacing_mm=(meta["spacing_mm"][0], meta["spacing_mm"][1], meta["spacing_mm"][2]),
+            affine=np.asarray(meta["affine"], dtype=np.float64),
+            channels=tuple(meta["channels"]),
+            targets=meta["targets"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise _broken(folder, f"{CASE_FILE}: {error.__class__.__name__}") from error
+    if version != FORMAT_VERSION:
+        raise _broken(folder, f"format {version}, this version reads {FORMAT_VERSION}")
+    files = (IMAGE_FILE, MASKS_FILE) if case.channels else (IMAGE_FILE,)
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise _broken(folder, f"{' and '.join(missing)} missing")
+    return case
+
+
+def content_sha256(cases: Sequence[PreparedCase]) -> str:
+    """Hash of all images, masks and targets of these cases, in order."""
+    digest = hashlib.sha256()
+    for case in cases:
+        digest.update((case.folder / CASE_FILE).read_bytes())
+    return digest.hexdigest()
+
+
+def _broken(folder: Path, what: str) -> DataError:
+    return DataError(
+        f"{folder.name} is not a readable prepared case ({what})",
+        code="prepared_case_broken",
+        case_id=folder.name,
+        hint="delete the folder and run `rsuper prepare` again",
     )
 
 
