@@ -1,5 +1,6 @@
 """Pictures, plots and the page that shows them: self-contained, escaped, without a network."""
 
+from rsuper.views.demo_page import render_demo_page
 from rsuper.views.overlays import (
     Layer,
     SlicePicture,
@@ -11,7 +12,6 @@ from rsuper.views.overlays import (
 )
 from rsuper.views.page_data import ArmResult, CaseCard, CaseOutcome, CasePicture, DemoPageData
 from rsuper.views.study import Study, load_study
-from rsuper.views.study_page import render_demo_page
 
 __all__ = [
     "ArmResult",

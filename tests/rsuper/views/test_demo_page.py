@@ -16,9 +16,9 @@ from rsuper.errors import DataError
 from rsuper.evaluation import Estimate
 from rsuper.views import ArmResult, DemoPageData, load_study, render_demo_page
 from rsuper.views.case_card import CaseMaterial, build_case_card, case_headline, case_outcome
+from rsuper.views.demo_page import difference_verdict, headline, interval, number, signed
 from rsuper.views.plots import ArmPlot, difference_plot, metric_bars, roc_plot
 from rsuper.views.report_target import ball, ball_diameter_mm, report_target
-from rsuper.views.study_page import difference_verdict, headline, interval, number, signed
 
 HOSTILE = '</div></script><script>alert(1)</script><img src=x onerror=alert(2)> & "quoted" \u2028 {{ 7*7 }}'
 SHAPE = (24, 20, 12)
@@ -308,15 +308,22 @@ def test_study_is_averaged_over_seeds(tmp_path):
     difference = {
         "first": "masks", "second": "ball", "masks": 4, "metric": "dsc", "value": 0.2, "low": 0.1, "high": 0.3,
     }  # fmt: skip
-    path.write_text(json.dumps({"runs": runs, "differences": [difference], "settings": {"seeds": [0, 1, 2]}}))
+    exchange = {
+        "arm": "ball", "metric": "dsc", "masks": 4, "reports": 80, "equal_masks": 14.0, "reports_a_mask": 8.0,
+        "low": 5.5, "high": None, "bounded_by_curve": True,
+    }  # fmt: skip
+    document = {"runs": runs, "differences": [difference], "settings": {"seeds": [0, 1, 2]}}
+    path.write_text(json.dumps(document | {"reports_that_replace_a_mask": [exchange]}))
     study = load_study(path)
     [row] = study.rows
     assert (row.n_seeds, row.means["auc"]) == (3, pytest.approx(0.85))
     assert row.ranges["auc"] == (pytest.approx(0.8), pytest.approx(0.9))
     assert "sensitivity_at_90" not in row.means
-    assert study.differences[0].what == "ball − masks, 4 masks"
+    assert study.differences[0].what == "reports, ball loss − masks only, at 4 masks"
     page = render_demo_page(page_data(study=study))
     assert "Committed study — not from this run" in page
+    text = " ".join("".join(parsed(page).text).split())
+    assert "≥ 14.0 masks 8.0 5.5 to ∞".replace(" ", "") in text.replace(" ", "")
     assert page.index('id="study"') > page.index('id="result"')
     assert "Committed study" not in render_demo_page(page_data())
     path.write_text('{"runs": [{"arm": 1}]}')

@@ -60,6 +60,7 @@ def render_demo_page(data: DemoPageData) -> str:
         "interval": interval,
         "signed": signed,
         "words": _words,
+        "reports": lambda value: "∞" if value is None else f"{value:.1f}",
     }
     template = environment.from_string(_template("demo_page.html.j2"))
     return template.render(
