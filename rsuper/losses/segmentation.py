@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from rsuper.losses.boxes import mask_as
 from rsuper.morphology import SpacingLike, spacing_rows, voxel_volume_mm3
 
-CHUNK_VOXELS = 1 << 18
+TILE_VOXELS = 1 << 17
 ASYMMETRY_RANGE = (0.2, 0.8)
 
 
@@ -25,47 +27,55 @@ class SegmentationLoss:
 
 
 class _KnownSums(torch.autograd.Function):
-    """Per (sample, class): Σ K·bce, Σ K·p, Σ K·p·y, Σ K·y, Σ K; in chunks, so nothing logits-sized is kept."""
+    """Σ K·bce, Σ K·p, Σ K·p·y, Σ K·y and Σ K of each (sample, class), in tiles that stay in the cache.
+
+    Nothing is kept but the inputs: p is cheaper to compute again than to write to memory.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
-        ctx.save_for_backward(logits, labels, known)
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        sums = torch.zeros(5, *logits.shape[:2], dtype=torch.float64, device=logits.device)
-        for sample, channel, x, y, k in _chunks(logits, labels, known, dtype):
-            weighted = torch.sigmoid(x).mul_(k)
-            bce = functional.binary_cross_entropy_with_logits(x, y, weight=k, reduction="sum")
-            parts = (bce, weighted.sum(), torch.dot(weighted, y), torch.dot(k, y), k.sum())
-            sums[:, sample, channel] += torch.stack(parts)
-        return sums.to(dtype)
+        x_rows, y_rows, k_rows = (array.reshape(-1, array[0, 0].numel()) for array in (logits, labels, known))
+        sums = torch.zeros(5, len(x_rows), dtype=torch.float64, device=logits.device)
+        for tile in _tiles(x_rows):
+            x, k = x_rows[tile].to(dtype), mask_as(k_rows[tile], dtype)
+            y = mask_as(y_rows[tile], dtype) * k
+            if labels.dtype == torch.bool:
+                # One sign a voxel instead of a difference: no digits are lost where the logits are right.
+                bce = functional.softplus(torch.addcmul(x, x, y, value=-2)).mul_(k)
+            else:
+                bce = functional.softplus(x).mul_(k).addcmul_(x, y, value=-1)
+            p = torch.sigmoid(x).mul_(k)
+            sums[:, tile[0]] += torch.stack([part.sum(dim=1) for part in (bce, p, p * y, y, k)])
+        ctx.save_for_backward(logits, labels, known)
+        return sums.view(5, *logits.shape[:2]).to(dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         logits, labels, known = ctx.saved_tensors
-        dense = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        flat = dense.flatten(2)
-        start = dict.fromkeys(((b, c) for b in range(logits.shape[0]) for c in range(logits.shape[1])), 0)
-        for sample, channel, x, y, k in _chunks(logits, labels, known, gradient.dtype):
-            g_bce, g_prob, g_overlap = gradient[:3, sample, channel]
-            p = torch.sigmoid(x)
-            slope = (1 - p).mul_(p).mul_(y.mul(g_overlap).add_(g_prob))
-            slope.add_(p.sub_(y).mul_(g_bce)).mul_(k)
-            at = start[sample, channel]
-            flat[sample, channel, at : at + len(x)] = slope
-            start[sample, channel] = at + len(x)
-        return dense, None, None
+        x_rows, y_rows, k_rows = (array.reshape(-1, array[0, 0].numel()) for array in (logits, labels, known))
+        dense = torch.empty(x_rows.shape, dtype=logits.dtype, device=logits.device)
+        bce, total, overlap = gradient[:3].reshape(3, -1, 1)
+        for tile in _tiles(x_rows):
+            k, rows = mask_as(k_rows[tile], gradient.dtype), tile[0]
+            y = mask_as(y_rows[tile], gradient.dtype) * k
+            p = torch.sigmoid(x_rows[tile].to(gradient.dtype)).mul_(k)
+            slope = torch.addcmul(p, p, p, value=-1).mul_(torch.addcmul(total[rows], y, overlap[rows]))
+            slope.addcmul_(p.sub_(y), bce[rows])
+            dense[tile] = slope
+        return dense.view(logits.shape), None, None
 
 
-def _chunks(logits: Tensor, labels: Tensor, known: Tensor, dtype: torch.dtype) -> Any:
-    """Flat stretches of one (sample, class) at a time: indices, logits, labels and known in ``dtype``."""
-    size = CHUNK_VOXELS if logits.device.type == "cpu" else 1 << 62
-    for sample in range(logits.shape[0]):
-        for channel in range(logits.shape[1]):
-            flat = [array[sample, channel].flatten() for array in (logits, labels, known)]
-            for start in range(0, len(flat[0]), size):
-                x, y, k = (part[start : start + size].to(dtype) for part in flat)
-                yield sample, channel, x, y, k
+def _tiles(rows: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Stretches of one row at a time on a CPU, as large as the cache likes; all at once elsewhere."""
+    count, length = rows.shape
+    if rows.device.type != "cpu":
+        yield slice(None), slice(None)
+        return
+    for row in range(count):
+        for start in range(0, length, TILE_VOXELS):
+            yield slice(row, row + 1), slice(start, start + TILE_VOXELS)
 
 
 def segmentation_loss(
