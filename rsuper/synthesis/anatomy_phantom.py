@@ -58,13 +58,16 @@ class Anatomy:
         return np.asarray(nearest / (len(self.pancreas_line) - 1), np.float64)
 
 
-def draw_anatomy(config: PhantomConfig, rng: np.random.Generator, *, enhancement: float) -> Anatomy:
+def draw_anatomy(
+    config: PhantomConfig, rng: np.random.Generator, *, enhancement: float, oral_hu: float | None = None
+) -> Anatomy:
     """Draw one healthy patient.
 
     Args:
         config: grid and cohort settings.
         rng: draws pose, size and tissue values.
         enhancement: factor on contrast uptake.
+        oral_hu: HU of positive oral contrast in stomach, duodenum and small bowel; None is mixed contents.
 
     Returns:
         The anatomy; ``canvas.hu`` has no blur and no noise yet.
@@ -82,14 +85,14 @@ def draw_anatomy(config: PhantomConfig, rng: np.random.Generator, *, enhancement
     }
     draw_body(canvas, rng)
     canvas.hu[canvas.label == Tissue.FAT] += 4 * texture[canvas.label == Tissue.FAT]
-    draw_bowel(canvas, rng, texture)
+    draw_bowel(canvas, rng, texture, oral_hu=oral_hu)
     notes: dict[str, float] = {}
     _draw_great_vessels(canvas, rng, hu, notes)
     _draw_liver(canvas, rng, hu, texture)
     _draw_spleen(canvas, rng, hu, texture)
     for side in ("right", "left"):
         _draw_kidney(canvas, rng, hu, texture, side)
-    line, radii = _draw_pancreas(canvas, rng, hu, texture, notes)
+    line, radii = _draw_pancreas(canvas, rng, hu, texture, notes, oral_hu)
     return Anatomy(canvas, texture, line, radii, hu, notes)
 
 
@@ -219,7 +222,12 @@ def _pancreas_line(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _draw_pancreas(
-    canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], texture: Float, notes: dict[str, float]
+    canvas: Canvas,
+    rng: np.random.Generator,
+    hu: dict[str, float],
+    texture: Float,
+    notes: dict[str, float],
+    oral_hu: float | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     line = _pancreas_line(rng)
     t = np.linspace(0, 1, len(line))
@@ -230,7 +238,7 @@ def _draw_pancreas(
     radii *= (
         1 + 0.09 * np.sin(t * rng.uniform(16, 26) + rng.uniform(0, 6)) + 0.05 * rng.standard_normal(len(t))
     )
-    _draw_duodenum(canvas, rng, line, radii, texture)
+    _draw_duodenum(canvas, rng, line, radii, texture, oral_hu)
     free = [Tissue.FAT, Tissue.STOMACH, Tissue.COLON, Tissue.BOWEL, Tissue.VEIN]
     gland = canvas.tube(line, radii)
     canvas.paint(
@@ -266,6 +274,7 @@ def _draw_duodenum(
     line: NDArray[np.float64],
     radii: NDArray[np.float64],
     texture: Float,
+    oral_hu: float | None,
 ) -> None:
     beside = line[12] + np.array([radii[12] + 8, 0, 8])
     knots = [
@@ -283,7 +292,7 @@ def _draw_duodenum(
     kind = rng.random()
     inside = rng.uniform(10, 40) if kind < 0.75 else rng.uniform(120, 240)
     lumen = canvas.tube(loop, np.full(len(loop), size - 2.8))
-    canvas.paint(lumen, inside + 14 * texture, over=[Tissue.DUODENUM])
+    canvas.paint(lumen, (inside if oral_hu is None else oral_hu) + 14 * texture, over=[Tissue.DUODENUM])
     if rng.random() < 0.35:  # gas
         where = loop[rng.integers(2, len(loop) - 2)] + (0, 3, 0)
         canvas.paint(canvas.ellipsoid(where, (5, 3, 6)), -850.0, over=[Tissue.DUODENUM])

@@ -125,14 +125,16 @@ def _hollow(
     )
 
 
-def draw_bowel(canvas: Canvas, rng: np.random.Generator, texture: Float) -> None:
-    """Stomach, colon with stool and gas, and small-bowel loops with fluid or oral contrast."""
-    _draw_small_bowel(canvas, rng, texture)
+def draw_bowel(canvas: Canvas, rng: np.random.Generator, texture: Float, *, oral_hu: float | None) -> None:
+    """Stomach, colon with stool and gas, small-bowel loops; ``oral_hu`` fills stomach and loops with contrast."""
+    _draw_small_bowel(canvas, rng, texture, oral_hu)
     _draw_colon(canvas, rng, texture)
-    _draw_stomach(canvas, rng, texture)
+    _draw_stomach(canvas, rng, texture, oral_hu)
 
 
-def _draw_small_bowel(canvas: Canvas, rng: np.random.Generator, texture: Float) -> None:
+def _draw_small_bowel(
+    canvas: Canvas, rng: np.random.Generator, texture: Float, oral_hu: float | None
+) -> None:
     bottom = float(canvas.axes[2][0])
     contrast = rng.random() < 0.3
     for _ in range(int(rng.integers(7, 11))):
@@ -151,7 +153,7 @@ def _draw_small_bowel(canvas: Canvas, rng: np.random.Generator, texture: Float) 
             wall_mm=2.6,
             wall_hu=rng.uniform(85, 110),
             label=Tissue.BOWEL,
-            contents=inside + 9 * texture,
+            contents=(inside if oral_hu is None else oral_hu) + 9 * texture,
         )
 
 
@@ -178,7 +180,7 @@ def _draw_colon(canvas: Canvas, rng: np.random.Generator, texture: Float) -> Non
     _hollow(canvas, line, radii, wall_mm=2.8, wall_hu=75.0, label=Tissue.COLON, contents=stool)
 
 
-def _draw_stomach(canvas: Canvas, rng: np.random.Generator, texture: Float) -> None:
+def _draw_stomach(canvas: Canvas, rng: np.random.Generator, texture: Float, oral_hu: float | None) -> None:
     fill = rng.uniform(0.75, 1.15)
     low = rng.uniform(-8, 14)
     line = curve(
@@ -196,7 +198,8 @@ def _draw_stomach(canvas: Canvas, rng: np.random.Generator, texture: Float) -> N
     radii = np.interp(t, [0, 0.25, 0.5, 0.75, 1], [22, 28, 22, 15, 9]) * fill
     kind = rng.random()
     inside = rng.uniform(5, 25) if kind < 0.5 else rng.uniform(30, 60)
-    contents = inside + (6 if kind < 0.5 else 22) * texture
+    grain = 6 if kind < 0.5 else 22
+    contents = (inside if oral_hu is None else oral_hu) + grain * texture
     gas_level = rng.uniform(48, 66)
     contents = np.where(canvas.warped[1] > gas_level, np.float32(-930), contents).astype(np.float32)
     _hollow(canvas, line, radii, wall_mm=3.6, wall_hu=88.0, label=Tissue.STOMACH, contents=contents)

@@ -23,7 +23,7 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PART_ORDER = (*(f"pancreas_{part}" for part in PANCREAS_PARTS), *KIDNEY_PARTS)
 PHANTOM_VERSION = 2  # raise it when the same seed draws other voxels or another text
-_STREAMS = {"anatomy": 0, "decoys": 1, "tumours": 2, "image": 3, "report": 4}
+_STREAMS = {"anatomy": 0, "decoys": 1, "tumours": 2, "image": 3, "report": 4, "oral": 5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,12 @@ def make_case(seed: int, index: int, config: PhantomConfig | None = None) -> Pha
     """
     config = config or PhantomConfig()
     site = config.sites[int(_even(index, math.sqrt(3) - 1) * len(config.sites))]
-    anatomy = draw_anatomy(config, _stream(seed, index, "anatomy"), enhancement=site.enhancement)
+    anatomy = draw_anatomy(
+        config,
+        _stream(seed, index, "anatomy"),
+        enhancement=site.enhancement,
+        oral_hu=_oral_hu(config, _stream(seed, index, "oral")),
+    )
     rng = _stream(seed, index, "decoys")
     bearing = [organ for organ in ORGANS if config.prevalence.get(organ, 0) > 0]
     decoys = sum(add_decoys(anatomy, organ, rng, mean=config.decoys) for organ in bearing)
@@ -134,6 +139,11 @@ def make_case(seed: int, index: int, config: PhantomConfig | None = None) -> Pha
         report_truth=report.truth,
         decoys=decoys,
     )
+
+
+def _oral_hu(config: PhantomConfig, rng: np.random.Generator) -> float | None:
+    given, value = rng.random() < config.oral_contrast, float(rng.uniform(180, 270))
+    return value if given else None
 
 
 def _affine(config: PhantomConfig) -> NDArray[np.float64]:

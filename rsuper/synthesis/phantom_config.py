@@ -88,6 +88,8 @@ class PhantomConfig(_Model):
         sites: hospitals that share the cases.
         decoys: mean number of in-organ decoys (fluid spots, calcifications, fat clefts, vessel loops) of
             each tumour-bearing organ, the same in normals and in tumour cases.
+        oral_contrast: share of the patients whose stomach, duodenum and small bowel hold positive oral contrast;
+            in the others contents are mixed, and fluid in them looks like hypoattenuating tumour.
         split_fractions: shares of train, val and test, interleaved over the index.
     """
 
@@ -97,6 +99,7 @@ class PhantomConfig(_Model):
     tumours: dict[Organ, TumourConfig] = Field(default_factory=lambda: dict(_TUMOURS))
     sites: tuple[SiteConfig, ...] = _SITES
     decoys: float = Field(default=2.5, ge=0, le=20)
+    oral_contrast: float = Field(default=0.0, ge=0, le=1)
     split_fractions: tuple[float, float, float] = (0.6, 0.1, 0.3)
 
     @model_validator(mode="after")
