@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -250,10 +251,13 @@ class Dataset:
         stem = re.escape(_without_suffix(pattern.name)).replace(re.escape("{structure}"), "(?P<structure>.+)")
         name = re.compile(stem.replace(re.escape("{case_id}"), re.escape(case_id)))
         files: dict[str, Path] = {}
-        for path in sorted(folder.iterdir()):
-            match = name.fullmatch(_without_suffix(path.name))
-            if match and path.name.endswith(_MASK_SUFFIXES) and is_id(match["structure"]):
-                files.setdefault(match["structure"], _contained(self.root, path, case_id=case_id))
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            match = name.fullmatch(_without_suffix(entry.name))
+            if match and entry.name.endswith(_MASK_SUFFIXES) and is_id(match["structure"]):
+                path = folder / entry.name
+                if entry.is_symlink():
+                    _contained(self.root, path, case_id=case_id)
+                files.setdefault(match["structure"], path)
         return files
 
     def _label_path(self, case_id: str) -> Path | None:
