@@ -1,0 +1,118 @@
+"""The verbs ``evaluate`` and ``agree`` on folders, and truth that comes from reports alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from llm_extract.records import Evidence, Lesion, OrganStatement, Provenance, ReportRecord
+from rsuper.agreement.command import run_agree
+from rsuper.data.layout import Dataset
+from rsuper.errors import UsageError
+from rsuper.evaluation import EvaluationSettings, Resampling
+from rsuper.evaluation.command import parse_thresholds, run_evaluate
+from rsuper.evaluation.references import truth_of
+from rsuper.volumes import Volume, write_volume
+
+CLASS = "liver_lesion"
+SHAPE = (10, 10, 10)
+QUICK = EvaluationSettings(resampling=Resampling(n_resamples=100))
+QUOTE = Evidence(start=0, end=4, field="organ", text="mass", section="findings")
+
+
+def record(case_id, status, **fields):
+    present = status == "lesion_present"
+    lesion = Lesion(lesion_id="L1", organ="liver", kind="mass", diameters_mm=(9.0,), evidence=(QUOTE,))
+    return ReportRecord(
+        report_id=case_id,
+        source="radiology",
+        text_sha256=hashlib.sha256(b"mass").hexdigest(),
+        text_chars=4,
+        status="ok",
+        lesions=(lesion,) if present else (),
+        organs={"liver": OrganStatement(status=status, evidence=(QUOTE,), **fields)},
+        provenance=Provenance(backend="test", version="1"),
+    )
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Four cases that only reports describe: tumour, free, limited examination, no report."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "cases.csv").write_text("case_id,patient_id\n" + "".join(f"c{i},p{i}\n" for i in range(4)))
+    records = [
+        record("c0", "lesion_present"),
+        record("c1", "explicitly_lesion_free"),
+        record("c2", "explicitly_lesion_free", limited=True),
+    ]
+    (data / "records.jsonl").write_text("".join(r.model_dump_json() + "\n" for r in records))
+    for name in ("ours", "theirs"):
+        for i in range(4):
+            folder = tmp_path / name / f"c{i}" / "segmentations"
+            folder.mkdir(parents=True)
+            mask = np.zeros(SHAPE, np.uint8)
+            if i == 0 or name == "theirs":
+                mask[2:6, 2:6, 2:6] = 1
+            write_volume(folder / f"{CLASS}.nii.gz", Volume(mask, np.diag([2.0, 2.0, 2.0, 1.0])))
+    return tmp_path
+
+
+def test_reports_are_truth_where_no_mask_is(world):
+    dataset = Dataset.open(world / "data")
+    truths = [truth_of(dataset, entry, CLASS) for entry in dataset.cases]
+    assert [truth.present for truth in truths] == [True, False, None, None]
+    assert [truth.source for truth in truths] == ["report", "report", "none", "none"]
+    outcome = run_evaluate(world / "ours", dataset, settings=QUICK)
+    result = outcome.result.classes[CLASS]
+    assert (result.n_positive, result.n_negative, result.n_unknown) == (1, 1, 2)
+    assert (result.metrics["sensitivity"].value, result.metrics["specificity"].value) == (1.0, 1.0)
+    assert result.metrics["dsc"].value is None  # a report gives no outline
+    assert outcome.exit_code == 0
+
+
+def test_evaluate_writes_beside_the_predictions_and_compares(world):
+    dataset = Dataset.open(world / "data")
+    outcome = run_evaluate(world / "ours", dataset, against=world / "theirs", settings=QUICK)
+    folder = world / "ours" / "evaluation"
+    assert outcome.out == folder
+    assert {path.name for path in folder.iterdir()} >= {"evaluation.json", "cases.csv", "comparison.json"}
+    assert outcome.comparison.differences[CLASS]["specificity"].value == 1.0
+    text = "\n".join(outcome.lines())
+    assert "liver_lesion: 1 with a lesion, 1 without, 2 unknown" in text
+    assert "difference +1.000" in text
+    document = json.loads(json.dumps(outcome.as_json()))
+    assert document["classes"][CLASS]["n_unknown"] == 2
+    assert "cases" not in document
+    again = run_evaluate(world / "ours", dataset, against=world / "theirs", settings=QUICK)
+    assert again.result == outcome.result  # its own output folder is not taken for a case
+
+
+def test_a_missing_case_is_named_and_gives_exit_code_4(world):
+    (world / "ours" / "c1" / "segmentations" / f"{CLASS}.nii.gz").unlink()
+    outcome = run_evaluate(world / "ours", Dataset.open(world / "data"), settings=QUICK)
+    assert outcome.exit_code == 4
+    assert "prediction_missing [case c1] liver_lesion" in outcome.lines()
+    assert outcome.as_json()["failed"] == {"c1/liver_lesion": "prediction_missing"}
+
+
+def test_thresholds_are_parsed():
+    assert parse_thresholds(["liver_lesion=0.4"]) == {"liver_lesion": 0.4}
+    with pytest.raises(UsageError, match="bad_threshold"):
+        parse_thresholds(["liver_lesion"])
+
+
+def test_agree_says_where_to_look_first(world):
+    outcome = run_agree(world / "theirs", world / "data")
+    assert outcome.exit_code == 4  # c3 has no report
+    assert {path.name for path in outcome.out.iterdir()} == {"agreement.json", "agreement.csv"}
+    text = "\n".join(outcome.lines())
+    assert "c1 (1.00): found, not reported; the report calls the organ free of focal lesions" in text
+    document = json.loads(json.dumps(outcome.as_json()))
+    assert document["cases"][0]["case_id"] == "c1"
+    assert document["verdicts"]["found_not_reported"] == 2
+    with pytest.raises(UsageError, match="unknown_policy"):
+        run_agree(world / "theirs", world / "data", policy="nonsense")
