@@ -24,6 +24,9 @@ CURRENT = frozenset(
 )
 """Sections whose statements are about this examination."""
 
+MAX_SENTENCE_CHARS = 1200
+"""Longer stretches without a full stop are cut."""
+
 _TITLES: dict[str, str] = {
     "history": (
         "history; clinical history; clinical information; medical history; relevant medical history; past "
@@ -77,7 +80,8 @@ _TITLES: dict[str, str] = {
     ),
     "specimen": (
         "specimen; specimens; specimen(s); specimen submitted; specimens submitted; tissue submitted; "
-        "specimen(s) submitted; specimen received; source of specimen; specimen source; specimen(s) received; "
+        "specimen(s) submitted; specimen received; source of specimen; specimen source; specimen(s) "
+        "received; "
         "material submitted; material"
     ),
     "intraoperative": (
@@ -93,6 +97,7 @@ _TITLE = re.compile(
     r"(?:(?<=^)|(?<=\n)|(?<=[.;:,*]\s)|(?<=[.;:,*])|(?<=\s\s)|(?<=\n\s))[*#_\s]{0,3}"
     r"(?P<title>[A-Za-z][A-Za-z'&()/ -]{2,36}?)[*_]{0,2}\s{0,2}(?::|(?=\n)|(?=\s-\s))[*_]{0,2}",
 )
+_TAIL = re.compile(r"(?:(?<=[.;)?]\s)[\"“]|(?<=[.;)?])[\"“]|(?<=\s)[•·])\s{0,2}(?=[A-Z])")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|prof|e\.g|i\.e|approx|vs|no|cf|ca|fig|etc|st|seg|incl|resp|max|min|ser|im"
     r"|img|se|post|ant|lat|inf|sup"
@@ -103,6 +108,7 @@ _BREAK = re.compile(
     r"[.!?]+(?:[\"”'’)\]]{0,2})(?=\s|$|[A-Z\"])|;|[•●▪■►]|\n|\s\"\s?|\.\"|(?<=[\w.)?])\"\s"
     r"|,(?=\d{1,2}\s?\.\s?[A-Z])"
 )
+_SPLIT_DECIMAL = re.compile(r"\d\s?\.\s\d{1,2}\s?(?:x|cm|mm|em)", re.IGNORECASE)
 _LIST_ITEM = re.compile(r"\s{0,6}(?:[-*•–]|\(?\d{1,2}[.)]|\(?[a-hA-H][.)])\s{0,4}")
 _INLINE_ITEM = re.compile(r"(?:(?<=[.:;,])|(?<=[.:;,]\s)|(?<=[.:;,]\s\s))\(?\d{1,2}[.)]\s?(?=[A-Z])")
 _WORD = re.compile(r"[A-Za-z]{2}")
@@ -145,6 +151,8 @@ def split_sections(text: str) -> tuple[Section, ...]:
         starts.insert(0, (0, "preamble"))
     if all(name != "findings" for _, name in starts):
         starts = _reopen(text, starts)
+    if starts[-1][1] in {"preamble", "findings"} and all(name != "impression" for _, name in starts):
+        starts += _tail(text, starts[-1][0])
     ends = [start for start, _ in starts[1:]] + [len(text)]
     return tuple(
         Section(start=start, end=end, name=name) for (start, name), end in zip(starts, ends, strict=True)
@@ -166,6 +174,14 @@ def _reopen(text: str, starts: list[tuple[int, str]]) -> list[tuple[int, str]]:
         if gap is not None and text[gap.end() : end].strip():
             opened.append((gap.end(), "findings"))
     return opened
+
+
+def _tail(text: str, start: int) -> list[tuple[int, str]]:
+    """Quoted or bulleted lines that close a prose report are its impression."""
+    opening = _TAIL.search(text, start + int(0.4 * (len(text) - start)))
+    if opening is None or _TAIL.search(text, start, opening.start()) is not None:
+        return []
+    return [(opening.start(), "impression")]
 
 
 def _alone(text: str, match: re.Match[str]) -> bool:
@@ -194,7 +210,7 @@ def split_sentences(text: str, sections: tuple[Section, ...] | None = None) -> t
     cuts.update(match.start() for match in _INLINE_ITEM.finditer(text))
     sentences: list[Sentence] = []
     line, seen = 0, 0
-    ordered = sorted(cuts)
+    ordered = _limit(text, sorted(cuts))
     for start, end in itertools.pairwise(ordered):
         chunk = text[start:end]
         stripped = chunk.strip(' \t\r\n"•●▪■►')
@@ -211,8 +227,24 @@ def split_sentences(text: str, sections: tuple[Section, ...] | None = None) -> t
     return tuple(sentences)
 
 
+def _limit(text: str, cuts: list[int]) -> list[int]:
+    """Cut overlong sentences at white space, so that what is done per finding stays bounded."""
+    limited = cuts[:1]
+    for cut in cuts[1:]:
+        while cut - limited[-1] > MAX_SENTENCE_CHARS:
+            at = limited[-1] + MAX_SENTENCE_CHARS
+            space = text.rfind(" ", limited[-1] + MAX_SENTENCE_CHARS // 2, at)
+            limited.append(space if space > 0 else at)
+        limited.append(cut)
+    return limited
+
+
 def _breaks(text: str, match: re.Match[str]) -> bool:
     mark, at = match[0], match.start()
+    if mark[0] == "?" and not re.match(r"\s*(?:[A-Z\"•]|$)", text[match.end() : match.end() + 4]):
+        return False
+    if mark[0] == "." and _SPLIT_DECIMAL.search(text, max(0, at - 3), min(len(text), at + 8)):
+        return False
     if mark == "\n":
         return _line_ends(text, at)
     if mark[0] == "." and _ABBREVIATION.search(text[max(0, at - 8) : at]):

@@ -72,7 +72,8 @@ _HYPOTHETICAL = re.compile(
     r"|\br/o\b|\bevaluat\w+ (?:for|of)\b|\bexclu(?:de|sion of)\b|\bscreening for\b|\bassess(?:ment)? "
     r"(?:for|of)\b|\bconcern for\s{0,2}$"
     r"|\bin terms of\b|\bsensitivity (?:for|of)\b|\bdetection of\b|\brisk (?:of|for|factors?)\b"
-    r"|\bguidelines?\b|\bsociety\b|\brecommend\w*\b[^.]{0,40}\bfor\b"
+    r"|\bguidelines?\b|\b(?:CT|MRI|PET|examination|evaluation|correlation|correlated|imaging) (?:\w+ "
+    r")?(?:for|in terms of)\b|\bsociety\b|\brecommend\w*\b[^.]{0,40}\bfor\b"
     r"|\bfor (?:the )?(?:nodules?|lesions?|cysts?|masses)\b[^.]{0,20}\b(?:larger|smaller|less|greater|<"
     r"|>)|\bdiagnosis of exclusion\b)",
     re.IGNORECASE,
@@ -80,7 +81,8 @@ _HYPOTHETICAL = re.compile(
 _HISTORY = re.compile(
     r"(?:\bhistory of\b|\bh/o\b|\bhx\b|\bstatus[- ]post\b|\bs/p\b"
     r"|\bpost(?:operative)?\b(?!-?\s?contrast)|\bfamily history\b|\bdiagnosed with\b|\bcase of\b"
-    r"|\bpatient with\b|\bfollow(?:ed)?[- ]?up (?:for|of|with)\b|\boperated\b|\bresected\b|\bresection "
+    r"|\bfollow-?up\s(?:\w+\s){0,2}$|\bpatient with\b|\bfollow(?:ed)?[- ]?up (?:for|of|with)\b"
+    r"|\boperated\b|\bresected\b|\bresection "
     r"of\b|\bremoval of\b|\bexcision of\b|\bsurgery for\b"
     r"|\btreat(?:ed|ment) (?:for|of)\b|\bfor (?:known|treated|previous|prior)\b|\bchemotherapy\b"
     r"|\bwith a diagnosis of\b|\bdue to\b|\bsecondary to\b|\bbecause of\b"
@@ -115,7 +117,8 @@ _LINK = re.compile(
     r"|\bknown|\bi\.e\.|\bnamely|\bas an?|\bor\b|\breferred to as|\bpossibility of|\bproven|\bmimick\w+"
     r"|\bindicat\w+|\bof the type|\bin accordance with|\bwas a\b|\bwere\b)"
     r"[\s,:(]{0,3}(?:(?:the|a|an|is|be|as|first|primarily|mostly|most|small|simple|benign|renal|hepatic"
-    r"|pancreatic|pulmonary|bone|osseous|hemorrhagic|new|of|\w+al|\w+ic)\s{1,2}){0,4}$",
+    r"|pancreatic|pulmonary|bone|osseous|hemorrhagic|tiny|large|possible|new|of|multiple|several|an?"
+    r"|\w+al|\w+ic)\s{1,2}){0,4}$",
     re.IGNORECASE,
 )
 _APPOSITION = re.compile(

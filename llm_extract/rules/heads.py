@@ -26,6 +26,8 @@ _MODIFIERS = re.compile(
     re.IGNORECASE,
 )
 _QUALIFIES = frozenset({"abnormal", "malignant"})
+NODE_LIMIT_MM = 10.0
+"""Short axis from which a node counts as enlarged where the text does not say (RECIST 1.1)."""
 _WALL = re.compile(
     r"(?:concerning|suspicious|malignan|tumou?r|neoplas|mass|asymmetric|irregular|nodular|focal"
     r"|circumferential|space.occupying)",
@@ -110,14 +112,56 @@ def _compounds(statement: Statement, marks: Sequence[Mark]) -> list[tuple[Mark, 
     return joined
 
 
+_EXPLAINED = re.compile(
+    r"(?:compatible|consistent|in favou?r|in the direction|suggest\w*|consider\w*|which (?:is|are|may "
+    r"be)|secondary|due|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|reflect\w*)"
+    r"[^.;]{0,40}\b(?:accessory spleen|splenule|calcul\w+|stones?|\w*steatosis|fatty|fat spar\w+"
+    r"|calcifi\w+|plaques?|effusions?|postoperative|post-operative|pneumoni\w+|infect\w+|inflamm\w+"
+    r"|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring|thromb\w+|h(?:a)?ematoma|fractures?"
+    r"|degenerat\w+|catheter\w*|stents?|artifacts?|arteriosclerosis|atherosclero\w+|thickening)\b",
+    re.IGNORECASE,
+)
+_SPREAD_OUT = re.compile(
+    r"\b(?:diffuse\w*|patchy|linear|line-like|strip(?:e|-like|s)?|cylindrical|band-?like|flaky"
+    r"|cloud-?like|streaky|speckled|flocculent|ground[- ]glass|infiltrat\w+|reticular|consolidat\w+"
+    r"|nodular thickening)\b[^.;,]{0,40}$",
+    re.IGNORECASE,
+)
+
+
 def _counts(statement: Statement, mark: Mark) -> bool:
-    """A noun that needs a qualifying word has one."""
+    """A noun that needs a qualifying word has one, and is not a stone, plaque or effusion in other words."""
     needs = mark.value.needs
+    before = statement.text[: mark.start - statement.start]
+    after = statement.text[mark.end - statement.start :]
+    if mark.value.diagnosis is None and mark.value.kind == "lesion":
+        if _SPREAD_OUT.search(before) or _EXPLAINED.search(after[:110]):
+            return False
+        if mark.value.attenuation and mark.value.needs is None and _fluid(before, after):
+            return False
+    if needs == "size":
+        return bool(_near(statement, mark))
     if needs == "density_or_size" and (_near(statement, mark) or _in_solid_organ(statement)):
         return True
     if needs in {"density", "density_or_size"}:
         return any(m.category == "attenuation" and _describes(statement, m, mark) for m in statement.marks)
     return True
+
+
+def _fluid(before: str, after: str) -> bool:
+    """True for "fluid with low density", which is no lesion."""
+    return bool(
+        re.search(
+            r"\b(?:fluid|effusion|ascites|liver|parenchyma\w*|bone(?:s)?)\b[^.;,]{0,24}(?:with|of|shows?"
+            r"|has)\s(?:\w+\s)?$",
+            before,
+            re.IGNORECASE,
+        )
+    ) or bool(
+        re.match(
+            r"\s(?:of|in) (?:the )?(?:\w+ )?(?:parenchyma|fluid|liver parenchyma)\b", after, re.IGNORECASE
+        )
+    )
 
 
 def _in_solid_organ(statement: Statement) -> bool:
@@ -139,6 +183,9 @@ def qualified(statement: Statement, head: Head) -> bool:
     if head.mark.value.needs != "qualified":
         return True
     stretch = statement.text[max(0, head.start - statement.start) : head.end - statement.start]
+    if head.mark.value.kind == "lymph_node" and not _NORMAL_NODE.search(stretch):
+        if any(min(m.values_mm[:2]) >= NODE_LIMIT_MM and not m.worded for m in _near(statement, head.mark)):
+            return True
     if head.mark.value.kind == "wall_thickening":
         return bool(_WALL.search(stretch))
     if _NORMAL_NODE.search(stretch):
@@ -156,6 +203,9 @@ def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool
     new_size = own_size and _adjacent_size(statement, mark)
     if new_size or mark.value.needs == "qualified":
         return False
+    after = statement.text[mark.end - statement.start :]
+    if re.search(r"\([\w\s,-]{0,30}$", between) and re.match(r"[\w\s,-]{0,24}[?)]", after):
+        return True
     if context.names_other(between):
         bare_or = re.search(
             r"\b(?:or|are|is an?|was a|were|as an?)\W*(?:\w+\s){0,2}$", between, re.IGNORECASE

@@ -13,7 +13,7 @@ from llm_extract.references import Reference
 from llm_extract.rules import attributes, context, ownership
 from llm_extract.rules.heads import Head, find_heads, qualified
 from llm_extract.rules.lexicon import Finding, Mark
-from llm_extract.rules.locations import Location, resolve
+from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, has_each, pieces, place_marks, respectively
 from llm_extract.rules.statements import Reading, Statement
 
@@ -25,6 +25,11 @@ _PRONOUN = re.compile(
 _MEMBER = re.compile(
     r"\b(?:for reference|reference|representative|for example|for instance|e\.g\.|including|index"
     r"|target|such as|as follows|examples?|among them|one of (?:which|these|them))\b",
+    re.IGNORECASE,
+)
+_CHANGE_OF = re.compile(
+    r"\b(?:change|difference|increase|decrease|progression|regression|stability"
+    r"|growth)\b[^.;]{0,24}\b(?:in|of)\s(?:the\s)?(?:size|number|dimensions?|appearance)?[^.;]{0,30}$",
     re.IGNORECASE,
 )
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
@@ -86,7 +91,7 @@ class LesionReader:
         if heads and self._opens_list(statement, heads):
             return
         before = len(self.mentions)
-        for head in heads:
+        for head in _without_umbrella(statement, heads):
             self._read_head(statement, head, heads)
         if not any(head.polarity == "affirmed" for head in heads):
             self._read_headless(statement)
@@ -126,6 +131,8 @@ class LesionReader:
             self._deny(statement, head, heads, marks, references)
             self.unused.update({m.id: "other" for m in inside})
             return
+        if head.polarity == "affirmed" and not inside and self._names_last(statement, head, marks):
+            return
         if head.polarity != "affirmed" or head.mark.value.needs in {"negated"}:
             reason: UnusedReason = "recommendation" if head.polarity == "hypothetical" else "prior"
             self.unused.update({m.id: "other" if head.polarity == "affirmed" else reason for m in inside})
@@ -136,6 +143,23 @@ class LesionReader:
             return
         sizes, priors = self._sizes(statement, head, inside)
         self._state(statement, head, sizes, priors, marks, references)
+
+    def _names_last(self, statement: Statement, head: Head, marks: list[Mark]) -> bool:
+        """Reads "It was evaluated as a cyst": a name for the lesion stated before."""
+        last = self._last(2)
+        before = statement.text[: head.mark.start - statement.start]
+        if last is None or head.mark.value.diagnosis is None or not context.names_other(before):
+            return False
+        if any(m.category in {"place", "short"} and m.value.organ != last.organ for m in marks):
+            return False
+        if not _PRONOUN.match(statement.text) and len(before) > 34:
+            return False
+        named = Head(last.head or head.mark, "affirmed", [(head.mark, before)])
+        self._name(last, named, "")
+        if last.malignancy == "unknown" and head.mark.value.malignancy:
+            last.malignancy, last.malignancy_basis = head.mark.value.malignancy, "diagnosis"
+        self._last_at = self._index
+        return True
 
     def _sizes(
         self, statement: Statement, head: Head, inside: Sequence[Measurement]
@@ -192,6 +216,13 @@ class LesionReader:
         ):
             self._member(made, last)
         self._add(made)
+
+    def _open_group(self) -> Mention | None:
+        """The group that the mentions right before belong to."""
+        last = self._last(2)
+        if last is not None and last.role == "member":
+            return next((m for m in self.mentions if m.group == last.group and m.role == "remainder"), last)
+        return last
 
     def _members_of(self, group: Mention) -> bool:
         """True while the mentions since a group's own are its members."""
@@ -351,6 +382,17 @@ class LesionReader:
     def _continues(self, statement: Statement, head: Head, made: Mention) -> bool:
         """Reads "The mass measures 3 cm": more on the lesion stated before, not another one."""
         last = self._last(3)
+        lead = statement.text[max(0, head.start - statement.start) : head.mark.start - statement.start]
+        if _CHANGE_OF.search(lead):
+            made.refers_back = True
+            alike = [
+                m for m in self.mentions if m.kind == made.kind and m.organ in {made.organ, self._subject}
+            ]
+            last = alike[-1] if alike and (last is None or last.kind != made.kind) else last
+            if last is not None and last.kind == made.kind:
+                if last.change == "unknown":
+                    last.change = made.change
+                return True
         if last is None or made.is_group != last.is_group or not made.refers_back:
             return False
         lead = statement.text[max(0, head.start - statement.start) : head.mark.start - statement.start]
@@ -359,6 +401,8 @@ class LesionReader:
         if last.statement.sentence.section != statement.sentence.section:
             return False
         if made.organ not in {last.organ, "other"} and made.location.organ is not None:
+            return False
+        if made.kind == "lymph_node" and last.kind != "lymph_node":
             return False
         if (
             made.location.parts
@@ -500,6 +544,8 @@ class LesionReader:
         return attributes.count_of(before, plural=plural, multiple=multiple)
 
     def _inherited(self, statement: Statement) -> str | None:
+        if self.mentions and self.mentions[-1].statement is statement:
+            return self.mentions[-1].organ
         if statement.topic and self._subject is not None and self._subject not in statement.topic:
             return statement.topic[0]
         return self._subject if statement.sentence.line - self._subject_line <= 1 else None
@@ -535,6 +581,7 @@ class LesionReader:
         organs = tuple(dict.fromkeys(m.value.organ for m in where if m.category == "place" and m.value.organ))
         if head.mark.value.kind == "lymph_node":
             organs = ("lymph_node",)
+        organs = tuple(o for o in organs if o not in WEAK) or organs
         if not organs and location.organ is not None:
             organs = (
                 statement.topic
@@ -572,9 +619,10 @@ class LesionReader:
     def _more_on(
         self, last: Mention, statement: Statement, current: list[Measurement], priors: list[Measurement]
     ) -> None:
-        if not _PRONOUN.match(statement.text) or any(
-            m.category == "place" and m.value.organ not in {last.organ, None} for m in statement.marks
-        ):
+        places = [m for m in statement.marks if m.category in {"place", "finding", "sign"}]
+        if not _PRONOUN.match(statement.text) and (places or last.sizes):
+            return
+        if any(m.category == "place" and m.value.organ not in {last.organ, None} for m in places):
             return
         wanted = [
             m
@@ -664,6 +712,21 @@ def _anchored(mark: Mark, anchor: Measurement | None) -> Mark:
     if anchor is None or mark.start < anchor.start < mark.end:
         return mark
     return replace(mark, start=anchor.start, end=anchor.end)
+
+
+def _without_umbrella(statement: Statement, heads: list[Head]) -> list[Head]:
+    """Reads "fibroid uterus with multiple fibroids": the same finding named twice is stated once."""
+    kept = []
+    for position, head in enumerate(heads):
+        following = heads[position + 1] if position + 1 < len(heads) else None
+        if following is not None and head.polarity == following.polarity == "affirmed" and not head.plural:
+            gap = statement.text[head.mark.end - statement.start : following.mark.start - statement.start]
+            alike = head.mark.value.diagnosis is not None and head.mark.value == following.mark.value
+            if alike and following.plural and re.fullmatch(r"\s(?:\w+\s)?with\s(?:\w+\s){0,3}", gap):
+                following.start = head.start
+                continue
+        kept.append(head)
+    return kept
 
 
 def _attribute_marks(marks: Sequence[Mark]) -> list[Mark]:

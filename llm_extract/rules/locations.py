@@ -33,6 +33,10 @@ _RELATION = re.compile(
     r"(?:\w+\s){0,3}$",
     re.IGNORECASE,
 )
+_BETWEEN = re.compile(r"\bbetween\s(?:\w+\s){0,3}$", re.IGNORECASE)
+_ABDOMINAL = frozenset(
+    {"liver", "pancreas", "kidney", "spleen", "stomach", "adrenal_gland", "duodenum", "gallbladder"}
+)
 _NOT_SIDE = re.compile(r"\b(?:not|rather than|instead of)\s(?:in\s|on\s)?(?:the\s)?$", re.IGNORECASE)
 _LEFT_OVER = re.compile(
     r"(?:ventricle|atrium|heart|main|coronary|portal|hepatic vein|renal vein|leg|arm)\b", re.IGNORECASE
@@ -91,10 +95,14 @@ def resolve(
     places = [m for m in marks if m.category == "place"]
     free = [m for m in places if not _related(text, m, head)]
     organ, certain = _choose_organ(text, free or places, references, head, topic, inherited)
+    if not free and places and all(_BETWEEN.search(text[max(0, m.start - 40) : m.start]) for m in places[:1]):
+        organ, certain = ("peritoneum", False) if organ in _ABDOMINAL else (organ, certain)
+    if organ is None or not certain:
+        organ = _from_short(marks, organ, free) or organ
     segments = _segments(text, references, organ, places)
     if segments and organ is None:
         organ = "liver"
-    vertebrae = _vertebrae(text, references, organ)
+    vertebrae = _vertebrae(text, [r for r in references if not _landmark(text, r.start)], organ)
     if vertebrae and organ in {None, "other"}:
         organ = "bone"
     parts: dict[str, tuple[int, int]] = {**segments, **(vertebrae if organ == "bone" else {})}
@@ -128,6 +136,28 @@ def resolve(
     spans = tuple((m.start, m.end) for m in places if m.value.organ == organ) + tuple(parts.values())
     return Location(
         organ, names, relation, side, tuple(dict.fromkeys(spans)), side_spans, certain and bool(free)
+    )
+
+
+def _from_short(marks: Sequence[Mark], organ: str | None, places: Sequence[Mark]) -> str | None:
+    """Organ of a part name that only one organ has, where no organ is named."""
+    if places:
+        return None
+    for mark in marks:
+        if mark.category == "short":
+            owners = {owner for owner, _ in mark.value.candidates}
+            if organ in owners:
+                return organ
+            if len(owners) == 1 and mark.end - mark.start > 6:
+                return next(iter(owners))
+    return None
+
+
+def _landmark(text: str, start: int) -> bool:
+    """True for a place that only says how high something lies."""
+    return (
+        re.search(r"\b(?:level of|between|above|below|at)\s(?:the\s)?$", text[max(0, start - 24) : start])
+        is not None
     )
 
 
@@ -176,8 +206,14 @@ def _choose_organ(
         return "liver", True
     if fixed is not None:
         return fixed, True
-    if any(r.kind == "vertebra" for r in references) and named and all(p.value.organ in WEAK for p in named):
+    if (
+        any(r.kind == "vertebra" and not _landmark(text, r.start) for r in references)
+        and named
+        and all(p.value.organ in WEAK for p in named)
+    ):
         return "bone", True
+    if inherited is not None and named and all(p.value.organ == "vessel" for p in named):
+        return inherited, False
     if named:
         if (
             len(topic) == 1

@@ -14,7 +14,8 @@ from llm_extract.rules.statements import Statement
 _NORMAL = re.compile(
     r"\b(?:normal|unremarkable|within normal limits|natural|intact|clear|no abnormalit(?:y|ies)"
     r"|without (?:focal )?abnormalit(?:y|ies)|wnl|nad|nothing significant"
-    r"|no significant (?:abnormality|pathology|finding)s?|no pathology|no abnormal finding)\b",
+    r"|no significant (?:abnormality|pathology|finding)s?|no pathology|no abnormal findings?|no "
+    r"abnormality detected|free of abnormality|no tumou?r)\b",
     re.IGNORECASE,
 )
 _NOT_NORMAL = re.compile(
@@ -183,6 +184,8 @@ def _normal(statement: Statement, limited: frozenset[str], paired: frozenset[str
     weak = bool(_LIMITED.search(text))
     for match in _ABSENT.finditer(text):
         for organ, side in _subjects(statement, match.start(), match.end(), paired):
+            if organ == "lymph_node":
+                continue
             yield OrganDraft(
                 organ=organ,
                 status="surgically_absent",
