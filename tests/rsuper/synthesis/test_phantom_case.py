@@ -183,3 +183,11 @@ def test_a_finer_grid_draws_the_same_patient_size():
     assert case.ct.shape == (144, 120, 96)
     ratio = case.organs["pancreas"].sum() * 8 / (coarse.organs["pancreas"].sum() * 27)
     assert 0.6 < ratio < 1.7
+
+
+def test_oral_contrast_brightens_the_stomach_and_nothing_of_the_pancreas():
+    plain, bright = make_case(11, 4), make_case(11, 4, PhantomConfig(oral_contrast=1.0))
+    stomach, pancreas = plain.organs["stomach"], plain.organs["pancreas"]
+    assert np.array_equal(bright.organs["pancreas"], pancreas)
+    assert np.median(bright.ct[stomach]) > np.median(plain.ct[stomach]) + 60
+    assert abs(float(bright.ct[pancreas].mean()) - float(plain.ct[pancreas].mean())) < 5
