@@ -113,7 +113,8 @@ def test_a_mirrored_case(root):
 
 
 def test_missing_organ_masks(cohort, lesion):
-    cohort.add("a", lesions=[lesion("liver", 20.0)]).add("b", lesions=[lesion("kidney", 20.0)])    root = cohort.finish()
+    cohort.add("a", lesions=[lesion("liver", 20.0)]).add("b", lesions=[lesion("kidney", 20.0)])
+    root = cohort.add("c").add("d").add("e").finish()
     (root / "a" / "segmentations" / "liver.nii.gz").unlink()
     (root / "b" / "segmentations" / "liver.nii.gz").unlink()
     report = check_dataset(root)
