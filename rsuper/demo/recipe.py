@@ -38,14 +38,15 @@ def phantom_config() -> PhantomConfig:
         prevalence={"pancreas": 0.5},
         tumours={
             "pancreas": TumourConfig(
-                diameter_mm=(13.0, 38.0),
-                hypo_fraction=0.85,
-                hypo_hu=(40.0, 75.0),
-                hyper_hu=(45.0, 75.0),
+                diameter_mm=(15.0, 38.0),
+                hypo_fraction=0.9,
+                hypo_hu=(50.0, 85.0),
+                hyper_hu=(50.0, 80.0),
                 counts=(0.8, 0.12, 0.04, 0.04),
                 parts={"head": 0.5, "body": 0.25, "tail": 0.25},
             )
         },
+        decoys=1.2,
     )
 
 
@@ -76,7 +77,7 @@ def run_config(arm: Arm, *, seed: int, warmup_steps: int, steps: int) -> RunConf
     """Settings of one training run; only the arm's loss and data differ."""
     return RunConfig(
         seed=seed,
-        network=NetworkConfig(width=8, levels=4),
+        network=NetworkConfig(width=24, levels=3, fold=2),
         sampling=SamplingConfig(patch_size=PATCH, batch_size=2),
         loss=loss_config(arm),
         optimisation=OptimisationConfig(

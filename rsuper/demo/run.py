@@ -52,10 +52,12 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full", say: Say) -> dict
     records = extract(cohort, out / "records")
     say("3/7 check")
     checked = check_dataset(cohort, records=records)
-    say(f"    {checked.summary()}")
+    say(
+        f"    {len(checked.usable_case_ids)} usable cases, {len(checked.errors)} errors, {len(checked.warnings)} warnings"
+    )
     say("4/7 prepare: one grid, targets from the records")
     dataset = Dataset.open(cohort, records=records)
-    prepared = prepare(
+    prepare(
         dataset, out / "prepared", config=recipe.prepare_config(), reference=cohort / "reference"
     )
     say(
@@ -65,7 +67,7 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full", say: Say) -> dict
     say("6/7 predict, evaluate, agree")
     results = judge(out, dataset)
     say("7/7 the page")
-    page = write_page(out, dataset, prepared, results, plan=plan, seed=seed)
+    page = write_page(out, dataset, results, plan=plan, seed=seed)
     summary = _summary(results, page, seconds=time.monotonic() - began)
     write_atomic_text(out / "summary.json", json.dumps(summary, indent=1))
     for line in _lines(summary):

@@ -24,7 +24,7 @@ def predict_probabilities(
     Args:
         network: a ``rsuper.networks.Network``; put in evaluation mode by the caller.
         image: normalised image of one case, float32.
-        patch_size: window, array order; smaller volumes are padded.
+        patch_size: window, array order; smaller volumes are padded with the darkest value.
         device: where the network is.
         overlap: share of a window that its neighbour covers.
         windows_per_batch: windows in one forward pass.
@@ -48,6 +48,7 @@ def predict_probabilities(
         predictor=forward,
         overlap=overlap,
         mode="gaussian",
+        cval=float(image.min()),  # as training pads; zeros would look like tissue and shift every instance norm
     )
     if not isinstance(result, Tensor):
         raise TypeError("a network must return one tensor a window")
