@@ -48,7 +48,7 @@ class LesionSentences:
         return sentence(choose(pick(self.book[purpose], self.rng), self.rng), fields)
 
     def _words(
-        self, lesion: LesionFact, *, density_share: float = 0.74
+        self, lesion: LesionFact, *, density_share: float = 0.74, margins: Sequence[str] = ()
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The words for one lesion, and what its adjective states."""
         rng = self.rng
@@ -62,7 +62,9 @@ class LesionSentences:
                 lesion.attenuation,
                 pick(self.book["enhancement"][lesion.attenuation], rng),
             )
-        adjectives = " ".join(word for word in (pick(self.book["margins"], rng), adjective) if word)
+        adjectives = " ".join(
+            word for word in (pick(margins or self.book["margins"], rng), adjective) if word
+        )
         words = {
             "noun": noun,
             "nouns": plural(noun),
@@ -230,7 +232,7 @@ class LesionSentences:
             diameters_mm=(longest, longest, longest),
             attenuation="iso" if statement.attenuation == "unknown" else statement.attenuation,
         )  # fmt: skip
-        words, _ = self._words(fact, density_share=1.0)
+        words, _ = self._words(fact, density_share=1.0, margins=("",))
         if statement.diameters_mm and self.rng.random() < 0.6:
             most = 3 if self.rng.random() < 0.6 else 1
             words["size"] = self.wording.size(statement.diameters_mm[:most])

@@ -22,7 +22,7 @@ from rsuper.synthesis.tumours import KIDNEY_PARTS, PlacedLesion, place_tumours
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PART_ORDER = (*(f"pancreas_{part}" for part in PANCREAS_PARTS), *KIDNEY_PARTS)
-PHANTOM_VERSION = 2  # raise it when the same seed draws other voxels or another text
+PHANTOM_VERSION = 3  # raise it when the same seed draws other voxels or another text
 _STREAMS = {"anatomy": 0, "decoys": 1, "tumours": 2, "image": 3, "report": 4, "oral": 5}
 
 
