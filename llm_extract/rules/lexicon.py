@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -104,8 +105,11 @@ class Lexicon:
     def __init__(self, anatomy: Anatomy) -> None:
         import spacy
         from spacy.matcher import PhraseMatcher
+        from spacy.tokenizer import Tokenizer
 
         self.nlp = spacy.blank("en")
+        # the default tokenizer takes quadratic time over runs of punctuation; this one is linear
+        self.nlp.tokenizer = Tokenizer(self.nlp.vocab, infix_finditer=re.compile(r"[^\w\s]").finditer)
         self.nlp.max_length = 1_000_000
         self._matcher = PhraseMatcher(self.nlp.vocab, attr="NORM")
         self._entries: dict[int, list[_Entry]] = {}
