@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from rsuper.errors import DataError
 from rsuper.prediction.case_score import case_score
+from rsuper.prediction.lesions import mask_box
 
 __all__ = ["LesionMatches", "case_score", "match_lesions"]
 
@@ -67,6 +68,10 @@ def match_lesions(
             f"reference has shape [D,H,W] = {reference.shape}, the prediction {prediction.shape}",
             code="shape_mismatch",
         )
+    box = mask_box(reference | prediction)
+    if box is None:
+        return LesionMatches(n_reference=0, n_prediction=0)
+    reference, prediction = reference[box], prediction[box]
     structure = np.ones((3, 3, 3), dtype=bool)
     true_labels, n_true = ndimage.label(reference, structure=structure)
     found_labels, _ = ndimage.label(prediction, structure=structure)

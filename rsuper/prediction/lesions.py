@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llm_extract.anatomy import Anatomy, Organ
 
 Key = TypeVar("Key", bound=str)
+Box = tuple[slice, slice, slice]
 
 MIN_VOLUME_MM3 = 14.0  # a ball of 3 mm, the smallest lesion that a target may ask for
 NEAR_MM = 15.0  # how far outside its organ a lesion may lie and still be given a part and a side
@@ -141,25 +142,28 @@ def find_lesions(
             raise DataError(
                 f"{name} has shape [D,H,W] = {np.shape(array)}, the mask {mask.shape}", code="shape_mismatch"
             )
-    spacing = spacing_of(affine)
     places = _Places.of(class_name, organ_masks or {}, anatomy)
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3), dtype=bool))
-    voxel_mm3 = float(np.prod(spacing))
+    box = mask_box(mask)
+    if box is None:
+        return []
+    # everything happens on the box of the mask: a whole CT has a thousand times as many voxels
+    labels, _ = ndimage.label(mask[box], structure=np.ones((3, 3, 3), dtype=bool))
+    voxel_mm3 = math.prod(spacing_of(affine))
     counts = np.bincount(labels.ravel())
     boxes = ndimage.find_objects(labels)
     keep = [i for i in range(1, counts.size) if counts[i] * voxel_mm3 >= min_volume_mm3]
     keep.sort(key=lambda i: (-int(counts[i]), i))
     findings = []
     for number, label in enumerate(keep, start=1):
-        box = boxes[label - 1]
-        lesion = labels[box] == label
+        inner = boxes[label - 1]
+        place = _shifted(inner, box)
         findings.append(
             _measure(
-                lesion,
-                box,
+                labels[inner] == label,
+                place,
                 lesion_id=f"{class_name}-{number}",
-                probability=None if probability is None else np.asarray(probability)[box],
-                ct=None if ct is None else np.asarray(ct)[box],
+                probability=None if probability is None else np.asarray(probability)[place],
+                ct=None if ct is None else np.asarray(ct)[place],
                 affine=np.asarray(affine, dtype=np.float64),
                 places=places,
             )
@@ -167,9 +171,28 @@ def find_lesions(
     return findings
 
 
+def mask_box(mask: NDArray[np.bool_]) -> Box | None:
+    """The smallest box that holds a mask, None if it is empty."""
+    spans = []
+    for axis in range(3):
+        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        if used.size == 0:
+            return None
+        spans.append(slice(int(used[0]), int(used[-1]) + 1))
+    return spans[0], spans[1], spans[2]
+
+
+def _shifted(inner: Box, outer: Box) -> Box:
+    """A box inside another one, in the coordinates of the whole volume."""
+    first, second, third = (
+        slice(i.start + o.start, i.stop + o.start) for i, o in zip(inner, outer, strict=True)
+    )
+    return first, second, third
+
+
 def _measure(
     lesion: NDArray[np.bool_],
-    box: tuple[slice, slice, slice],
+    box: Box,
     *,
     lesion_id: str,
     probability: NDArray[np.floating] | None,
@@ -245,7 +268,7 @@ class _Places(NamedTuple):
         )
 
     def locate(
-        self, lesion: NDArray[np.bool_], box: tuple[slice, slice, slice], spacing_mm: Sequence[float]
+        self, lesion: NDArray[np.bool_], box: Box, spacing_mm: Sequence[float]
     ) -> tuple[str | None, Side]:
         part = _closest(self.parts, lesion, box, spacing_mm)
         if self.paired == "single":
@@ -279,7 +302,7 @@ def _union(masks: Mapping[str, NDArray[np.bool_]], names: Sequence[str]) -> NDAr
 def _closest(
     masks: Mapping[Key, NDArray[np.bool_]],
     lesion: NDArray[np.bool_],
-    box: tuple[slice, slice, slice],
+    box: Box,
     spacing_mm: Sequence[float],
 ) -> Key | None:
     """The mask with the largest overlap with the lesion, else the nearest one within 15 mm, else None."""
