@@ -17,6 +17,7 @@ from rsuper.supervision.regions import (
     Masks,
     Region,
     RegionBuilder,
+    as_bool,
     find_host,
     mask_box,
     union_mask,
@@ -107,6 +108,7 @@ def check_consistency(
         Findings in record order; empty if everything fits.
     """
     table = anatomy or load_anatomy()
+    organ_masks = as_bool(organ_masks)
     builder = RegionBuilder(organ_masks, table, spacing_mm=spacing_mm, center_margin_mm=0.0, interior_mm=2.0)
     findings: list[ConsistencyFinding] = []
     for lesion in record.lesions:

@@ -10,10 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rsuper.morphology import Box, bounding_box
 from rsuper.supervision.regions import Mask
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget, PairTarget
-
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +60,9 @@ def crop_pairs(
         if target is None or target.state != "reported" or target.weight <= 0 or target.region is None:
             continue
         region = target.region[box].copy()
-        inside = int(region.sum())
-        if inside == 0:
+        if not region.any():
             continue
-        complete = inside == int(target.region.sum())
+        complete = _holds(box, target.region_box)
         pairs.append(_pair(target, box, region, sample=sample, channel=channel, complete=complete))
     return tuple(pairs)
 
@@ -171,21 +169,28 @@ def _lesion(lesion: LesionTarget, target: ClassTarget, box: Box, *, complete: bo
 
 def _surely_inside(lesion: LesionTarget, target: ClassTarget, box: Box) -> bool:
     """True if all voxels in which the lesion may lie are inside the crop."""
-    if lesion.region is not None:
-        own = lesion.region.numpy()
-    elif target.region is not None:
-        own = target.region
-    else:
+    own_box = target.region_box if lesion.region is None else lesion.region_box
+    if lesion.slab is None:
+        return _holds(box, own_box)
+    region = lesion.region.numpy() if lesion.region is not None else target.region
+    if region is None:
         return False
-    if lesion.slab is not None:
-        axis, first, last = lesion.slab
-        slab = [slice(None)] * 3
-        slab[axis] = slice(first, last)
-        kept = np.zeros_like(own)
-        kept[tuple(slab)] = own[tuple(slab)]
-        own = kept
-    total = int(own.sum())
-    return total > 0 and int(own[box].sum()) == total
+    axis, first, last = lesion.slab
+    slab = [slice(None)] * 3
+    slab[axis] = slice(first, last)
+    inside = bounding_box(torch.from_numpy(np.ascontiguousarray(region[tuple(slab)])))
+    if inside is None:
+        return False
+    parts = list(inside)
+    parts[axis] = slice(parts[axis].start + first, parts[axis].stop + first)
+    return _holds(box, (parts[0], parts[1], parts[2]))
+
+
+def _holds(box: Box, inner: Box | None) -> bool:
+    """True if ``inner`` lies inside ``box``; nothing holds an empty region."""
+    return inner is not None and all(
+        part.start <= own.start and own.stop <= part.stop for part, own in zip(box, inner, strict=True)
+    )
 
 
 def _cut(mask: Tensor | None, box: Box) -> Tensor | None:

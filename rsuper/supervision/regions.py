@@ -119,6 +119,14 @@ def mask_box(mask: Mask, *, margin_mm: float, spacing_mm: Spacing) -> Box | None
     return None if box is None else grow_box(box, reach_voxels(margin_mm, spacing_mm), mask.shape)
 
 
+def as_bool(masks: Mapping[str, NDArray[np.generic]]) -> dict[str, Mask]:
+    """The same masks as bool arrays; any non-zero voxel counts, bool arrays are not copied."""
+    return {
+        name: np.asarray(mask) if mask.dtype == np.bool_ else np.asarray(mask != 0)
+        for name, mask in masks.items()
+    }
+
+
 def union_mask(masks: Masks, stems: Sequence[str]) -> Mask:
     """Union of the named masks."""
     union = np.array(masks[stems[0]], dtype=bool, copy=True)

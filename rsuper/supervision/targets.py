@@ -15,7 +15,7 @@ from rsuper.morphology import Spacing
 from rsuper.supervision.consistency import lesion_findings
 from rsuper.supervision.groups import GroupShare, bound_remainder, group_share, pair_volume, without_claim
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
-from rsuper.supervision.regions import Host, Mask, Masks, Region, RegionBuilder, find_host
+from rsuper.supervision.regions import Host, Mask, Masks, Region, RegionBuilder, as_bool, find_host
 from rsuper.supervision.states import WHOLE, CountedLesion, OrganEvidence, organ_evidence
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget
 
@@ -83,6 +83,7 @@ def build_case_targets(
     Raises:
         DataError: ``no_organ_masks`` or ``mask_grid_mismatch``.
     """
+    organ_masks = as_bool(organ_masks)
     spacing = _spacing(spacing_mm, case_id)
     shape = _common_shape(organ_masks, case_id)
     table = anatomy or load_anatomy()

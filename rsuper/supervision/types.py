@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
+
+from rsuper.morphology import Box, bounding_box
 
 ClassState = Literal["voxels", "reported", "absent", "unknown"]
 
@@ -54,6 +57,11 @@ class LesionTarget:
         if not (0 <= low <= high):
             raise ValueError(f"volume_mm3 is (lo, hi) with 0 <= lo <= hi, got {self.volume_mm3}")
 
+    @cached_property
+    def region_box(self) -> Box | None:
+        """Bounding box of this lesion's own region; None if it has none or it is empty."""
+        return None if self.region is None else bounding_box(self.region)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassTarget:
@@ -85,6 +93,13 @@ class ClassTarget:
     margin_mm: float = 0.0
     codes: tuple[str, ...] = ()
     ignore: NDArray[np.bool_] | None = None
+
+    @cached_property
+    def region_box(self) -> Box | None:
+        """Bounding box of the region; None if there is none or it is empty."""
+        if self.region is None:
+            return None
+        return bounding_box(torch.from_numpy(np.ascontiguousarray(self.region)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -265,3 +265,47 @@ def test_bad_input_is_refused_with_a_code(organs):
             )
         assert caught.value.code == code
         assert caught.value.case_id == "C1"
+
+
+def test_masks_of_any_number_type_give_the_same_targets(organs, make_lesion, make_record):
+    report = make_record(make_lesion(diameters_mm=(8.0,)))
+    plain = build([report], organs).classes["pancreas_lesion"]
+    for numbers in (
+        {k: m.astype(np.uint8) * 255 for k, m in organs.items()},
+        {k: 1.0 * m for k, m in organs.items()},
+    ):
+        other = build([report], numbers).classes["pancreas_lesion"]
+        assert np.array_equal(other.region, plain.region)
+        assert other.volume_mm3 == plain.volume_mm3
+
+
+@pytest.mark.parametrize("place", [(0, 0, 0), (55, 63, 59), (20, 0, 59)])
+def test_an_organ_of_one_voxel_in_a_corner(organs, make_lesion, make_record, place):
+    spot = np.zeros_like(organs["liver"])
+    spot[place] = True
+    report = make_record(make_lesion("spleen"))
+    target = build([report], {"spleen": spot}, margins_mm={"spleen": 7.0}).classes["spleen_lesion"]
+    assert target.state == "reported"
+    assert np.array_equal(target.region, near(spot, 7.0))
+    assert target.volume_mm3 == (65.4, float(target.region.sum()))
+    tight = build([report], {"spleen": spot}, margins_mm={"spleen": 2.0}).classes["spleen_lesion"]
+    assert tight.weight == 0.0
+    assert tight.codes == ("volume_above_region",)
+
+
+def test_a_thousand_lesions_stay_searchable(organs, make_lesion, make_record):
+    report = make_record(make_lesion("liver", count=1000, size_max_mm=4.0, size_kind="upper_bound"))
+    target = build([report], organs).classes["liver_lesion"]
+    assert len(target.lesions) == 11
+    assert target.volume_mm3[0] == pytest.approx(14_000.0)
+    assert sum(lesion.volume_mm3[0] for lesion in target.lesions) == pytest.approx(14_000.0)
+
+
+def test_nothing_in_a_target_is_shared_with_the_input(organs, make_lesion, make_record):
+    before = {name: mask.copy() for name, mask in organs.items()}
+    target = build([make_record(make_lesion())], organs, margins_mm={"pancreas": 0.0}).classes[
+        "pancreas_lesion"
+    ]
+    target.region[:] = False
+    target.lesions[0].centers.fill_(True)
+    assert all(np.array_equal(organs[name], before[name]) for name in organs)
