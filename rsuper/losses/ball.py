@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.ball_rules import DEFAULT_RULES, BallRules
-from rsuper.losses.boxes import RegionBox, pair_boxes, zero_of
+from rsuper.losses.boxes import RegionBox, mask_as, pair_boxes, zero_of
 from rsuper.losses.localisation import Placement, place_lesions
 from rsuper.losses.segmentation import asymmetric_dice
 from rsuper.losses.volume import weighted_mean
@@ -211,7 +211,7 @@ def _pair_bce(logits: Tensor, placement: Placement, background_weight: float, co
         ranks = rank_weights(len(item.foreground), concentration).to(flat)
         total = total + share * (ranks * functional.softplus(-flat[item.foreground])).mean()
     if background_weight > 0:
-        background = placement.background.to(flat.dtype)
+        background = mask_as(placement.background, flat.dtype)
         pushed = (functional.softplus(logits) * background).sum() / background.sum().clamp(min=1)
         total = total + background_weight * pushed
     return total
@@ -219,9 +219,9 @@ def _pair_bce(logits: Tensor, placement: Placement, background_weight: float, co
 
 def _pair_dice(logits: Tensor, placement: Placement, voxel_mm3: float, smooth_mm3: float) -> Tensor:
     probability = torch.sigmoid(logits)
-    foreground = placement.foreground.to(logits.dtype)
+    foreground = mask_as(placement.foreground, logits.dtype)
     overlap = (probability * foreground).sum()
-    everything = overlap + (probability * placement.background).sum()
+    everything = overlap + (probability * mask_as(placement.background, logits.dtype)).sum()
     parts = [(part * voxel_mm3).view(1, 1) for part in (overlap, everything, foreground.sum())]
     return asymmetric_dice(parts[0], parts[1], parts[2], smooth_mm3=smooth_mm3)
 

@@ -20,6 +20,7 @@ from rsuper.losses.ball_rules import (
     voxel_counts,
     without_vacuous_bound,
 )
+from rsuper.losses.boxes import mask_as
 from rsuper.morphology import (
     Box,
     Spacing,
@@ -191,11 +192,11 @@ def _place(
     rules: BallRules,
 ) -> _Found | None:
     """Locate one lesion in the free voxels of its own region; None if there is no room or nothing to go by."""
-    q = probability * free
+    inside_free = mask_as(free, probability.dtype)
+    q = probability * inside_free
     top = float(q.max())
-    lowest = float((probability + ~free).min())
+    lowest = float(q.add(1 - inside_free).min())
     allowed = free if centers is None else free & centers
-    # With no free voxel, lowest is at least 1 and the map counts as flat.
     if not top > 0 or top - lowest <= FLAT * top or not bool(allowed.any()):
         return None
     diameter, unsized = search_diameter_mm(lesion, rules), is_unsized(lesion)
@@ -257,7 +258,7 @@ def _box_index(index: Tensor, window: Box, box: Tensor) -> Tensor:
     plane, rest = index.div(height * width, rounding_mode="floor"), index.remainder(height * width)
     row, column = rest.div(width, rounding_mode="floor"), rest.remainder(width)
     flat = (plane + window[0].start) * box.shape[1] + row + window[1].start
-    return flat * box.shape[2] + column + window[2].start
+    return torch.add(flat * box.shape[2], column + window[2].start)
 
 
 def _ball_window(

@@ -15,7 +15,7 @@ from torch.nn import functional
 from rsuper.losses.attenuation import USABLE, attenuation_error
 from rsuper.losses.ball import boxed_ball_loss
 from rsuper.losses.ball_rules import BallRules
-from rsuper.losses.boxes import RegionBox, gather_boxes, zero_of
+from rsuper.losses.boxes import RegionBox, gather_boxes, mask_as, zero_of
 from rsuper.losses.localisation import Placement, place_lesions
 from rsuper.losses.presence import boxed_presence_loss
 from rsuper.losses.segmentation import segmentation_loss
@@ -331,7 +331,10 @@ def _haze_share(boxes: Sequence[RegionBox]) -> Tensor:
     """Share of the predicted volume that comes from voxels which no threshold would keep."""
     haze, total = torch.zeros(()), torch.zeros(())
     for item in boxes:
-        probability = torch.sigmoid(item.logits) * item.region
+        probability = torch.sigmoid(item.logits) * mask_as(item.region, item.logits.dtype)
         total = total.to(probability) + probability.sum()
-        haze = haze.to(probability) + (probability * (probability < HAZE_PROBABILITY)).sum()
+        haze = (
+            haze.to(probability)
+            + (probability * mask_as(probability < HAZE_PROBABILITY, probability.dtype)).sum()
+        )
     return haze / total.clamp(min=torch.finfo(total.dtype).tiny)

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rsuper.losses.boxes import RegionBox, pair_boxes, zero_of
+from rsuper.losses.boxes import RegionBox, mask_as, pair_boxes, zero_of
 from rsuper.morphology import SpacingLike, spacing_rows, voxel_volume_mm3
 
 VolumeForm = Literal["interval", "published"]
 
 
-def volume_loss(
+def volume_loss(  # noqa: PLR0913 - the published contract
     logits: Float[Tensor, "P D H W"],
     region: Bool[Tensor, "P D H W"],
     volume_mm3: Float[Tensor, "P 2"],
@@ -107,7 +107,10 @@ def predicted_volumes(
     volumes = []
     for item in boxes:
         probability = torch.sigmoid(item.logits if sharpen == 1 else item.logits * sharpen)
-        volumes.append(voxel_volume_mm3(spacing_mm[item.pair]) * (probability * item.region).sum())
+        volumes.append(
+            voxel_volume_mm3(spacing_mm[item.pair])
+            * (probability * mask_as(item.region, probability.dtype)).sum()
+        )
     return torch.stack(volumes)
 
 

@@ -15,6 +15,8 @@ from rsuper.morphology.spacing import Spacing
 
 # float32 transforms are good to about 1e-6 of the best score; everything closer than this is scored again.
 NEAR_TIE = 3e-5
+# Error of a float32 transform relative to the norms of what it convolves.
+TRANSFORM_NOISE = 1e-6
 # Scores that differ by less are ties: the order of a float64 summation must not decide.
 TIE = 1e-9
 MAX_RESCORED = 32
@@ -103,9 +105,11 @@ def find_center(
     )
     candidates = torch.empty(0, dtype=torch.long)
     if values.device.type == "cpu":
-        scores = search(values.to(torch.float32)).masked_fill(~allowed, -1.0)
-        best = scores.max()
-        candidates = torch.nonzero((scores >= best - NEAR_TIE * best.abs()).flatten()).flatten()
+        scores = _at_allowed(search(values.to(torch.float32)), allowed)
+        voxels = math.pi / 6 * diameter_mm**3 / math.prod(spacing_mm)
+        noise = TRANSFORM_NOISE * float(torch.linalg.vector_norm(values)) / math.sqrt(max(voxels, 1.0))
+        best = float(scores.max())
+        candidates = torch.nonzero((scores >= best - NEAR_TIE * abs(best) - noise).flatten()).flatten()
         if len(candidates) == 1:
             return _unravel(int(candidates[0]), scores)
     if 1 < len(candidates) <= MAX_RESCORED:
@@ -113,10 +117,16 @@ def find_center(
             values, candidates, ball_kernel(diameter_mm, spacing_mm, sigma_radii=sigma_radii)
         )
     else:
-        exact = search(values.to(torch.float64)).masked_fill(~allowed, -1.0).flatten()
+        exact = _at_allowed(search(values.to(torch.float64)), allowed).flatten()
         candidates = torch.arange(exact.numel(), device=exact.device)
     tied = exact >= exact.max() * (1 - TIE)
     return _unravel(int(candidates[torch.nonzero(tied)[0, 0]]), values)
+
+
+def _at_allowed(scores: Tensor, allowed: Tensor) -> Tensor:
+    """Scores where a centre may be, −1 elsewhere; arithmetic on bytes is many times faster than a masked fill."""
+    inside = allowed.view(torch.uint8).to(scores.dtype)
+    return torch.addcmul(inside - 1, scores, inside)
 
 
 def _exact_scores(values: Tensor, candidates: Tensor, kernel: Tensor) -> Tensor:

@@ -9,8 +9,15 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rsuper.losses import LesionTarget, ReportSupervisionConfig, ReportSupervisionLoss, ball_loss, volume_loss
-from rsuper.losses import presence_loss, segmentation_loss
+from rsuper.losses import (
+    LesionTarget,
+    ReportSupervisionConfig,
+    ReportSupervisionLoss,
+    ball_loss,
+    presence_loss,
+    segmentation_loss,
+    volume_loss,
+)
 from rsuper.supervision.types import PairTarget, SupervisionBatch
 
 ONE = (1.0, 1.0, 1.0)
