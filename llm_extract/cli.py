@@ -91,6 +91,8 @@ def _extract(  # noqa: PLR0913 - one parameter an option
                 f"{counts.quarantined:,} quarantined; {counts.lesions:,} lesions. "
                 f"{result.extracted:,} extracted now, {result.seconds:.1f} s."
             )
+            for name, number in sorted(counts.errors.items(), key=lambda item: -item[1])[:5]:
+                typer.echo(f"  {number:,} × {name}")
             for line in _next_steps(out, shard=shard, quarantined=counts.quarantined):
                 typer.echo(line)
     if result.exit_code:

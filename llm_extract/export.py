@@ -35,9 +35,13 @@ class ExportCounts:
     ok_with_warnings: int = 0
     lesions: int = 0
     issues: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
 
-    def add(self, record: ReportRecord) -> None:
-        """Count one record."""
+    def add(self, record: ReportRecord, result: Result | None = None) -> None:
+        """Count one record; of a quarantined one also the code and the type of error."""
+        if result is not None and result.state == "quarantined":
+            name = f"{result.code}: {result.detail}" if result.detail else str(result.code)
+            self.errors[name] = self.errors.get(name, 0) + 1
         self.input += 1
         self.quarantined += record.status == "failed"
         self.done += record.status != "failed"
@@ -183,7 +187,7 @@ def export_archive(
             pages = stack.enter_context(EvidencePages(out, limit=evidence_limit, total=total))
         for report, record, result in final_records(keyed, ledger=ledger, backend=backend):
             records_file.write(record.model_dump_json() + "\n")
-            counts.add(record)
+            counts.add(record, result)
             if lesions is not None and studies is not None and pages is not None:
                 for row in lesion_rows(record):
                     lesions.write(row)

@@ -25,9 +25,8 @@ def locate(text: str, quote: str, *, near: int | None = None) -> tuple[int, int,
     """
     if not quote.strip() or len(quote) > _MAX_QUOTE:
         return None
-    places = _exact(text, quote)
-    if places:
-        start = _nearest(places, near)
+    start = _exact(text, quote, near)
+    if start >= 0:
         return start, start + len(quote), "exact"
     found = [match.span() for match in _loose(quote).finditer(text)]
     if not found:
@@ -62,12 +61,16 @@ def evidence_at(
     )
 
 
-def _exact(text: str, quote: str) -> list[int]:
-    places, at = [], text.find(quote)
-    while at >= 0:
-        places.append(at)
-        at = text.find(quote, at + 1)
-    return places
+def _exact(text: str, quote: str, near: int | None) -> int:
+    """Start of the nearest verbatim place, found from ``near`` outwards; -1 where there is none."""
+    if near is None:
+        return text.find(quote)
+    before, after = text.rfind(quote, 0, near + len(quote)), text.find(quote, near)
+    return (
+        _nearest([place for place in (before, after) if place >= 0], near)
+        if before >= 0 or after >= 0
+        else -1
+    )
 
 
 def _nearest(places: list[int], near: int | None) -> int:

@@ -126,12 +126,13 @@ def _json_row(data: bytes) -> Row:
 
 def csv_table(path: Path) -> Table:
     """Open a CSV file with a header line; the delimiter is ``,`` ``;`` tab or ``|``, as the header has it."""
-    stream = _csv_stream(path)
-    header_line = stream.readline()
-    delimiter = max(_DELIMITERS, key=header_line.count)
-    stream.seek(0)
-    header = tuple(name.strip() for name in next(csv.reader(stream, delimiter=delimiter), []))
-    stream.close()
+    try:
+        with _csv_stream(path) as stream:
+            delimiter = max(_DELIMITERS, key=stream.readline().count)
+            stream.seek(0)
+            header = tuple(name.strip() for name in next(csv.reader(stream, delimiter=delimiter), []))
+    except (UnicodeError, csv.Error) as error:
+        raise DataError(f"{path} has no readable header line", code="broken_csv") from error
     if not any(header):
         raise DataError(
             f"{path} has no header line", code="empty_input", hint="the first line names the columns"
@@ -183,12 +184,11 @@ def _csv_lines(
                 lines.next_record()
                 if first_line > 1 and record:
                     yield _csv_row(record, header, names)
-        except csv.Error as error:
+        except (UnicodeError, csv.Error) as error:
+            reason = "its bytes are not UTF-16" if isinstance(error, UnicodeError) else str(error)
             raise DataError(
-                f"{path}, line {lines.first_line}: {error}",
-                code="broken_csv",
-                hint="check quotes in this line",
-            ) from error
+                f"{path}, line {lines.first_line}: {reason}", code="broken_csv", hint="check this line"
+            ) from None
         _refuse_open_quote(last, path=path, first_line=first_line, delimiter=delimiter)
 
 

@@ -20,8 +20,8 @@ from llm_extract.errors import DataError, UsageError
 from llm_extract.records import ID_PATTERN, IssueCode, Model
 
 ReportKind = Literal["radiology", "pathology", "auto"]
-MAX_TEXT_CHARS = 200_000
-"""Longer texts are quarantined before any model or tokenizer sees them; real reports end below 50,000."""
+MAX_TEXT_CHARS = 100_000
+"""Longer texts are quarantined before any model or tokenizer sees them; real reports end below 40,000."""
 
 FATAL_ISSUES: frozenset[IssueCode] = frozenset(
     {"duplicate_id", "empty_report", "malformed_row", "missing_text", "report_too_long", "undecodable_text"}

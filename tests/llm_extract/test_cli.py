@@ -1,0 +1,129 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from llm_extract.cli import build_app, register
+from llm_extract.progress import ProgressReporter, duration
+
+RUNNER = CliRunner()
+
+
+def invoke(*arguments: object):
+    return RUNNER.invoke(build_app(), [str(argument) for argument in arguments])
+
+
+def extract(reports, out, backend, *more):
+    return invoke("extract", reports, "--out", out, "--backend", backend, "--workers", 0, *more)
+
+
+def test_extract_says_what_it_did_and_what_comes_next(tmp_path, toy_backend, write_reports):
+    result = extract(write_reports(["mass", "nothing"]), tmp_path / "out", toy_backend)
+    assert result.exit_code == 0
+    assert "2 reports: 2 done (0 need review), 0 quarantined; 1 lesions" in result.stdout
+    assert str(tmp_path / "out" / "evidence.html") in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("Next: ")
+
+
+def test_json_prints_one_object_with_totals_that_add_up(tmp_path, toy_backend, write_reports):
+    result = extract(write_reports(["mass", "BOOM"]), tmp_path / "out", toy_backend, "--json")
+    assert result.exit_code == 4
+    summary = json.loads(result.stdout)
+    assert summary["input"] == summary["done"] + summary["quarantined"] == 2
+    assert all((tmp_path / "out").joinpath(name.rsplit("/")[-1]).exists() for name in summary["files"])
+
+
+def test_quarantine_is_exit_code_4_and_says_where_to_look(tmp_path, toy_backend, write_reports):
+    result = extract(write_reports(["BOOM"]), tmp_path / "out", toy_backend)
+    assert result.exit_code == 4
+    assert "studies.csv" in result.stdout
+    assert "1 × extraction_error: ValueError" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "exit_code", "words"),
+    [
+        ("", (), 3, "empty"),
+        ("id,text\n", (), 3, "no reports"),
+        ("id,body\nA,t\n", (), 3, "id, body"),
+        ("id,text\nA,t\n", ("--text-column", "nope"), 2, "id, text"),
+        ("id,text\nA,t\n", ("--id-column", "nope"), 2, "id, text"),
+        ("id,text\nA,t\n", ("--shard", "5/2"), 2, "--shard 1/4"),
+    ],
+)
+def test_errors_have_a_code_an_exit_code_and_a_way_on(
+    tmp_path, toy_backend, content, options, exit_code, words
+):
+    path = tmp_path / "r.csv"
+    path.write_text(content)
+    result = extract(path, tmp_path / "out", toy_backend, *options)
+    assert result.exit_code == exit_code
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+    as_json = extract(path, tmp_path / "out", toy_backend, *options, "--json")
+    assert as_json.exit_code == exit_code
+    assert set(json.loads(as_json.stdout)["error"]) == {"code", "message", "hint"}
+
+
+def test_usage_errors_are_exit_code_2(tmp_path, write_reports):
+    path = write_reports(["mass"])
+    assert extract(path, tmp_path / "out", "nope").exit_code == 2
+    assert extract(tmp_path / "missing.csv", tmp_path / "out", "rules").exit_code == 2
+    assert invoke("extract", path).exit_code == 2
+    assert extract(path, tmp_path / "out", "rules", "--source", "dentistry").exit_code == 2
+
+
+def test_help_has_an_example_for_every_verb():
+    for verb in ("extract", "score"):
+        result = invoke(verb, "--help")
+        assert result.exit_code == 0
+        assert f"llm-extract {verb}" in result.stdout
+        assert "--json" in result.stdout
+
+
+def test_verbs_can_be_mounted_in_another_program():
+    app = typer.Typer()
+    register(app)
+    assert {command.name for command in app.registered_commands} == {"extract", "score"}
+
+
+def test_the_program_runs_as_a_module_and_tells_its_version():
+    command = [sys.executable, "-m", "llm_extract.cli", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith(
+        "llm-extract "
+    )
+
+
+def test_a_traceback_shows_no_values_of_variables(tmp_path, toy_backend, write_reports, monkeypatch):
+    from llm_extract import archive
+
+    def broken(*_arguments, **_options):
+        secret = "CANARY of a report"
+        raise RuntimeError(len(secret))
+
+    monkeypatch.setattr(archive, "extract_archive", broken)
+    result = extract(write_reports(["mass"]), tmp_path / "out", toy_backend)
+    assert isinstance(result.exception, RuntimeError)
+    assert "CANARY" not in result.output
+
+
+def test_progress_lines_tell_rate_and_time_left(capsys):
+    now = [0.0]
+    with ProgressReporter("extract", 1000, clock=lambda: now[0]) as progress:
+        now[0] = 5.0
+        progress.advance(100)
+        now[0] = 15.0
+        progress.advance(100, note="2 quarantined")
+    errors = capsys.readouterr().err
+    assert errors == "extract: 200 of 1,000, 10/s, ETA 1 min 20 s, 2 quarantined\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (90061, "25 h 1 min")],
+)
+def test_durations_in_words(seconds, words):
+    assert duration(seconds) == words
