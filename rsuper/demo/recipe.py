@@ -46,7 +46,7 @@ def phantom_config() -> PhantomConfig:
                 parts={"head": 0.5, "body": 0.25, "tail": 0.25},
             )
         },
-        decoys=1.2,
+        decoys=0.5,
     )
 
 
@@ -104,7 +104,7 @@ class Pools:
     report_normals: tuple[PreparedCase, ...]
 
     def training(self, *, masks: int, reports: int) -> list[PreparedCase]:
-        """``masks`` tumour masks with as many voxel-labelled normals, ``reports`` positive and half as many negative."""
+        """``masks`` tumour masks and as many drawn normals, ``reports`` positive and half as many negative."""
         wanted = (
             (self.mask_tumours, masks),
             (self.mask_normals, masks),

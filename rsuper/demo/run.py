@@ -57,12 +57,8 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full", say: Say) -> dict
     )
     say("4/7 prepare: one grid, targets from the records")
     dataset = Dataset.open(cohort, records=records)
-    prepare(
-        dataset, out / "prepared", config=recipe.prepare_config(), reference=cohort / "reference"
-    )
-    say(
-        f"5/7 train: {plan.warmup_steps} shared warm-up steps, then {plan.steps} steps for each of two arms, side by side"
-    )
+    prepare(dataset, out / "prepared", config=recipe.prepare_config(), reference=cohort / "reference")
+    say(f"5/7 train: {plan.warmup_steps} shared warm-up steps, then {plan.steps} steps for each of two arms")
     train_arms(out, plan, seed=seed, say=say)
     say("6/7 predict, evaluate, agree")
     results = judge(out, dataset)
