@@ -84,6 +84,14 @@ def check(
     records: Annotated[
         Path | None, typer.Option(help="records.jsonl, where it is not in the folder.")
     ] = None,
+    class_map: Annotated[
+        str | None, typer.Option(help="YAML class map, or a preset such as totalsegmentator.")
+    ] = None,
+    require: Annotated[
+        list[str] | None, typer.Option(help="Structure that every case must have; repeat for more.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read volumes.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for check.json and check.csv.")] = None,
     json: Json = False,
 ) -> None:
     """Find broken volumes, missing masks and reports that contradict the images, before any training.
@@ -93,12 +101,21 @@ def check(
     from rsuper.data.check import check_dataset
 
     with progress("check") as tick:
-        report = check_dataset(dataset, records=records, progress=tick)
+        report = check_dataset(
+            dataset,
+            class_map=class_map,
+            records=records,
+            required=require or (),
+            workers=workers,
+            progress=tick,
+        )
+    if out is not None:
+        report.write(out)
     if json:
-        emit_json(report.model_dump(mode="json"))
+        emit_json(report.as_dict())
     else:
-        for finding in report.findings:
-            say(str(finding))
+        for issue in report.issues:
+            say(str(issue))
         say(report.summary())
         say(f"Next: rsuper prepare {dataset} --out prepared")
     raise typer.Exit(report.exit_code)

@@ -307,11 +307,10 @@ class CaseChecker:
             for finding in findings:
                 if finding.code == "organ_mask_missing":
                     continue  # said once a case, in comparison with the other cases
-                numbers = (
-                    f" ({finding.stated:g} against {finding.limit:g})"
-                    if finding.stated is not None and finding.limit is not None
-                    else ""
-                )
+                numbers = ""
+                if finding.stated is not None and finding.limit is not None:
+                    unit = "mm³" if finding.code == "volume_above_region" else "mm"
+                    numbers = f": stated {finding.stated:.0f} {unit}, limit {finding.limit:.0f} {unit}"
                 self._add(
                     finding.code,
                     "warning",

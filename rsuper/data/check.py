@@ -68,6 +68,14 @@ class CheckReport:
             return 0
         return 4 if self.usable_case_ids else 3
 
+    def summary(self) -> str:
+        """One line: how many cases, how many usable, which issues how often."""
+        counts = ", ".join(f"{code} {count}" for code, count in self.counts.items())
+        return (
+            f"{len(self.case_ids)} cases, {len(self.usable_case_ids)} without error; "
+            f"{len(self.errors)} errors, {len(self.warnings)} warnings{f' ({counts})' if counts else ''}"
+        )
+
     def as_dict(self) -> dict[str, object]:
         """Totals and issues, for ``--json``."""
         return {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import math
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsuper.errors import DataError
+from rsuper.files import write_atomic_bytes
 from rsuper.volumes.limits import ReadLimits
 from rsuper.volumes.nifti_header import EXPORT_HINT, NiftiInfo, checked_header, header_class
 from rsuper.volumes.volume import Volume
@@ -127,15 +127,7 @@ def write_nifti(path: Path, volume: Volume) -> None:
             stream.write(data)
         data = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic_bytes(path, data)
 
 
 @contextmanager

@@ -275,9 +275,12 @@ def _most_covered(share: Floats, count: int) -> NDArray[np.bool_]:
     count = min(max(count, 1), covered.size)
     result = np.zeros(rounded.size, dtype=np.bool_)
     if count:
-        spread = (_SPREAD @ np.stack(np.unravel_index(covered, share.shape))) % 1.0
-        order = np.lexsort((spread, -rounded[covered]))
-        result[covered[order[:count]]] = True
+        values = rounded[covered]
+        threshold = np.partition(values, covered.size - count)[covered.size - count]
+        result[covered[values > threshold]] = True
+        ties = covered[values == threshold]
+        spread = (_SPREAD @ np.stack(np.unravel_index(ties, share.shape))) % 1.0
+        result[ties[np.argsort(spread, kind="stable")[: count - int(result.sum())]]] = True
     return result.reshape(share.shape)
 
 
