@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rsuper.data.batches import SamplingConfig
 from rsuper.errors import UsageError
@@ -36,10 +36,10 @@ class OptimisationConfig(BaseModel):
     arm: Literal["masks", "masks_and_reports"] = "masks_and_reports"
     warmup_steps: int = Field(default=2000, ge=0)
     steps: int = Field(default=8000, ge=0)
-    warmup_learning_rate: float = Field(default=1e-3, gt=0)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
-    clip_norm: float = Field(default=1.0, gt=0)
+    warmup_learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=5e-4, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=0.05, ge=0, allow_inf_nan=False)
+    clip_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     ema: float = Field(default=0.99, ge=0, lt=1)
     report_ramp_steps: int = Field(default=100, ge=0)
     validate_every: int = Field(default=0, ge=0)
@@ -57,11 +57,21 @@ class RunConfig(BaseModel):
     """Everything a training run needs besides the prepared data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     network: NetworkConfig = NetworkConfig()
     sampling: SamplingConfig = SamplingConfig()
     loss: ReportSupervisionConfig = ReportSupervisionConfig()
     optimisation: OptimisationConfig = OptimisationConfig()
+
+    @model_validator(mode="after")
+    def _patch_fits_network(self) -> RunConfig:
+        sides = self.sampling.patch_size
+        if any(side % self.network.stride for side in sides):
+            raise ValueError(
+                f"sampling.patch_size {sides} must be multiples of {self.network.stride} for network.levels "
+                f"{self.network.levels}"
+            )
+        return self
 
     def to_yaml(self) -> str:
         """The resolved configuration, as it is written into the run folder."""
@@ -72,19 +82,23 @@ def load_config(path: Path) -> RunConfig:
     """Read a YAML configuration.
 
     Raises:
-        UsageError: ``config_invalid`` naming each wrong key.
+        UsageError: ``config_missing``, or ``config_invalid`` naming each wrong key.
     """
     try:
         return RunConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except OSError as error:
         raise UsageError(f"cannot read {path}", code="config_missing", hint="check the path") from error
-    except (ValidationError, yaml.YAMLError) as error:
-        if isinstance(error, ValidationError):
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        else:
-            problems = "not valid YAML"
+    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path.name}: {problems}",
+            f"{path.name}: {_problems(error)}",
             code="config_invalid",
             hint="`rsuper train --print-config` shows every key",
         ) from error
+
+
+def _problems(error: ValidationError | yaml.YAMLError | UnicodeDecodeError) -> str:
+    if not isinstance(error, ValidationError):
+        return "not valid YAML"
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in error.errors()
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from rsuper.errors import UsageError
@@ -28,7 +28,8 @@ class NetworkConfig(BaseModel):
         fold: 2 folds blocks of 2×2×2 voxels into channels before the first convolution and unfolds the logits again
             (sub-pixel convolution, Shi et al. 2016): full-resolution output at about an eighth of the cost of a
             full-resolution first level; 1 does not fold.
-        factory: ``package.module:function`` called with ``(in_channels, out_channels)``; only for ``custom``.
+        factory: ``package.module:function`` called with ``(in_channels, out_channels)``; only for ``custom``. It is
+            imported only where the caller names it again: a weights file cannot choose what code runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,14 @@ class NetworkConfig(BaseModel):
     deep_supervision: bool = False
     fold: Literal[1, 2] = 1
     factory: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NetworkConfig:
+        if (self.name == "custom") != (self.factory is not None):
+            raise ValueError("factory goes with the name custom, and only with it")
+        if self.deep_supervision and (self.name == "segresnet" or self.levels < 3):
+            raise ValueError("deep_supervision needs dynunet (or custom) with at least 3 levels")
+        return self
 
     @property
     def filters(self) -> tuple[int, ...]:
@@ -72,7 +81,10 @@ class Network(nn.Module):
         from monai.networks.utils import pixelshuffle, pixelunshuffle
 
         folded = pixelunshuffle(image, spatial_dims=3, scale_factor=self.fold)
-        return [pixelshuffle(head, spatial_dims=3, scale_factor=self.fold) for head in _heads(self.backbone(folded))]
+        return [
+            pixelshuffle(head, spatial_dims=3, scale_factor=self.fold)
+            for head in _heads(self.backbone(folded))
+        ]
 
 
 def _heads(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
@@ -81,19 +93,23 @@ def _heads(output: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return [output] if isinstance(output, Tensor) else list(output)
 
 
-def build_network(config: NetworkConfig, out_channels: int, *, in_channels: int = 1) -> Network:
+def build_network(
+    config: NetworkConfig, out_channels: int, *, in_channels: int = 1, factory: str | None = None
+) -> Network:
     """The network a configuration names, with fresh weights.
 
     Args:
         config: name and size.
         out_channels: number of classes C.
         in_channels: image channels, 1 for CT.
+        factory: for a custom network, the same import path as in ``config``, from a person and not from a file.
 
     Returns:
         A module from [B,in_channels,D,H,W] to a list of [B,C,D,H,W] logits.
 
     Raises:
-        UsageError: ``unknown_network`` if the factory of a custom network cannot be imported.
+        UsageError: ``unknown_network`` if the factory of a custom network cannot be imported, ``network_not_given`` if
+            only the configuration names it.
 
     Example:
         >>> network = build_network(NetworkConfig(width=4, levels=2), 3)
@@ -102,7 +118,13 @@ def build_network(config: NetworkConfig, out_channels: int, *, in_channels: int 
         [(1, 3, 8, 8, 8)]
     """
     if config.name == "custom":
-        return Network(_import_factory(config.factory)(in_channels, out_channels))
+        if factory is None or factory != config.factory:
+            raise UsageError(
+                f"this network is code of {config.factory!r}, which is imported only if you name it",
+                code="network_not_given",
+                hint=f"if you trust it, add --network {config.factory}",
+            )
+        return Network(_import_factory(factory)(in_channels, out_channels))
     if config.name == "segresnet":
         from monai.networks.nets.segresnet import SegResNet
 
@@ -135,10 +157,10 @@ def build_network(config: NetworkConfig, out_channels: int, *, in_channels: int 
     return Network(backbone, fold=config.fold)
 
 
-def _import_factory(path: str | None) -> type[nn.Module]:
-    module, _, name = (path or "").partition(":")
+def _import_factory(path: str) -> Callable[[int, int], nn.Module]:
+    module, _, name = path.partition(":")
     try:
-        factory: type[nn.Module] = getattr(importlib.import_module(module), name)
+        factory: Callable[[int, int], nn.Module] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
             f"no network at {path!r}",

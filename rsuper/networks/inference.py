@@ -48,7 +48,9 @@ def predict_probabilities(
         predictor=forward,
         overlap=overlap,
         mode="gaussian",
-        cval=float(image.min()),  # as training pads; zeros would look like tissue and shift every instance norm
+        cval=float(
+            image.min()
+        ),  # as training pads; zeros would look like tissue and shift every instance norm
     )
     if not isinstance(result, Tensor):
         raise TypeError("a network must return one tensor a window")

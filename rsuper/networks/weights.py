@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +17,16 @@ from rsuper.files import write_atomic_bytes
 PICKLE_SUFFIXES = {".pt", ".pth", ".ckpt", ".pkl", ".bin"}
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, Any]) -> None:
+def save_weights(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, Any]) -> str:
     """Write tensors and JSON metadata into one safetensors file: temporary name, fsync, rename.
 
     Args:
         path: target, ``.safetensors``.
         tensors: name → tensor, any device.
         metadata: anything JSON can hold; stored under the key ``rsuper``.
+
+    Returns:
+        SHA-256 of the file as it should be on disk.
     """
     from safetensors.torch import save
 
@@ -31,6 +35,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping
         metadata={"rsuper": json.dumps(dict(metadata), sort_keys=True)},
     )
     write_atomic_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -40,10 +45,10 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         The tensors and the metadata.
 
     Raises:
-        UsageError: ``pickle_refused`` for formats that can run code when they are read.
+        UsageError: ``pickle_refused`` for formats that can run code when they are read, whatever they are called.
         DataError: ``weights_broken`` if the file is missing, truncated or not safetensors.
     """
-    if path.suffix in PICKLE_SUFFIXES:
+    if path.suffix in PICKLE_SUFFIXES or _looks_like_pickle(path):
         raise UsageError(
             f"{path.name} may be a pickle, which can run code when it is read",
             code="pickle_refused",
@@ -53,14 +58,24 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     try:
         with safe_open(str(path), framework="pt", device="cpu") as handle:
-            metadata = json.loads((handle.metadata() or {}).get("rsuper", "{}"))
+            metadata = dict(json.loads((handle.metadata() or {}).get("rsuper", "{}")))
             return {name: handle.get_tensor(name) for name in handle.keys()}, metadata  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise DataError(
             f"{path.name} cannot be read as safetensors ({error.__class__.__name__})",
             code="weights_broken",
             hint="use another checkpoint of the run's checkpoints/ folder",
         ) from error
+
+
+def _looks_like_pickle(path: Path) -> bool:
+    """A zip archive (``torch.save``) or pickle protocol 2 and later; the JSON of safetensors begins at byte 8."""
+    try:
+        with path.open("rb") as handle:
+            start = handle.read(9)
+    except OSError:
+        return False
+    return start[8:] != b"{" and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80")
 
 
 def own_tensors(network: nn.Module) -> dict[str, Tensor]:
@@ -86,4 +101,4 @@ def load_into(network: nn.Module, tensors: Mapping[str, Tensor], *, source: str)
                 hint="the weights belong to another network configuration",
             )
     for name, tensor in own.items():
-        tensor.copy_(tensors[name])
+        tensor.copy_(tensors[name])  # in place: the memory format of the network stays

@@ -1,5 +1,6 @@
 """Training: masks-only warm-up, then masks and reports."""
 
-from rsuper.training.loop import Interrupted, Trained, TrainProgress, train
+from rsuper.training.loop import Trained, train
+from rsuper.training.session import TrainProgress
 
-__all__ = ["Interrupted", "TrainProgress", "Trained", "train"]
+__all__ = ["TrainProgress", "Trained", "train"]
