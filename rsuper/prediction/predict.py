@@ -13,156 +13,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from rsuper.data.batches import normalise
-from rsuper.data.fingerprint import IntensityFingerprint
-from rsuper.data.layout import Dataset
-from rsuper.errors import DataError, RsuperError, UsageError
-from rsuper.files import write_atomic_text
-from rsuper.networks import (
-    Network,
-    NetworkConfig,
-    build_network,
-    load_into,
-    load_weights,
-    predict_probabilities,
-)
+from rsuper.data.cases_table import is_id
+from rsuper.data.layout import PREDICTION_MARK, Dataset
+from rsuper.data.prepare import DISK_FULL, CaseFailure
+from rsuper.errors import DataError, ResourceError, RsuperError, UsageError
+from rsuper.files import file_stamps, publish_folder, write_atomic_text
 from rsuper.prediction.case_score import case_score
-from rsuper.prediction.findings import CaseFindings, write_findings
+from rsuper.prediction.findings import CaseFindings, read_findings, write_findings
 from rsuper.prediction.lesions import find_lesions
+from rsuper.prediction.model import Model, Prediction, load_model, predict_volume
 from rsuper.volumes import (
     Volume,
     read_volume,
     reorient,
     require_ct_values,
     require_same_grid,
-    resample,
     to_canonical,
     write_volume,
 )
 
-MARKER = "predictions.json"
+__all__ = ["Model", "Prediction", "load_model", "predict", "predict_volume"]
+CASE_FILE = "case.json"
+TABLE_FILE = "predictions.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
-    """A trained network with everything its predictions depend on.
+class _Input:
+    """One CT to predict: its files, and how to read it and its organ masks."""
 
-    Args:
-        network: in evaluation mode, on ``device``.
-        structures, lesion_classes: output channels in order.
-        intensity: normalisation.
-        spacing_mm: grid of the training data; None is the CT's own.
-        patch_size: sliding window.
-        roi_structures, roi_margin_mm: the network was trained inside this box and predicts only there.
-        thresholds: lesion class → probability that makes a voxel a lesion voxel.
-        sha256: hash of the weights file.
-        device: torch device.
-    """
-
-    network: Network
-    structures: tuple[str, ...]
-    lesion_classes: tuple[str, ...]
-    intensity: IntensityFingerprint
-    spacing_mm: tuple[float, float, float] | None
-    patch_size: tuple[int, int, int]
-    roi_structures: tuple[str, ...]
-    roi_margin_mm: float
-    thresholds: Mapping[str, float]
-    sha256: str
-    device: str
-
-    @property
-    def channel_names(self) -> tuple[str, ...]:
-        """All output channels."""
-        return (*self.structures, *self.lesion_classes)
-
-
-def load_model(run: Path, *, device: str = "cpu") -> Model:
-    """Load ``model.safetensors`` of a run folder, or such a file.
-
-    Raises:
-        UsageError: ``no_model`` if the run has not finished a validation yet.
-        DataError: ``weights_broken`` or ``weights_mismatch``.
-    """
-    path = run / "model.safetensors" if run.is_dir() else run
-    if not path.is_file():
-        raise UsageError(
-            f"no model.safetensors in {run}", code="no_model", hint="finish `rsuper train` first"
-        )
-    tensors, meta = load_weights(path)
-    try:
-        channels = (*meta["structures"], *meta["lesion_classes"])
-        network = build_network(NetworkConfig.model_validate(meta["network"]), len(channels))
-        prepared = meta["prepared"]
-        spacing = prepared["spacing_mm"]
-        model = Model(
-            network=network,
-            structures=tuple(meta["structures"]),
-            lesion_classes=tuple(meta["lesion_classes"]),
-            intensity=IntensityFingerprint.model_validate(meta["intensity"]),
-            spacing_mm=None if spacing is None else (spacing[0], spacing[1], spacing[2]),
-            patch_size=tuple(meta["patch_size"]),
-            roi_structures=tuple(prepared["roi_structures"]),
-            roi_margin_mm=float(prepared["roi_margin_mm"]),
-            thresholds=dict(meta["thresholds"]),
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            device=device,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path.name} does not describe its network ({error.__class__.__name__})", code="weights_broken"
-        ) from error
-    load_into(network, tensors, source=path.name)
-    network.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
-    return model
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """One case on the canonical grid of its CT: probability of each class, and the box the network saw."""
-
-    probability: Mapping[str, NDArray[np.float32]]
-    inside: NDArray[np.bool_]
-
-
-def predict_volume(
-    model: Model, ct: Volume, *, organ_masks: Mapping[str, NDArray[np.bool_]] | None = None
-) -> Prediction:
-    """Probabilities of every class on a canonical CT.
-
-    The network sees the box around the host organs that it was trained on: from ``organ_masks`` where they are given,
-    else from a first pass of its own organ channels over the whole volume.
-
-    Args:
-        model: from ``load_model``.
-        ct: canonical (RAS) CT in HU.
-        organ_masks: structure → bool [D,H,W] on the same grid.
-
-    Returns:
-        float32 [D,H,W] probabilities on the CT's grid, 0 outside the box.
-    """
-    masks = organ_masks or {}
-    have = [masks[name] for name in model.roi_structures if name in masks and masks[name].any()]
-    whole = (slice(0, ct.shape[0]), slice(0, ct.shape[1]), slice(0, ct.shape[2]))
-    if model.roi_structures and not have:
-        first = _infer(model, ct)
-        have = [_largest_component(first[name] >= 0.5) for name in model.roi_structures if name in first]
-        have = [mask for mask in have if mask.any()]
-    box = _grown_box(have, ct, model.roi_margin_mm) if have else whole
-    affine = ct.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ np.array([part.start for part in box], dtype=float)
-    inner = _infer(model, Volume(np.ascontiguousarray(ct.array[box]), affine))
-    inside = np.zeros(ct.shape, dtype=bool)
-    inside[box] = True
-    probability = {}
-    for name, values in inner.items():
-        probability[name] = np.zeros(ct.shape, dtype=np.float32)
-        probability[name][box] = values
-    return Prediction(probability=probability, inside=inside)
+    case_id: str
+    files: tuple[Path, ...]
+    read: Callable[[], tuple[Volume, dict[str, Volume]]]
 
 
 def predict(
@@ -176,6 +59,9 @@ def predict(
 ) -> dict[str, Any]:
     """Predict a dataset folder or one CT file.
 
+    A case that is finished with the same model and the same files is kept; one that cannot be predicted is listed with
+    its code in ``predictions.csv`` and leaves no files.
+
     Args:
         model: from ``load_model``.
         source: a dataset folder (its organ masks place the box and name parts), or a CT file.
@@ -185,130 +71,137 @@ def predict(
         progress: called with (done, total, case_id).
 
     Returns:
-        ``{"done": n, "failed": {case_id: code}}``.
+        ``{"done": n, "failed": {case_id: code}, "failures": [{case_id, code, message, hint}]}``.
 
     Raises:
-        UsageError: ``output_holds_inputs`` if ``out`` is a dataset or holds the input CT.
+        UsageError: ``output_holds_inputs`` if ``out`` is a dataset, holds an input CT, or foreign case folders.
+        DataError: ``no_cases``, ``unknown_case``, ``invalid_case_id``.
+        ResourceError: ``disk_full``.
     """
     inputs = _inputs(source, cases)
-    _refuse(out, source)
+    _refuse(out, source, inputs)
     out.mkdir(parents=True, exist_ok=True)
-    write_atomic_text(
-        out / MARKER,
-        json.dumps(
-            {
-                "written_by": "rsuper predict",
-                "model_sha256": model.sha256,
-                "thresholds": dict(model.thresholds),
-            }
-        ),
-    )
-    failed: dict[str, str] = {}
-    for number, (case_id, read) in enumerate(inputs, 1):
-        try:
-            if not _is_done(out / case_id, model, probabilities=probabilities):
-                _predict_case(model, case_id, read, out, probabilities=probabilities)
-        except RsuperError as error:
-            failed[case_id] = error.code
+    about = {
+        "written_by": "rsuper predict",
+        "model_sha256": model.sha256,
+        "thresholds": dict(model.thresholds),
+    }
+    write_atomic_text(out / PREDICTION_MARK, json.dumps(about))
+    failures: list[CaseFailure] = []
+    for number, item in enumerate(inputs, 1):
+        failure = _try(model, item, out, probabilities=probabilities)
+        if failure is not None:
+            failures.append(failure)
+            shutil.rmtree(out / item.case_id, ignore_errors=True)
         if progress is not None:
-            progress(number, len(inputs), case_id)
-    _write_table(out, [case_id for case_id, _ in inputs if case_id not in failed], model)
-    return {"done": len(inputs) - len(failed), "failed": failed}
+            progress(number, len(inputs), item.case_id)
+    _write_table(out, model, failures)
+    return {
+        "done": len(inputs) - len(failures),
+        "failed": {item.case_id: item.code for item in failures},
+        "failures": [vars(item) for item in failures],
+    }
 
 
-_Reader = Callable[[], tuple[Volume, dict[str, Volume]]]
-
-
-def _inputs(source: Path, cases: Sequence[str] | None) -> list[tuple[str, _Reader]]:
+def _inputs(source: Path, cases: Sequence[str] | None) -> list[_Input]:
     if source.is_file():
-        name = source.name.removesuffix(".gz").removesuffix(".nii")
-        case_id = source.parent.name if name == "ct" else name
-        return [(case_id, lambda: (read_volume(source), {}))]
+        name = source.name
+        for suffix in (".gz", ".nii", ".mha", ".mhd", ".nrrd"):
+            name = name.removesuffix(suffix)
+        case_id = source.resolve().parent.name if name == "ct" else name
+        if not is_id(case_id):
+            raise DataError(
+                "the name of the file is no case id",
+                code="invalid_case_id",
+                hint="letters, digits, dot, dash and underscore only; rename the file",
+            )
+        return [_Input(case_id=case_id, files=(source,), read=lambda: (read_volume(source), {}))]
     dataset = Dataset.open(source)
-    wanted = None if cases is None else set(cases)
-    entries = [entry for entry in dataset.cases if wanted is None or entry.case_id in wanted]
+    entries = dataset.cases if cases is None else [dataset.case(name) for name in dict.fromkeys(cases)]
     if not entries:
-        raise DataError(
-            f"no case to predict in {source}", code="no_cases", hint="check --cases and cases.csv"
-        )
+        raise DataError(f"no case to predict in {source}", code="no_cases", hint="see cases.csv")
 
-    def reader(entry: Any) -> _Reader:
+    def reader(case_id: str) -> Callable[[], tuple[Volume, dict[str, Volume]]]:
         def read() -> tuple[Volume, dict[str, Volume]]:
-            names = sorted(dataset.structures(entry) - dataset.lesion_classes(entry))
-            return dataset.read_ct(entry), {name: dataset.read_structure(entry, name) for name in names}
+            names = sorted(dataset.structures(case_id) - dataset.lesion_classes(case_id))
+            return dataset.read_ct(case_id), {name: dataset.read_structure(case_id, name) for name in names}
 
         return read
 
-    return [(entry.case_id, reader(entry)) for entry in entries]
+    return [
+        _Input(case_id=entry.case_id, files=_files(dataset, entry.case_id), read=reader(entry.case_id))
+        for entry in entries
+    ]
 
 
-def _predict_case(model: Model, case_id: str, read: _Reader, out: Path, *, probabilities: bool) -> None:
-    original, structures = read()
-    require_ct_values(original, case_id=case_id)
+def _files(dataset: Dataset, case_id: str) -> tuple[Path, ...]:
+    """Files of a case; where they cannot even be listed, reading says why."""
+    try:
+        return dataset.files(case_id)
+    except DataError:
+        return ()
+
+
+def _try(model: Model, item: _Input, out: Path, *, probabilities: bool) -> CaseFailure | None:
+    """Predict one case unless it is done; whatever is wrong with it stays its own."""
+    key = _key(model, item)
+    try:
+        if not _is_done(out / item.case_id, key, probabilities=probabilities):
+            _predict_case(model, item, out, key=key, probabilities=probabilities)
+    except RsuperError as error:
+        return CaseFailure(item.case_id, error.code, str(error.args[0]), error.hint)
+    except MemoryError:
+        return CaseFailure(item.case_id, "out_of_memory", "the case does not fit into memory")
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise ResourceError(
+                f"no space left under {out}",
+                code="disk_full",
+                case_id=item.case_id,
+                hint="free some space; the same command goes on here",
+            ) from error
+        return CaseFailure(item.case_id, "file_error", error.__class__.__name__)
+    except Exception as error:  # the case must not vanish, nor take the others with it
+        return CaseFailure(
+            item.case_id, "predict_failed", f"unexpected {error.__class__.__name__}", "please report this"
+        )
+    return None
+
+
+def _predict_case(model: Model, item: _Input, out: Path, *, key: str, probabilities: bool) -> None:
+    original, structures = item.read()
+    require_ct_values(original, case_id=item.case_id)
     for name, mask in structures.items():
-        require_same_grid(original, mask, case_id=case_id, names=("CT", name))
+        require_same_grid(original, mask, case_id=item.case_id, names=("CT", name))
     ct = to_canonical(original)
     organs = {name: np.asarray(to_canonical(mask).array).astype(bool) for name, mask in structures.items()}
     prediction = predict_volume(model, ct, organ_masks=organs)
-    temporary = out / f".{case_id}.partial"
+    own_organs = organs or {name: prediction.probability[name] >= 0.5 for name in model.structures}
+    native = {name: _back(mask, ct, original).array for name, mask in own_organs.items()}
+    temporary = out / f".{item.case_id}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "segmentations").mkdir(parents=True)
-    lesions = []
-    scores = {}
-    own_organs = organs or {
-        name: prediction.probability[name] >= 0.5
-        for name in model.structures
-        if name in prediction.probability
-    }
+    folders = ("segmentations", "probabilities") if probabilities else ("segmentations",)
+    for folder in folders:
+        (temporary / folder).mkdir(parents=True)
+    lesions, scores = [], {}
     for name in model.lesion_classes:
-        p = prediction.probability[name]
-        mask = p >= model.thresholds.get(name, 0.5)
-        scores[name] = case_score(p, prediction.inside, spacing_mm=ct.spacing_mm)
-        write_volume(
-            temporary / "segmentations" / f"{name}.nii.gz", _back(mask.astype(np.uint8), ct, original)
-        )
+        p = _back(prediction.probability[name], ct, original)
+        called = p.array >= model.thresholds.get(name, 0.5)
+        scores[name] = case_score(prediction.probability[name], prediction.inside, spacing_mm=ct.spacing_mm)
+        write_volume(temporary / "segmentations" / f"{name}.nii.gz", p.with_array(called.astype(np.uint8)))
         if probabilities:
-            (temporary / "probabilities").mkdir(exist_ok=True)
-            write_volume(temporary / "probabilities" / f"{name}.nii.gz", _back(p, ct, original))
-        native = {key: np.asarray(_back(value, ct, original).array) for key, value in own_organs.items()}
+            write_volume(temporary / "probabilities" / f"{name}.nii.gz", p)
         lesions += find_lesions(
-            np.asarray(_back(mask, ct, original).array),
-            np.asarray(_back(p, ct, original).array),
-            original.array,
-            affine=original.affine,
-            class_name=name,
-            organ_masks=native,
+            called, p.array, original.array, affine=original.affine, class_name=name, organ_masks=native
         )
     write_findings(
         temporary / "findings.json",
-        CaseFindings(case_id=case_id, spacing_mm=original.spacing_mm, lesions=tuple(lesions)),
+        CaseFindings(case_id=item.case_id, spacing_mm=original.spacing_mm, lesions=tuple(lesions)),
     )
-    write_atomic_text(
-        temporary / "case.json",
-        json.dumps({"model_sha256": model.sha256, "scores": scores, "thresholds": dict(model.thresholds)}),
+    (temporary / CASE_FILE).write_text(
+        json.dumps({"key": key, "model_sha256": model.sha256, "scores": scores}), encoding="utf-8"
     )
-    shutil.rmtree(out / case_id, ignore_errors=True)
-    temporary.rename(out / case_id)
-
-
-def _infer(model: Model, ct: Volume) -> dict[str, NDArray[np.float32]]:
-    """Every channel on the grid of ``ct``, through the grid the model was trained on."""
-    grid = (
-        ct
-        if model.spacing_mm is None
-        else resample(ct.with_array(ct.array.astype(np.float32)), model.spacing_mm)
-    )
-    image = torch.from_numpy(normalise(np.rint(grid.array).astype(np.int16), model.intensity))[None]
-    result = predict_probabilities(
-        model.network, image, patch_size=model.patch_size, device=model.device
-    ).numpy()
-    found = {}
-    for number, name in enumerate(model.channel_names):
-        values = grid.with_array(result[number])
-        found[name] = np.asarray(
-            (values if grid is ct else resample(values, ct, fill=0.0)).array, dtype=np.float32
-        )
-    return found
+    publish_folder(temporary, out / item.case_id)
 
 
 def _back(array: NDArray[Any], canonical: Volume, original: Volume) -> Volume:
@@ -316,68 +209,69 @@ def _back(array: NDArray[Any], canonical: Volume, original: Volume) -> Volume:
     return reorient(canonical.with_array(array), original)
 
 
-def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray(labels == int(sizes.argmax()))
-
-
-def _grown_box(
-    masks: Sequence[NDArray[np.bool_]], ct: Volume, margin_mm: float
-) -> tuple[slice, slice, slice]:
-    union = np.logical_or.reduce(list(masks))
-    parts = []
-    for axis in range(3):
-        hit = np.flatnonzero(union.any(axis=tuple(other for other in range(3) if other != axis)))
-        margin = int(np.ceil(margin_mm / ct.spacing_mm[axis]))
-        parts.append(slice(max(0, int(hit[0]) - margin), min(ct.shape[axis], int(hit[-1]) + 1 + margin)))
-    return parts[0], parts[1], parts[2]
-
-
-def _refuse(out: Path, source: Path) -> None:
-    inside = source.is_file() and source.resolve().parent == out.resolve()
-    if inside or (out / "cases.csv").exists() or out.resolve() == source.resolve():
+def _refuse(out: Path, source: Path, inputs: Sequence[_Input]) -> None:
+    """Nothing that this did not write is ever replaced, and no folder of inputs is marked as predictions."""
+    target = out.resolve()
+    holds = (out / "cases.csv").exists() or target == source.resolve()
+    holds = holds or any(path.resolve().is_relative_to(target) for item in inputs for path in item.files)
+    foreign = [
+        item.case_id
+        for item in inputs
+        if (out / item.case_id).exists() and not (out / item.case_id / CASE_FILE).is_file()
+    ]
+    if holds or foreign:
         raise UsageError(
-            f"{out} holds inputs",
+            f"{out} holds inputs, or case folders that `rsuper predict` did not write",
             code="output_holds_inputs",
+            case_id=foreign[0] if foreign else None,
             hint="choose an empty folder for the predictions",
         )
 
 
-def _is_done(folder: Path, model: Model, *, probabilities: bool) -> bool:
-    try:
-        meta = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+def _key(model: Model, item: _Input) -> str:
+    """Hash of everything that a prediction depends on: weights, thresholds, files."""
+    parts = (model.sha256, json.dumps(dict(model.thresholds), sort_keys=True), *file_stamps(item.files))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _is_done(folder: Path, key: str, *, probabilities: bool) -> bool:
+    meta = _case_meta(folder)
     complete = (folder / "findings.json").is_file() and (
         not probabilities or (folder / "probabilities").is_dir()
     )
-    return bool(
-        complete and meta["model_sha256"] == model.sha256 and meta["thresholds"] == dict(model.thresholds)
-    )
+    return complete and meta.get("key") == key
 
 
-def _write_table(out: Path, cases: Sequence[str], model: Model) -> None:
-    from rsuper.prediction.findings import read_findings
+def _case_meta(folder: Path) -> Mapping[str, Any]:
+    try:
+        meta = json.loads((folder / CASE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
 
+
+def _write_table(out: Path, model: Model, failures: Sequence[CaseFailure]) -> None:
+    """One row a case that this model has predicted, now or earlier, or that failed."""
     handle = io.StringIO(newline="")
-    writer = csv.writer(handle)
+    writer = csv.writer(handle, lineterminator="\n")
     columns = [
         f"{name}_{what}" for name in model.lesion_classes for what in ("score", "lesions", "volume_mm3")
     ]
-    writer.writerow(["case_id", *columns])
-    for case_id in cases:
-        scores = json.loads((out / case_id / "case.json").read_text(encoding="utf-8"))["scores"]
-        findings = read_findings(out / case_id).lesions
-        row: list[str] = [case_id]
+    writer.writerow(["case_id", "status", "code", *columns])
+    rows: dict[str, list[str]] = {}
+    for folder in (path.parent for path in out.glob(f"*/{CASE_FILE}")):
+        meta = _case_meta(folder)
+        if meta.get("model_sha256") != model.sha256:
+            continue
+        scores = meta.get("scores", {})
+        findings = read_findings(folder).lesions
+        row = [folder.name, "done", ""]
         for name in model.lesion_classes:
             own = [lesion for lesion in findings if lesion.class_name == name]
-            row += [f"{scores[name]:.6f}", str(len(own)), f"{sum(lesion.volume_mm3 for lesion in own):.1f}"]
-        writer.writerow(row)
-    write_atomic_text(out / "predictions.csv", handle.getvalue())
-
-
-__all__ = ["Model", "Prediction", "load_model", "predict", "predict_volume"]
+            score = f"{scores[name]:.6f}" if name in scores else ""
+            row += [score, str(len(own)), f"{sum(lesion.volume_mm3 for lesion in own):.1f}"]
+        rows[folder.name] = row
+    for item in failures:
+        rows[item.case_id] = [item.case_id, "failed", item.code, *("" for _ in columns)]
+    writer.writerows(rows[case_id] for case_id in sorted(rows))
+    write_atomic_text(out / TABLE_FILE, handle.getvalue())
