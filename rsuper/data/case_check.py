@@ -141,7 +141,23 @@ class CaseChecker:
                 summaries[name] = summarise_mask(mask)
                 if name in wanted:
                     kept[name] = mask.array
+        self._check_empty(summaries)
         return summaries, kept
+
+    def _check_empty(self, masks: Mapping[str, MaskSummary]) -> None:
+        """Empty organ masks in one issue a case: a slab has dozens of them, rightly."""
+        empty = [
+            name for name, mask in masks.items() if mask.low_mm is None and not name.endswith(LESION_SUFFIX)
+        ]
+        if empty:
+            shown = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+            self._add(
+                "empty_mask",
+                "warning",
+                f"no voxel in {shown}",
+                "outside the field of view or removed? Delete files that were never segmented",
+                structure=empty[0] if len(empty) == 1 else None,
+            )
 
     def _check_mask(self, name: str, ct: Volume | None) -> Volume | None:
         try:
@@ -159,14 +175,6 @@ class CaseChecker:
                 structure=name,
             )
             return None
-        if not name.endswith(LESION_SUFFIX) and not mask.array.any():
-            self._add(
-                "empty_mask",
-                "warning",
-                "the mask has no voxel",
-                "outside the field of view or removed? Delete the file if it was never segmented",
-                structure=name,
-            )
         if mask.array.all():
             self._add(
                 "full_mask",

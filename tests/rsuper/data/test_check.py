@@ -229,6 +229,7 @@ def test_odd_masks(root, cohort, mask_box):
     cohort.write_mask("c1", "spleen", np.ones((36, 30, 24), bool))
     report = check_dataset(root)
     assert found(report, "c0", "warning") == ["empty_mask"]
+    assert report.warnings[0].structure == "spleen"
     assert found(report, "c1", "error") == ["full_mask"]
 
 
