@@ -102,7 +102,7 @@ def ball_targets(
             rules=rules,
         )
         foreground[box], ignore[box] = placement.foreground, placement.ignore
-        for item in placement.placed:
+        for item in reversed(placement.placed):  # the best place of a lesion is its first
             row = [at + span.start for at, span in zip(item.center, box, strict=True)]
             centers[item.lesion] = torch.tensor(row, device=region.device)
     return BallTargets(foreground=foreground, ignore=ignore, centers=centers, located=centers[:, 0] >= 0)
@@ -203,11 +203,11 @@ def boxed_ball_loss(
 def _pair_bce(logits: Tensor, placement: Placement, background_weight: float, concentration: float) -> Tensor:
     flat = logits.flatten()
     total = flat.new_zeros(())
-    lesions = [item for item in placement.placed if item.weight > 0 and len(item.foreground) > 0]
-    shared = sum(item.weight for item in lesions)
-    strongest = max((item.weight for item in lesions), default=0.0)
-    for item in lesions:
-        share = item.weight / shared * strongest
+    lit = [item for item in placement.placed if item.weight > 0 and len(item.foreground) > 0]
+    shared = sum(item.weight * item.share for item in lit)
+    strongest = max((item.weight for item in lit), default=0.0)
+    for item in lit:
+        share = item.weight * item.share / shared * strongest
         ranks = rank_weights(len(item.foreground), concentration).to(flat)
         total = total + share * (ranks * functional.softplus(-flat[item.foreground])).mean()
     if background_weight > 0:

@@ -22,6 +22,10 @@ class BallRules(BaseModel):
         gap_mm: margin around the ignored voxels.
         sigma_radii: σ of the search kernel in radii.
         unknown_diameter_mm: ball of a lesion without any size.
+        candidates: how many places a lesion is looked for at; their odds share its foreground, and none of them
+            is background while it is likely.
+        candidate_separation: distance between such places in search diameters.
+        candidate_odds: a place counts with at least this share of the odds.
         unknown_size_weight: weight of such a lesion beside lesions of stated size.
     """
 
@@ -35,6 +39,9 @@ class BallRules(BaseModel):
     gap_mm: float = Field(default=3.5, ge=0)
     sigma_radii: float = Field(default=1.5, gt=0)
     unknown_diameter_mm: float = Field(default=6.0, gt=0)
+    candidates: int = Field(default=1, ge=1, le=16)
+    candidate_separation: float = Field(default=0.75, gt=0)
+    candidate_odds: float = Field(default=0.1, ge=0, lt=1)
     unknown_size_weight: float = Field(default=0.5, ge=0, le=1)
 
 

@@ -26,7 +26,7 @@ from rsuper.morphology import (
     Spacing,
     ball_mask,
     dilate_within,
-    find_center,
+    find_centers,
     reach_voxels,
     squared_radius_mm2,
     voxel_volume_mm3,
@@ -47,7 +47,8 @@ class PlacedLesion:
         foreground: flat indices into the box of the foreground voxels, the most probable first.
         window: the part of the box around the ball.
         ball: bool on the window, the voxels that the ball holds.
-        weight: weight of its foreground.
+        share: share of the lesion's odds that lie here; the places of one lesion follow each other, the best first.
+        weight: weight of the lesion.
     """
 
     lesion: int
@@ -55,6 +56,7 @@ class PlacedLesion:
     foreground: Int[Tensor, " n"]
     window: Box
     ball: Bool[Tensor, "a b c"]
+    share: float
     weight: float
 
 
@@ -104,32 +106,31 @@ def place_lesions(
         for position, index in enumerate(order):
             host = own_region(region, lesions[index], box)
             lesion = without_vacuous_bound(lesions[index], int(host.sum()) * voxel_volume_mm3(spacing_mm))
-            result = None
+            places: list[_Found] = []
             if not lesion.remainder:
                 centers = None if lesion.centers is None else lesion.centers[box].to(region.device)
-                result = _place(ranks, probability, host & free, centers, lesion, spacing_mm, rules)
-            if result is None:
+                places = _place(ranks, probability, host & free, centers, lesion, spacing_mm, rules)
+            if not places or is_unsized(lesion):
                 ignore |= host
+            if not places:
                 continue
-            foreground.view(-1)[result.foreground] = True
-            window = result.window
-            if result.unsized:
-                ignore |= host
-            else:
-                ignore[window] |= dilate_within(result.reach, rules.gap_mm, spacing_mm=spacing_mm)
-            if position + 1 < len(order):
-                free[window] &= ~dilate_within(result.middle, rules.gap_mm, spacing_mm=spacing_mm)
-            weight = lesion.weight * (rules.unknown_size_weight if result.unsized else 1.0)
-            placed.append(
-                PlacedLesion(
-                    lesion=index,
-                    center=result.center,
-                    foreground=result.foreground,
-                    window=window,
-                    ball=result.ball,
-                    weight=weight,
+            best = places[0]
+            foreground.view(-1)[best.foreground] = True
+            for place in places:
+                ignore[place.window] |= dilate_within(place.reach, rules.gap_mm, spacing_mm=spacing_mm)
+                placed.append(
+                    PlacedLesion(
+                        lesion=index,
+                        center=place.center,
+                        foreground=place.foreground,
+                        window=place.window,
+                        ball=place.ball,
+                        share=place.share,
+                        weight=lesion.weight * (rules.unknown_size_weight if is_unsized(lesion) else 1.0),
+                    )
                 )
-            )
+            if position + 1 < len(order):
+                free[best.window] &= ~dilate_within(best.middle, rules.gap_mm, spacing_mm=spacing_mm)
         ignore &= region & ~foreground
         background = region & ~foreground & ~ignore
         return Placement(placed=tuple(placed), foreground=foreground, ignore=ignore, background=background)
@@ -171,7 +172,7 @@ def search_order(lesions: Sequence[LesionTarget], rules: BallRules = DEFAULT_RUL
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """A located lesion: its foreground as flat indices into the box, bool sets on the window around its ball."""
+    """A place of a lesion: its foreground as flat indices into the box, bool sets on the window around its ball."""
 
     center: tuple[int, int, int]
     window: Box
@@ -179,7 +180,7 @@ class _Found:
     ball: Tensor
     reach: Tensor
     middle: Tensor
-    unsized: bool
+    share: float
 
 
 def _place(
@@ -190,21 +191,53 @@ def _place(
     lesion: LesionTarget,
     spacing_mm: Spacing,
     rules: BallRules,
-) -> _Found | None:
-    """Locate one lesion in the free voxels of its own region; None if there is no room or nothing to go by."""
+) -> list[_Found]:
+    """Locate one lesion in the free voxels of its own region; empty if there is no room or nothing to go by."""
     inside_free = mask_as(free, probability.dtype)
     q = probability * inside_free
     top = float(q.max())
     lowest = float(q.add(1 - inside_free).min())
     allowed = free if centers is None else free & centers
     if not top > 0 or top - lowest <= FLAT * top or not bool(allowed.any()):
-        return None
-    diameter, unsized = search_diameter_mm(lesion, rules), is_unsized(lesion)
-    search_mm = search_ball_mm(diameter)
-    center = find_center(q / top, allowed, search_mm, spacing_mm=spacing_mm, sigma_radii=rules.sigma_radii)
-    ball_mm = diameter if unsized else rules.ball_scale * diameter
+        return []
+    search_mm = search_ball_mm(search_diameter_mm(lesion, rules))
+    found = find_centers(
+        q / top,
+        allowed,
+        search_mm,
+        spacing_mm=spacing_mm,
+        sigma_radii=rules.sigma_radii,
+        count=rules.candidates,
+        separation_mm=rules.candidate_separation * search_mm,
+    )
+    shares = _odds_shares([place.score * top for place in found], rules.candidate_odds)
+    return [
+        _fill(place.center, share, ranks, free, lesion, spacing_mm, rules)
+        for place, share in zip(found, shares, strict=False)
+    ]
+
+
+def _odds_shares(scores: Sequence[float], least: float) -> list[float]:
+    """If exactly one place holds the lesion: p_k ∝ m_k/(1 − m_k) for a mean m_k; unlikely places are left out."""
+    odds = [score / max(1 - score, 1e-3) for score in scores]
+    kept = [value for value in odds if value >= least * sum(odds)] or odds[:1]
+    return [value / sum(kept) for value in kept]
+
+
+def _fill(
+    center: tuple[int, int, int],
+    share: float,
+    ranks: Tensor,
+    free: Tensor,
+    lesion: LesionTarget,
+    spacing_mm: Spacing,
+    rules: BallRules,
+) -> _Found:
+    """The voxels of one place: nested sets of the highest ranks in the ball."""
+    diameter = search_diameter_mm(lesion, rules)
+    ball_mm = diameter if is_unsized(lesion) else rules.ball_scale * diameter
     window, inside, squared = _ball_window(center, free, ball_mm, spacing_mm, rules.gap_mm)
-    inside &= free[window]
+    inside = inside & free[window]  # the template is shared
     held = inside.flatten().nonzero().flatten()
     values = ranks[window].flatten()[held]
     foreground, reach, middle = voxel_counts(lesion, ball_mm, voxel_volume_mm3(spacing_mm), rules)
@@ -220,7 +253,7 @@ def _place(
         ball=inside,
         reach=_as_mask(held[reached], inside),
         middle=_as_mask(held[likely], inside),
-        unsized=unsized,
+        share=share,
     )
 
 

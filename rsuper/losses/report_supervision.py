@@ -288,7 +288,7 @@ class ReportSupervisionLoss(nn.Module):
                     margin_hu=self.config.margin_hu,
                 )
                 errors.append(error / 100.0)
-                weights.append(lesion.weight * pair.weight)
+                weights.append(lesion.weight * lesion.share * pair.weight)
         if not errors:
             return zero
         return weighted_mean(torch.stack(errors), zero.new_tensor(weights))

@@ -1,6 +1,14 @@
 """Distances, dilation and ball search in mm, on boxes."""
 
-from rsuper.morphology.ball import ball_kernel, ball_mask, ball_scores, find_center, squared_radius_mm2
+from rsuper.morphology.ball import (
+    BallCenter,
+    ball_kernel,
+    ball_mask,
+    ball_scores,
+    find_center,
+    find_centers,
+    squared_radius_mm2,
+)
 from rsuper.morphology.boxes import Box, bounding_box, bounding_boxes, box_shape, grow_box
 from rsuper.morphology.distance import (
     dilate_mm,
@@ -12,6 +20,7 @@ from rsuper.morphology.distance import (
 from rsuper.morphology.spacing import Spacing, SpacingLike, spacing_rows, voxel_volume_mm3
 
 __all__ = [
+    "BallCenter",
     "Box",
     "Spacing",
     "SpacingLike",
@@ -25,6 +34,7 @@ __all__ = [
     "dilate_within",
     "distance_mm",
     "find_center",
+    "find_centers",
     "grow_box",
     "reach_voxels",
     "spacing_rows",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 
 import scipy.fft
 import torch
@@ -87,9 +88,6 @@ def find_center(
 ) -> tuple[int, int, int]:
     """The allowed voxel around which a ball holds most of ``values``; ties go to the lowest index.
 
-    Scores come from a float32 transform on the box and are summed again in float64 where they are close, so that
-    thread counts and devices agree.
-
     Args:
         values: non-negative [D,H,W], 0 where nothing may count.
         allowed: bool [D,H,W], where the centre may be; at least one voxel.
@@ -100,27 +98,89 @@ def find_center(
     Returns:
         Index of the centre.
     """
+    found = find_centers(values, allowed, diameter_mm, spacing_mm=spacing_mm, sigma_radii=sigma_radii)
+    return found[0].center
+
+
+@dataclass(frozen=True)
+class BallCenter:
+    """A place of the ball search.
+
+    Args:
+        center: index of the voxel.
+        score: mean of the values in the ball, weighted by its kernel.
+    """
+
+    center: tuple[int, int, int]
+    score: float
+
+
+def find_centers(
+    values: Float[Tensor, "D H W"],
+    allowed: Bool[Tensor, "D H W"],
+    diameter_mm: float,
+    *,
+    spacing_mm: Spacing,
+    sigma_radii: float = 1.5,
+    count: int = 1,
+    separation_mm: float = 0.0,
+) -> tuple[BallCenter, ...]:
+    """The best centres of a ball, the best first, each further than ``separation_mm`` from those before it.
+
+    Scores come from a float32 transform on the box and are summed again in float64 where they are close, so that
+    thread counts and devices agree.
+
+    Args:
+        values: non-negative [D,H,W], 0 where nothing may count.
+        allowed: bool [D,H,W], where a centre may be; at least one voxel.
+        diameter_mm: diameter of the ball.
+        spacing_mm: voxel size in array order.
+        sigma_radii: see :func:`ball_kernel`.
+        count: how many, at most.
+        separation_mm: distance between centres.
+
+    Returns:
+        1 to ``count`` centres.
+    """
     search = functools.partial(
         ball_scores, diameter_mm=diameter_mm, spacing_mm=spacing_mm, sigma_radii=sigma_radii
     )
-    candidates = torch.empty(0, dtype=torch.long)
-    if values.device.type == "cpu":
-        scores = _at_allowed(search(values.to(torch.float32)), allowed)
-        voxels = math.pi / 6 * diameter_mm**3 / math.prod(spacing_mm)
-        noise = TRANSFORM_NOISE * float(torch.linalg.vector_norm(values)) / math.sqrt(max(voxels, 1.0))
-        best = float(scores.max())
-        candidates = torch.nonzero((scores >= best - NEAR_TIE * abs(best) - noise).flatten()).flatten()
-        if len(candidates) == 1:
-            return _unravel(int(candidates[0]), scores)
-    if 1 < len(candidates) <= MAX_RESCORED:
-        exact = _exact_scores(
-            values, candidates, ball_kernel(diameter_mm, spacing_mm, sigma_radii=sigma_radii)
-        )
-    else:
-        exact = _at_allowed(search(values.to(torch.float64)), allowed).flatten()
-        candidates = torch.arange(exact.numel(), device=exact.device)
-    tied = exact >= exact.max() * (1 - TIE)
-    return _unravel(int(candidates[torch.nonzero(tied)[0, 0]]), values)
+    kernel = ball_kernel(diameter_mm, spacing_mm, sigma_radii=sigma_radii)
+    rough = search(values.to(torch.float32)) if values.device.type == "cpu" else None
+    exact = None
+    noise = TRANSFORM_NOISE * float(torch.linalg.vector_norm(values) * torch.linalg.vector_norm(kernel))
+    found: list[BallCenter] = []
+    while len(found) < count and (not found or bool(allowed.any())):
+        candidates = None if rough is None else _near_best(_at_allowed(rough, allowed), noise)
+        if candidates is None or len(candidates) > MAX_RESCORED:
+            exact = search(values.to(torch.float64)) if exact is None else exact
+            scores = _at_allowed(exact, allowed).flatten()
+            candidates = torch.arange(len(scores), device=scores.device)
+        else:
+            scores = _exact_scores(values, candidates, kernel)
+        best = scores.max()
+        index = int(candidates[(scores >= best * (1 - TIE)).nonzero()[0, 0]])
+        found.append(BallCenter(center=_unravel(index, values), score=float(best)))
+        if len(found) < count:
+            allowed = allowed & ~_around(found[-1].center, allowed, separation_mm, spacing_mm)
+    return tuple(found)
+
+
+def _near_best(scores: Tensor, noise: float) -> Tensor:
+    """Flat indices of the scores that a float32 transform cannot tell from the best."""
+    best = float(scores.max())
+    return (scores >= best - NEAR_TIE * abs(best) - noise).flatten().nonzero().flatten()
+
+
+def _around(
+    center: tuple[int, int, int], like: Tensor, distance_mm: float, spacing_mm: Spacing
+) -> Bool[Tensor, "D H W"]:
+    """Voxels of the array within ``distance_mm`` of the centre."""
+    first, second, third = (
+        ((torch.arange(size, device=like.device) - index) * step) ** 2
+        for size, index, step in zip(like.shape, center, spacing_mm, strict=True)
+    )
+    return first[:, None, None] + second[None, :, None] + third[None, None, :] <= distance_mm**2
 
 
 def _at_allowed(scores: Tensor, allowed: Tensor) -> Tensor:
