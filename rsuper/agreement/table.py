@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -124,7 +124,8 @@ class CaseAgreement(_Model):
     Args:
         case_id: the case.
         status: ``agrees``, ``differs`` or ``not_comparable``.
-        priority: sum over its rows; the higher, the sooner a person should look.
+        priority: the higher, the sooner a person should look; rows of reported lesions add up, every further
+            finding that no report states counts half as much as the one before, or noise would come first.
         rows: at least one a lesion class.
     """
 
@@ -144,9 +145,15 @@ class CaseAgreement(_Model):
         return cls(
             case_id=case_id,
             status=status,
-            priority=round(sum(row.priority for row in rows), 4),
+            priority=round(_priority(rows), 4),
             rows=rows,
         )
+
+
+def _priority(rows: Sequence[AgreementRow]) -> float:
+    extra = sorted((row.priority for row in rows if row.verdict == "found_not_reported"), reverse=True)
+    rest = sum(row.priority for row in rows if row.verdict != "found_not_reported")
+    return rest + sum(value * 0.5**number for number, value in enumerate(extra))
 
 
 class AgreementTable(_Model):

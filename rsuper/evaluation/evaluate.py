@@ -23,6 +23,7 @@ from rsuper.evaluation.segmentation import segmentation_scores
 from rsuper.evaluation.summary import summarise
 from rsuper.files import write_atomic_text
 from rsuper.prediction.case_score import case_score
+from rsuper.prediction.lesions import smallest_voxels
 from rsuper.volumes import read_mask, read_volume, require_same_grid, volume_mm3_per_voxel
 
 JOURNAL = "journal.jsonl"
@@ -224,7 +225,7 @@ def _row(
 def _measured(row: CaseRow, folder: PredictionFolder, truth: Truth, settings: EvaluationSettings) -> CaseRow:
     prediction = read_mask(folder.mask(row.case_id, row.class_name))
     voxel_mm3 = volume_mm3_per_voxel(prediction)
-    min_voxels = max(1, int(np.ceil(settings.min_lesion_mm3 / voxel_mm3 - 1e-9)))
+    min_voxels = smallest_voxels(settings.min_lesion_mm3, voxel_mm3)
     mask = np.asarray(prediction.array, dtype=bool)
     empty = np.zeros_like(mask)
     n_prediction = match_lesions(empty, mask, min_voxels=min_voxels).n_prediction

@@ -22,6 +22,7 @@ Key = TypeVar("Key", bound=str)
 Box = tuple[slice, slice, slice]
 
 MIN_VOLUME_MM3 = 14.0  # a ball of 3 mm, the smallest lesion that a target may ask for
+MIN_VOXELS = 2  # a single voxel has no measurable extent and is as often noise
 NEAR_MM = 15.0  # how far outside its organ a lesion may lie and still be given a part and a side
 
 
@@ -128,7 +129,7 @@ def find_lesions(
             ``kidney_left``; part and side are those of the structure with the largest overlap, else of the
             nearest one within 15 mm.
         anatomy: table of organs, parts and sides; None is the built-in one.
-        min_volume_mm3: smaller components are dropped as noise.
+        min_volume_mm3: smaller components, and single voxels, are dropped as noise; 0 keeps all.
 
     Returns:
         Findings from the largest to the smallest, ids ``<class_name>-1`` onwards.
@@ -151,7 +152,8 @@ def find_lesions(
     voxel_mm3 = math.prod(spacing_of(affine))
     counts = np.bincount(labels.ravel())
     boxes = ndimage.find_objects(labels)
-    keep = [i for i in range(1, counts.size) if counts[i] * voxel_mm3 >= min_volume_mm3]
+    least = smallest_voxels(min_volume_mm3, voxel_mm3)
+    keep = [i for i in range(1, counts.size) if counts[i] >= least]
     keep.sort(key=lambda i: (-int(counts[i]), i))
     findings = []
     for number, label in enumerate(keep, start=1):
@@ -169,6 +171,13 @@ def find_lesions(
             )
         )
     return findings
+
+
+def smallest_voxels(min_volume_mm3: float, voxel_mm3: float) -> int:
+    """How many voxels a component needs to count as a lesion; 1 where every component is wanted."""
+    if min_volume_mm3 <= 0:
+        return 1
+    return max(MIN_VOXELS, math.ceil(min_volume_mm3 / voxel_mm3 - 1e-9))
 
 
 def mask_box(mask: NDArray[np.bool_]) -> Box | None:

@@ -145,6 +145,8 @@ def case_outcome(
     dsc = segmentation_scores(reference, prediction, spacing_mm=spacing_mm).dsc or 0.0
     if not matches.matched:
         where = "missed; a false alarm elsewhere" if prediction.any() else "missed"
+        if (prediction & reference).any():
+            where = "missed: hardly any overlap"
         return CaseOutcome(kind=kind, label=label, verdict="bad", text=where)
     found = "found" if matches.n_reference == 1 else f"{len(matches.matched)} of {matches.n_reference} found"
     extra = "" if not matches.n_false else f", {matches.n_false} false"

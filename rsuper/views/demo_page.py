@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from llm_extract.highlight import highlight_css, highlight_report, lesion_title, size_text
 from llm_extract.records import ReportRecord
-from rsuper.agreement.table import AGREEING, VERDICT_LABELS, AgreementRow, Verdict
+from rsuper.agreement.table import AGREEING, VERDICT_LABELS, AgreementRow, CaseAgreement, Verdict
 from rsuper.evaluation.statistics import Estimate
 from rsuper.views.overlays import LAYER_LABELS, LayerKind, picture_svg
 from rsuper.views.page_data import (
@@ -29,6 +29,7 @@ from rsuper.views.plots import ArmPlot, difference_plot, metric_bars, roc_plot
 from rsuper.views.study import STUDY_METRICS
 
 HERO_QUOTE_CHARS = 220
+MAX_EXTRA_ROWS = 4
 _HUMAN_STATUS = {
     "explicitly_lesion_free": "stated free of lesions",
     "no_statement_on_lesions": "mentioned, lesions not",
@@ -81,6 +82,7 @@ def render_demo_page(data: DemoPageData) -> str:
         free_organs=_organs_by_status,
         verdict_label=_verdict_label,
         verdict_tone=_verdict_tone,
+        agreement_rows=agreement_rows,
         reported=_reported,
         found=_found,
     )
@@ -139,7 +141,10 @@ def interval(estimate: Estimate | None) -> str:
 def signed(estimate: Estimate | float | None) -> str:
     """Two decimals with a sign."""
     value = estimate.value if isinstance(estimate, Estimate) else estimate
-    return "–" if value is None else f"{value:+.2f}".replace("-", "−")
+    if value is None:
+        return "–"
+    text = f"{value:+.2f}"
+    return "0.00" if text in {"+0.00", "-0.00"} else text.replace("-", "−")
 
 
 def record_rows(record: ReportRecord) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -157,6 +162,14 @@ def record_rows(record: ReportRecord) -> list[tuple[str, list[tuple[str, str]]]]
         ]
         rows.append((lesion_title(lesion), [(name, value) for name, value in fields if value]))
     return rows
+
+
+def agreement_rows(agreement: CaseAgreement) -> tuple[list[AgreementRow], int]:
+    """Rows to show and how many findings are left out: all that are reported, then the surest findings."""
+    extra = [row for row in agreement.rows if row.verdict == "found_not_reported"]
+    rest = [row for row in agreement.rows if row.verdict != "found_not_reported"]
+    extra.sort(key=lambda row: -row.priority)
+    return rest + extra[:MAX_EXTRA_ROWS], max(0, len(extra) - MAX_EXTRA_ROWS)
 
 
 def _organs_by_status(record: ReportRecord) -> list[tuple[str, str]]:

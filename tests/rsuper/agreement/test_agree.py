@@ -223,6 +223,15 @@ def test_every_lesion_appears_exactly_once(reported, found):
         assert verdicts(exact) == ["matched"] * len(reported)
 
 
+def test_noise_does_not_outrank_a_missed_tumour():
+    """Twenty unsure specks weigh less than one reported tumour that was not found and one sure finding."""
+    specks = [finding(i, 5.0, confidence=0.5) for i in range(20)]
+    noisy = compared(specks, record())
+    missed = compared([], record(lesion("pancreas", 20.0)))
+    assert noisy.priority < missed.priority
+    assert noisy.priority > compared(specks[:1], record()).priority
+
+
 @pytest.fixture
 def folders(tmp_path):
     """Four predicted cases: agreeing, missed, broken findings, without a report."""

@@ -99,8 +99,10 @@ def test_components_touching_at_a_corner_are_one_and_noise_is_dropped():
     mask[10, 10, 10] = True  # 1 mm³
     findings = find_lesions(mask, None, None, affine=np.eye(4), class_name="spleen_lesion")
     assert [f.volume_mm3 for f in findings] == [54.0]
-    kept = find_lesions(mask, None, None, affine=np.eye(4), class_name="spleen_lesion", min_volume_mm3=0.5)
+    kept = find_lesions(mask, None, None, affine=np.eye(4), class_name="spleen_lesion", min_volume_mm3=0)
     assert [f.volume_mm3 for f in kept] == [54.0, 1.0]
+    coarse = find_lesions(mask, None, None, affine=np.diag([3.0, 3, 3, 1]), class_name="spleen_lesion")
+    assert len(coarse) == 1  # 27 mm³, but a single voxel
     assert [f.lesion_id for f in kept] == ["spleen_lesion-1", "spleen_lesion-2"]
 
 

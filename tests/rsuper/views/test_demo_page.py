@@ -16,7 +16,7 @@ from rsuper.errors import DataError
 from rsuper.evaluation import Estimate
 from rsuper.views import ArmResult, DemoPageData, load_study, render_demo_page
 from rsuper.views.case_card import CaseMaterial, build_case_card, case_headline, case_outcome
-from rsuper.views.demo_page import difference_verdict, headline, interval, number, signed
+from rsuper.views.demo_page import agreement_rows, difference_verdict, headline, interval, number, signed
 from rsuper.views.plots import ArmPlot, difference_plot, metric_bars, roc_plot
 from rsuper.views.report_target import ball, ball_diameter_mm, report_target
 
@@ -220,6 +220,7 @@ def test_numbers_are_typeset():
     assert number(None) == "–"
     assert number(estimate(-0.5)) == "−0.50"
     assert signed(estimate(0.5)) == "+0.50"
+    assert signed(-0.001) == "0.00"
     assert interval(estimate(0.5, -0.1, 0.9)) == "−0.10 to 0.90"
 
 
@@ -245,6 +246,25 @@ def test_case_card_says_what_happened():
     assert card.headline == "A normal case: both networks leave it alone"
     assert card.pictures[1].caption == "it calls the pancreas free of lesions"
     assert card.truth == "no tumour"
+
+
+def test_a_long_agreement_is_cut_but_counted():
+    rows = [
+        AgreementRow(
+            case_id="c",
+            class_name="pancreas_lesion",
+            organ="pancreas",
+            verdict="found_not_reported",
+            reason="not stated",
+            priority=i / 100,
+        )
+        for i in range(30)
+    ]
+    missed = rows[0].model_copy(update={"verdict": "reported_not_found"})
+    shown, left_out = agreement_rows(CaseAgreement.of("c", (*rows, missed)))
+    assert shown[0] == missed
+    assert [row.priority for row in shown[1:]] == [0.29, 0.28, 0.27, 0.26]
+    assert left_out == 26
 
 
 def test_outcomes_by_hand():
