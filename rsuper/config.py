@@ -96,6 +96,19 @@ def load_config(path: Path) -> RunConfig:
         ) from error
 
 
+def with_network(config: RunConfig, factory: str | None) -> RunConfig:
+    """The settings with a custom network, where a person names one; a file that names another is not obeyed.
+
+    Args:
+        config: settings.
+        factory: ``package.module:function``, or None.
+    """
+    if factory is None or factory == config.network.factory:
+        return config
+    network = config.network.model_dump() | {"name": "custom", "factory": factory}
+    return RunConfig.model_validate(config.model_dump() | {"network": network})
+
+
 def _problems(error: ValidationError | yaml.YAMLError | UnicodeDecodeError) -> str:
     if not isinstance(error, ValidationError):
         return "not valid YAML"

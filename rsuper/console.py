@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn, TextIO
+
+import typer
+
+from rsuper.errors import InterruptedRunError, ResourceError, RsuperError, UsageError
 
 PLAIN_EVERY_S = 5.0
 Tick = Callable[[int, int, str], None]
+_OWN = frozenset({"rsuper", "llm_extract"})
+_EXTRAS = {"dicom": ("pydicom", "highdicom", "SimpleITK")}
 
 
-def say(text: str, *, stream: Any = None) -> None:
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM; like Ctrl-C it passes every ``except Exception``."""
+
+
+def say(text: str, *, stream: TextIO | None = None) -> None:
     """One line for the user, on standard output unless ``stream`` says otherwise."""
     target = sys.stdout if stream is None else stream
     target.write(f"{text}\n")
@@ -22,7 +36,74 @@ def say(text: str, *, stream: Any = None) -> None:
 
 def emit_json(value: Mapping[str, Any]) -> None:
     """The result of a command for programs: one JSON object on standard output."""
-    say(json.dumps(value, indent=1, default=str))
+    say(json.dumps(_jsonable(value), indent=1, allow_nan=False))
+
+
+@contextmanager
+def failures(*, as_json: bool) -> Iterator[None]:
+    """Expected failures become one line, one JSON object where asked for, and an exit code; never a report's text.
+
+    2 usage · 3 bad data · 4 partial · 5 resources · 130 and 143 interrupted, resumable.
+    """
+    try:
+        yield
+    except RsuperError as error:
+        _fail(error, as_json=as_json)
+    except InterruptedRunError as error:
+        say(f"interrupted: {error}", stream=sys.stderr)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        say("interrupted: the same command goes on where it stopped", stream=sys.stderr)
+        code = signal.SIGTERM if isinstance(error, TerminatedError) else signal.SIGINT
+        raise typer.Exit(128 + int(code)) from error
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module in _OWN:
+            raise
+        extra = next((name for name, modules in _EXTRAS.items() if module in modules), "train")
+        hint = f'pip install "rsuper[{extra}]"'
+        _fail(UsageError(f"{module} is not installed", code="missing_extra", hint=hint), as_json=as_json)
+    except MemoryError:
+        hint = "close other programs, or take smaller patches or batches"
+        _fail(ResourceError("not enough memory", code="out_of_memory", hint=hint), as_json=as_json)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        hint = "free some space; the same command goes on where it stopped"
+        _fail(ResourceError("the disk is full", code="disk_full", hint=hint), as_json=as_json)
+
+
+def _fail(error: RsuperError, *, as_json: bool) -> NoReturn:
+    if as_json:
+        message = {
+            "code": error.code,
+            "message": str(error.args[0]),
+            "case_id": error.case_id,
+            "hint": error.hint,
+        }
+        emit_json({"error": message})
+    say(f"error {error}", stream=sys.stderr)
+    raise typer.Exit(error.exit_code)
+
+
+def die_of_sigterm_politely() -> None:
+    """Let SIGTERM unwind like Ctrl-C, so that temporary files go and the exit code is 143."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise TerminatedError
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _jsonable(value: Any) -> Any:
+    """JSON has no NaN and no infinity: null; paths and the like as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 @contextmanager

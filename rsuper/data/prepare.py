@@ -13,19 +13,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from llm_extract.anatomy import load_anatomy
 from rsuper.data.layout import CaseEntry, Dataset
 from rsuper.data.prepared import PREPARED_FILE, CaseFailure, PrepareConfig, PreparedDataset
 from rsuper.data.roi import organ_box, whole_box
 from rsuper.data.store import FORMAT_VERSION, read_case, write_case
 from rsuper.errors import DataError, ResourceError, RsuperError, UsageError
 from rsuper.files import file_stamps, publish_folder, write_atomic_text
-from rsuper.supervision import build_case_targets
+from rsuper.supervision import build_case_targets, organ_of_class
 from rsuper.volumes import Volume, read_mask, resample, same_grid, to_canonical
 
 Progress = Callable[[int, int, str], None]
 Masks = dict[str, NDArray[np.bool_]]
 KEY_FILE = "key.txt"
-__all__ = ["CaseFailure", "PrepareConfig", "PreparedDataset", "prepare"]
+__all__ = ["CaseFailure", "PrepareConfig", "PreparedDataset", "prepare", "suggest_classes"]
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -87,6 +88,40 @@ def prepare(
     }
     write_atomic_text(out / PREPARED_FILE, json.dumps(meta, indent=1))
     return PreparedDataset.open(out)
+
+
+def suggest_classes(
+    dataset: Dataset, lesion_classes: Sequence[str] = (), structures: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Lesion classes and structures of a data set, where a person does not name them.
+
+    Args:
+        dataset: an opened dataset folder.
+        lesion_classes: the wanted ones; empty takes every class with a human mask in some case.
+        structures: the wanted ones; None takes the organs of these classes that every case has.
+
+    Returns:
+        Lesion classes and structures, for ``PrepareConfig``.
+
+    Raises:
+        UsageError: ``missing_argument`` if there is no lesion mask to go by.
+    """
+    chosen = tuple(lesion_classes) or tuple(
+        sorted(set().union(*(dataset.lesion_classes(entry) for entry in dataset.cases)))
+    )
+    if not chosen:
+        raise UsageError(
+            "no case has a lesion mask, so the lesion classes must be named",
+            code="missing_argument",
+            hint="add --lesion-class pancreas_lesion, or another organ",
+        )
+    if structures is not None:
+        return chosen, tuple(structures)
+    anatomy = load_anatomy()
+    organs = [organ for name in chosen if (organ := organ_of_class(name, anatomy)) is not None]
+    hosts = dict.fromkeys(stem for organ in organs for stem in anatomy.organ_structures(organ))
+    everywhere = frozenset.intersection(*(dataset.structures(entry) for entry in dataset.cases))
+    return chosen, tuple(stem for stem in hosts if stem in everywhere)
 
 
 def _try(

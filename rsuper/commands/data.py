@@ -1,0 +1,185 @@
+"""Verbs about data: ``synth``, ``check``, ``prepare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rsuper.commands.options import ClassMapOption, Json, OutDir, Records
+from rsuper.console import emit_json, failures, progress, say
+from rsuper.errors import PartialError
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to write the data set into.")],
+    *,
+    cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; case i is the same for any number of cases.")] = 0,
+    masks: Annotated[
+        int, typer.Option(min=0, help="Tumour cases (and as many normals) that get lesion masks.")
+    ] = 4,
+    organ: Annotated[
+        list[str] | None,
+        typer.Option(help="Organ with tumours: pancreas, kidney or liver; repeat. [default: pancreas]"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the cohort that was begun in this folder.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a phantom cohort in the data set layout: CTs, organ masks, reports, hidden references.
+
+    Example: rsuper synth phantoms --cases 24 --seed 1
+    """
+    with failures(as_json=as_json):
+        from rsuper.synthesis import synth as run
+
+        with progress("phantoms") as tick:
+            result = run(
+                out,
+                cases=cases,
+                seed=seed,
+                masks=masks,
+                organs=tuple(organ or ("pancreas",)),
+                resume="resume" if resume else "refuse",
+                progress=lambda done, total: tick(done, total, ""),
+            )
+        if as_json:
+            emit_json(result)
+            return
+        say(
+            f"{result['cases']} cases in {out}: {result['tumour_cases']} with a tumour, "
+            f"{result['voxel_labelled']} with lesion masks"
+        )
+        say(f"Next: rsuper extract {out}/reports.jsonl --out {out}-records")
+
+
+def check(
+    dataset: Annotated[Path, typer.Argument(help="Data set folder.")],
+    *,
+    records: Records = None,
+    class_map: ClassMapOption = None,
+    require: Annotated[
+        list[str] | None, typer.Option(help="Structure that every case must have; repeat for more.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read volumes.")] = 1,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for check.json and check.csv.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find broken volumes, missing masks and reports that contradict the images, before any training.
+
+    Example: rsuper check phantoms --records phantoms-records
+
+    Exit codes: 0 no errors, 3 no case can be used, 4 some cases have errors.
+    """
+    with failures(as_json=as_json):
+        from rsuper.data.check import check_dataset
+
+        with progress("check") as tick:
+            report = check_dataset(
+                dataset,
+                class_map=class_map,
+                records=records,
+                required=require or (),
+                workers=workers,
+                progress=tick,
+            )
+        if out is not None:
+            report.write(out)
+        if as_json:
+            emit_json(report.as_dict())
+        else:
+            for issue in report.issues:
+                say(str(issue))
+            say(report.summary())
+            say(f"Next: rsuper prepare {dataset}{_option('--records', records)} --out prepared")
+    raise typer.Exit(report.exit_code)
+
+
+def prepare(  # noqa: PLR0913 - one parameter an option
+    dataset: Annotated[Path, typer.Argument(help="Data set folder.")],
+    *,
+    out: OutDir,
+    lesion_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Lesion class to learn; repeat for more. [default: those with a mask in some case]"
+        ),
+    ] = None,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Organ mask to learn beside; repeat for more. [default: the organs of the classes]"
+        ),
+    ] = None,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Cut out the box around these structures; repeat for more. [default: whole volumes]"
+        ),
+    ] = None,
+    roi_margin_mm: Annotated[float, typer.Option(min=0, help="Margin of that box.")] = 24.0,
+    spacing_mm: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size, left-right, front-back, cranio-caudal. [default: the CT's own]"),
+    ] = None,
+    records: Records = None,
+    class_map: ClassMapOption = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a data set into a prepared one: one grid, chunked volumes, targets from masks and records.
+
+    Example: rsuper prepare phantoms --records phantoms-records --out prepared --roi pancreas
+
+    Cases that are there already, from the same files and settings, are kept; a case that cannot be prepared is named
+    with its reason. Exit codes: 0 all cases, 3 none, 4 some.
+    """
+    with failures(as_json=as_json):
+        from rsuper.data.layout import Dataset
+        from rsuper.data.prepare import PrepareConfig, suggest_classes
+        from rsuper.data.prepare import prepare as run
+
+        opened = Dataset.open(dataset, records=records, class_map=class_map)
+        classes, structures = suggest_classes(opened, lesion_class or (), structure)
+        config = PrepareConfig(
+            lesion_classes=classes,
+            structures=structures,
+            roi_structures=tuple(roi or ()),
+            roi_margin_mm=roi_margin_mm,
+            spacing_mm=spacing_mm,
+        )
+        reference = dataset / "reference"
+        with progress("prepare") as tick:
+            result = run(
+                opened,
+                out,
+                config=config,
+                reference=reference if reference.is_dir() else None,
+                progress=tick,
+            )
+        if as_json:
+            emit_json(
+                {
+                    "out": str(out),
+                    "cases": len(result.cases),
+                    "lesion_classes": config.lesion_classes,
+                    "structures": config.structures,
+                    "failed": [vars(item) for item in result.failures],
+                }
+            )
+        else:
+            for item in result.failures:
+                say(f"{item.code} [case {item.case_id}]: {item.message}")
+            say(
+                f"{len(result.cases)} cases prepared in {out}, {len(result.failures)} failed; classes "
+                f"{', '.join((*config.structures, *config.lesion_classes))}"
+            )
+            say(f"Next: rsuper train {out} --out runs/first")
+    if result.failures:
+        raise typer.Exit(PartialError.exit_code)
+
+
+def _option(name: str, value: Path | None) -> str:
+    return "" if value is None else f" {name} {value}"

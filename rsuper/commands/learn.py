@@ -1,0 +1,121 @@
+"""Verbs about networks: ``train`` and ``predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rsuper.commands.options import Device, Json, Network, OutDir
+from rsuper.console import emit_json, failures, progress, say
+from rsuper.errors import PartialError, UsageError
+
+if TYPE_CHECKING:
+    from rsuper.training import TrainProgress
+
+
+def train(
+    prepared: Annotated[Path | None, typer.Argument(help="Folder that `rsuper prepare` wrote.")] = None,
+    *,
+    out: OutDir = Path("runs/first"),
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML settings; the rest takes defaults.")
+    ] = None,
+    initial_weights: Annotated[
+        Path | None, typer.Option("--initial-weights", help="model.safetensors of another run to start from.")
+    ] = None,
+    network: Network = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print every setting as YAML and stop.")
+    ] = False,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train on masks, then on masks and reports; the same command resumes an interrupted run.
+
+    Example: rsuper train prepared --out runs/first --config small.yaml
+
+    Ctrl-C and SIGTERM write a checkpoint first. Exit codes: 0 done, 2 usage, 3 bad data, 5 disk or device, 130 and 143
+    interrupted.
+    """
+    with failures(as_json=as_json):
+        from rsuper.config import RunConfig, load_config, with_network
+
+        settings = with_network(load_config(config) if config else RunConfig(), network)
+        if print_config:
+            say(settings.to_yaml().rstrip())
+            return
+        if prepared is None:
+            raise UsageError(
+                "no prepared data set given", code="missing_argument", hint="rsuper train PREPARED --out RUN"
+            )
+        from rsuper.data.prepare import PreparedDataset
+        from rsuper.training import train as run
+
+        with progress("train") as tick:
+
+            def show(step: TrainProgress) -> None:
+                terms = " ".join(f"{name} {value:.3f}" for name, value in step.terms.items())
+                tick(step.step, step.total, f"{step.stage} {terms}")
+
+            result = run(
+                PreparedDataset.open(prepared),
+                out,
+                config=settings,
+                initial_weights=initial_weights,
+                device=device,
+                network_factory=network,
+                progress=show,
+            )
+        summary = {
+            name: {"auc": item.auc, "dice": item.dice, "threshold": item.threshold}
+            for name, item in result.summaries.items()
+        }
+        if as_json:
+            emit_json({"run": out, "best_step": result.best_step, "validation": summary})
+            return
+        say(f"{out / 'model.safetensors'}: weights of step {result.best_step}")
+        for name, values in summary.items():
+            figures = ", ".join(
+                f"{key} {'not defined' if value is None else f'{value:.3f}'}" for key, value in values.items()
+            )
+            say(f"{name}: validation {figures}")
+        say(f"Next: rsuper predict {out} DATASET --out predictions")
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder, or a model.safetensors.")],
+    source: Annotated[Path, typer.Argument(help="Data set folder, or one CT file.")],
+    *,
+    out: OutDir,
+    case: Annotated[list[str] | None, typer.Option(help="Only this case; repeat for more.")] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write probability maps too.")
+    ] = False,
+    network: Network = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Masks and findings for every CT, on the CT's own grid; finished cases are kept.
+
+    Example: rsuper predict runs/first phantoms --out predictions
+
+    Exit codes: 0 all cases, 2 usage, 3 bad data, 4 some cases failed, 5 disk or device.
+    """
+    with failures(as_json=as_json):
+        from rsuper.prediction.predict import load_model
+        from rsuper.prediction.predict import predict as predict_all
+
+        model = load_model(run, device=device, network_factory=network)
+        with progress("predict") as tick:
+            result = predict_all(model, source, out, cases=case, probabilities=probabilities, progress=tick)
+        if as_json:
+            emit_json({"out": out, **result})
+        else:
+            for item in result["failures"]:
+                say(f"{item['code']} [case {item['case_id']}]: {item['message']}")
+            say(f"{result['done']} cases in {out}, {len(result['failures'])} failed")
+            say(f"Next: rsuper evaluate {out} DATASET")
+    if result["failures"]:
+        raise typer.Exit(PartialError.exit_code)
