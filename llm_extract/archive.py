@@ -249,13 +249,14 @@ class _Run:
 
     def _scan(self) -> tuple[int, int]:
         """Read the input once: broken files end the run before anything is written, and totals are known."""
-        total = pending = 0
+        total = 0
+        pending = set[int]()
         for chunk in _chunks(self.keyed(self.reports()), 500):
             self._stop.raise_if_asked()
             total += len(chunk)
-            keys = list(dict.fromkeys(key for _, key in chunk if key is not None))
-            pending += len(keys) - self._ledger.count_finished(keys)
-        return total, pending
+            keys = {key for _, key in chunk if key is not None}
+            pending |= {int(key[:15], 16) for key in keys - self._ledger.finished(list(keys))}
+        return total, len(pending)
 
     def _claimed_jobs(self, keyed: Iterable[tuple[Report, str | None]]) -> Iterator[Job]:
         for chunk in _chunks(keyed, CLAIM_SIZE):

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llm_extract.errors import PipelineError
+from llm_extract.errors import InterruptedRunError, PipelineError
 
 Kind = Literal["radiology", "pathology", "auto"]
 
@@ -145,8 +145,6 @@ def _score(
 @contextmanager
 def _failures(*, as_json: bool) -> Iterator[None]:
     """Turn expected failures into one line and an exit code; nothing of a report is ever printed."""
-    from llm_extract.archive import InterruptedRunError
-
     try:
         yield
     except PipelineError as error:

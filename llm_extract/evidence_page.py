@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from llm_extract.highlight import (
+    Highlight,
     highlight_css,
     highlight_report,
     highlights_of,
@@ -165,7 +166,7 @@ def report_data(text: str, record: ReportRecord) -> dict[str, Any]:
             units(segment.start),
             units(segment.end),
             [number[highlight] for highlight in segment.highlights],
-            segment.css_class,
+            int(segment.is_core),
         ]
         for segment in segments_of(len(shown), highlights)
         if segment.highlights
@@ -182,7 +183,7 @@ def report_data(text: str, record: ReportRecord) -> dict[str, Any]:
         ],
         "text": shown,
         "cut": len(text) - len(shown),
-        "marks": [[highlight.kind, highlight.index, highlight.label] for highlight in highlights],
+        "marks": [_mark(highlight) for highlight in highlights],
         "segments": segments,
         "lesions": [
             {"title": lesion_title(lesion), "size": size_text(lesion)}
@@ -212,6 +213,12 @@ def report_data(text: str, record: ReportRecord) -> dict[str, Any]:
         "study_date": record.study_date.isoformat() if record.study_date else None,
         "backend": f"{record.provenance.backend} {record.provenance.version}",
     }
+
+
+def _mark(highlight: Highlight) -> list[str | int]:
+    """Kind, index and label; of a lesion only what follows its title, which the page has anyway."""
+    label = highlight.label.rpartition(" · ")[2] if highlight.kind == "lesion" else highlight.label
+    return [highlight.kind, highlight.index, label]
 
 
 def _utf16_offsets(text: str) -> Any:

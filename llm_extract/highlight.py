@@ -60,8 +60,14 @@ class Segment:
         first = self.highlights[0]
         if first.kind != "lesion":
             return f"evidence evidence-{first.kind}"
+        return f"evidence evidence-lesion c{first.index % LESION_COLOURS}" + (" core" if self.is_core else "")
+
+    @property
+    def is_core(self) -> bool:
+        """Whether two fields of one lesion meet here, such as a size within its sentence."""
+        first = self.highlights[0]
         fields = sum(other.kind == "lesion" and other.index == first.index for other in self.highlights)
-        return f"evidence evidence-lesion c{first.index % LESION_COLOURS}" + (" core" if fields > 1 else "")
+        return first.kind == "lesion" and fields > 1
 
 
 def highlights_of(record: ReportRecord) -> list[Highlight]:

@@ -234,10 +234,10 @@ class Ledger:
                 row[0]: _result(row) for row in self._rows(columns, keys) if row[1] in {"done", "quarantined"}
             }
 
-    def count_finished(self, keys: Sequence[str]) -> int:
-        """How many of some pieces of work are done or quarantined."""
+    def finished(self, keys: Sequence[str]) -> set[str]:
+        """Those among some pieces of work that are done or quarantined."""
         with self._errors_named():
-            return sum(row[0] in _FINISHED for row in self._rows("state", list(dict.fromkeys(keys))))
+            return {row[0] for row in self._rows("key, state", keys) if row[1] in _FINISHED}
 
     def renew(self) -> None:
         """Extend our leases when a quarter of their time has passed."""

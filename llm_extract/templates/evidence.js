@@ -152,20 +152,25 @@
     showFound();
     history.replaceState(null, "", `#${encodeURIComponent(report.id)}`);
   }
+  function labelOf(report, [kind, index, label]) {
+    return kind === "lesion" ? `lesion ${index + 1}: ${report.lesions[index].title} · ${label}` : label;
+  }
   function textOf(report) {
     const box = element("div", { class: "report-text" });
     if (!report.text) { box.append(element("p", { class: "note" }, "There is no text to show.")); return box; }
     let end = 0;
     let group = -1;
     let before = null;
-    for (const [start, stop, marks, look] of report.segments) {
+    for (const [start, stop, marks, core] of report.segments) {
+      const [kind, index] = report.marks[marks[0]];
+      const look = `evidence evidence-${kind}${kind === "lesion" ? ` c${index % 8}` : ""}${core ? " core" : ""}`;
       if (start > end) box.append(report.text.slice(end, start));
       const refs = marks.map((mark) => `${report.marks[mark][0]}-${report.marks[mark][1]}`);
       if (start > end || refs[0] !== before) group += 1;
       before = refs[0];
       box.append(element("mark", {
         class: look, "data-refs": [...new Set(refs)].join(" "), "data-group": group,
-        title: [...new Set(marks.map((mark) => report.marks[mark][2]))].join("\n"),
+        title: [...new Set(marks.map((mark) => labelOf(report, report.marks[mark])))].join("\n"),
         onclick: (event) => goToGroup(Number(event.currentTarget.dataset.group)),
       }, report.text.slice(start, stop)));
       end = stop;
