@@ -294,3 +294,63 @@ def test_shapes_that_do_not_fit_are_refused(make_phantom):
 def test_rules_are_checked():
     with pytest.raises(ValueError, match="foreground_fraction"):
         BallRules(foreground_fraction=0)
+
+
+def test_one_call_leaves_nothing_behind_for_the_next(make_phantom):
+    """The ball's template is shared between calls; a region that cuts into it must not change it."""
+    phantom = make_phantom((12.0, 12.0, 12.0))
+    before = targets_of(phantom, [lesion(12)])
+    holes = phantom.region & (
+        torch.rand(phantom.region.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    )
+    ball_targets(torch.sigmoid(phantom.logits), holes, [lesion(12)], spacing_mm=ONE)
+    after = targets_of(phantom, [lesion(12)])
+    assert torch.equal(before.foreground, after.foreground)
+    assert torch.equal(before.ignore, after.ignore)
+
+
+@pytest.fixture
+def two_places(make_phantom):
+    """A tumour and something else that looks like it; ``tilt`` makes the second less likely."""
+
+    def make(tilt: float):
+        first = make_phantom((12.0, 12.0, 12.0), center_mm=(30.0, 30.0, 18.0), height=2.0)
+        second = make_phantom((12.0, 12.0, 12.0), center_mm=(30.0, 30.0, 42.0), height=2.0)
+        return first, second, torch.maximum(first.logits, second.logits - tilt)
+
+    return make
+
+
+def test_a_likely_second_place_is_no_background(two_places):
+    first, second, logits = two_places(0.3)
+    stated = [lesion(12)]
+    alone = ball_targets(torch.sigmoid(logits), first.region, stated, spacing_mm=ONE)
+    both = ball_targets(
+        torch.sigmoid(logits), first.region, stated, spacing_mm=ONE, rules=BallRules(candidates=3)
+    )
+    assert torch.equal(alone.foreground, both.foreground)
+    assert alone.centers.tolist() == both.centers.tolist() == [[30, 30, 18]]
+    core = second.logits > 1
+    assert not alone.ignore[core].any()
+    assert both.ignore[core].all()
+
+
+def test_places_share_the_foreground_by_their_odds(two_places):
+    gradients = []
+    for tilt in (0.0, 0.5, 4.0):
+        first, second, logits = two_places(tilt)
+        x = logits.clone().requires_grad_()
+        loss = ball_loss(
+            x[None],
+            first.region[None],
+            [[lesion(12)]],
+            spacing_mm=ONE,
+            rules=BallRules(candidates=2),
+            background_weight=0.0,
+        )
+        (gradient,) = torch.autograd.grad(loss.bce, x)
+        gradients.append((gradient[first.tumour].sum().item(), gradient[second.tumour].sum().item()))
+    even, tilted, clear = gradients
+    assert even[1] == pytest.approx(even[0], rel=0.02)
+    assert tilted[0] < tilted[1] < 0
+    assert clear[1] == 0

@@ -163,3 +163,17 @@ def test_shapes_that_differ_are_refused():
         segmentation_loss(logits, labels[:1], known)
     with pytest.raises(ValueError, match=r"\[B,C,D,H,W\]"):
         segmentation_loss(logits[0], labels[0], known[0])
+
+
+def test_memory_layout_does_not_matter():
+    logits, labels, known = random_case(dtype=torch.float64)
+    plain = segmentation_loss(logits, labels, known)
+    last = logits.to(memory_format=torch.channels_last_3d).requires_grad_()
+    loss = segmentation_loss(last, labels.to(memory_format=torch.channels_last_3d), known)
+    assert loss.bce.item() == pytest.approx(plain.bce.item(), rel=1e-12)
+    assert loss.dice.item() == pytest.approx(plain.dice.item(), rel=1e-12)
+    (loss.bce + loss.dice).backward()
+    straight = logits.clone().requires_grad_()
+    again = segmentation_loss(straight, labels, known)
+    (again.bce + again.dice).backward()
+    torch.testing.assert_close(last.grad, straight.grad)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from rsuper.morphology import ball_kernel, ball_mask, ball_scores, find_center
+from rsuper.morphology import ball_kernel, ball_mask, ball_scores, find_center, find_centers
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.8, 0.8, 3.0), (2.0, 1.0, 1.5)]
 
@@ -33,10 +33,10 @@ def test_the_kernel_is_a_gaussian_inside_a_ball_and_sums_to_one():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("diameter", [1.0, 5.0, 12.0, 60.0])
+@pytest.mark.parametrize("diameter", [1.0, 5.0, 12.0, 30.0])
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_scores_are_the_convolution(spacing, diameter, dtype):
-    values = np.random.default_rng(1).random((13, 18, 9))
+    values = np.random.default_rng(1).random((11, 14, 8))
     expected = ndimage.convolve(values, ball_kernel(diameter, spacing).numpy(), mode="constant")
     scores = ball_scores(torch.from_numpy(values).to(dtype), diameter, spacing_mm=spacing)
     tolerance = 1e-6 if dtype == torch.float32 else 1e-13
@@ -94,3 +94,30 @@ def test_thread_counts_agree():
 def test_a_diameter_that_is_no_length_is_refused(diameter):
     with pytest.raises(ValueError, match="diameter_mm"):
         ball_mask(diameter, (1.0, 1.0, 1.0))
+
+
+def test_several_centres_are_the_best_ones_that_keep_their_distance():
+    values = np.random.default_rng(2).random((18, 15, 12)) ** 4
+    spacing = (1.0, 1.5, 0.8)
+    allowed = np.ones(values.shape, dtype=bool)
+    found = find_centers(
+        torch.from_numpy(values),
+        torch.from_numpy(allowed),
+        6.0,
+        spacing_mm=spacing,
+        count=4,
+        separation_mm=5.0,
+    )
+    scores = ndimage.convolve(values, ball_kernel(6.0, spacing).numpy(), mode="constant")
+    grid = np.moveaxis(np.indices(values.shape), 0, -1) * spacing
+    for place in found:
+        assert place.center == np.unravel_index(np.where(allowed, scores, -1).argmax(), scores.shape)
+        assert place.score == pytest.approx(scores[place.center], rel=1e-12)
+        allowed &= np.linalg.norm(grid - grid[place.center], axis=-1) > 5.0
+    assert len(found) == 4
+
+
+def test_fewer_centres_where_there_is_no_more_room():
+    values = torch.rand(4, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = find_centers(values, values > 0, 3.0, spacing_mm=(1.0, 1.0, 1.0), count=3, separation_mm=50.0)
+    assert len(found) == 1
