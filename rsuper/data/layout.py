@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from llm_extract.records import ReportRecord
+from rsuper.data.case_masks import CaseMasks
 from rsuper.data.case_reports import CaseReports, read_case_reports
 from rsuper.data.cases_table import CaseEntry, is_id, read_cases, read_links
 from rsuper.data.class_map import LESION_SUFFIX, ClassMap, load_class_map, read_label_table
 from rsuper.data.issues import DataIssue
+from rsuper.data.paths import PREDICTION_MARK, contained, refuse_predictions, volume_stem
 from rsuper.errors import DataError, RsuperError
-from rsuper.volumes import Volume, read_labels, read_mask, read_volume, require_ct_values, require_same_grid
+from rsuper.volumes import Volume, read_volume, require_ct_values
 
 if TYPE_CHECKING:
     from llm_extract.reports import Report
 
-PREDICTION_MARK = "predictions.json"
 _CT_SUFFIXES = (".nii.gz", ".nii", ".mha", ".nrrd", "")
-_MASK_SUFFIXES = (".nii.gz", ".nii")
 
 __all__ = ["PREDICTION_MARK", "CaseEntry", "Dataset"]
 
@@ -39,7 +36,7 @@ class Dataset:
         root: the folder.
         cases: its cases, in the order of cases.csv.
         class_map: which files are which structures.
-        labels: label value -> source name of the multi-label files, where there are any.
+        labels: label value -> source name of the multi-label files; empty where those name their labels themselves.
         table_issues: what was wrong with rows of cases.csv and links.csv.
         links: pairs (case_id, report_id) of links.csv.
         records_path: records.jsonl, if there is one.
@@ -79,22 +76,16 @@ class Dataset:
             raise DataError(
                 f"there is no dataset folder {root}", code="dataset_missing", hint="check the path"
             )
-        _refuse_predictions(root)
+        refuse_predictions(root)
         layout = load_class_map(class_map)
         cases, issues = _find_cases(root, layout)
         links: tuple[tuple[str, str], ...] = ()
         if (root / "links.csv").is_file():
-            links, link_issues = read_links(_contained(root, root / "links.csv"))
+            links, link_issues = read_links(contained(root, root / "links.csv"))
             issues += link_issues
         labels = dict(layout.labels)
         if layout.label_table is not None and (root / layout.label_table).is_file():
-            labels |= read_label_table(_contained(root, root / layout.label_table))
-        if layout.label_file is not None and not labels:
-            raise DataError(
-                f"the class map reads multi-label files, but no label table {layout.label_table or ''}",
-                code="label_table_missing",
-                hint='write labels.json ({"1": "liver", …}) or list them in the class map',
-            )
+            labels |= read_label_table(contained(root, root / layout.label_table))
         reports = root / "reports.jsonl"
         return cls(
             root=root,
@@ -104,7 +95,7 @@ class Dataset:
             table_issues=issues,
             links=links,
             records_path=_records_path(root, records),
-            reports_path=_contained(root, reports) if reports.is_file() else None,
+            reports_path=contained(root, reports) if reports.is_file() else None,
         )
 
     def __len__(self) -> int:
@@ -126,30 +117,31 @@ class Dataset:
     def ct_path(self, case: CaseEntry | str) -> Path:
         """The file (or DICOM folder) of the CT; the expected place if there is none."""
         expected = self.root / self.class_map.ct.format(case_id=self._id(case))
-        stem = _without_suffix(expected.name)
+        stem = volume_stem(expected.name)
         for suffix in _CT_SUFFIXES:
             candidate = expected.with_name(stem + suffix)
             if candidate.is_file() or (
                 not suffix and candidate != self.root / self._id(case) and candidate.is_dir()
             ):
-                return _contained(self.root, candidate, case_id=self._id(case))
+                return contained(self.root, candidate, case_id=self._id(case))
         return expected
 
     def files(self, case: CaseEntry | str) -> tuple[Path, ...]:
         """Every file that the CT and the masks of a case are read from; they tell whether it has changed."""
         case_id = self._id(case)
         ct = self.ct_path(case_id)
-        label_map = self._label_path(case_id)
         slices = sorted(ct.iterdir()) if ct.is_dir() else [ct]
-        return (*slices, *self._mask_files(case_id).values(), *([] if label_map is None else [label_map]))
+        return (*slices, *self._masks.files(case_id))
 
     def structures(self, case: CaseEntry | str) -> frozenset[str]:
         """Names of all masks of a case, lesion classes included, after the class map."""
-        return frozenset(self._sources(case))
+        case_id = self._id(case)
+        with _about(case_id):
+            return frozenset(self._masks.sources(case_id))
 
     def lesion_classes(self, case: CaseEntry | str) -> frozenset[str]:
         """Lesion classes with a human mask here (all-zero masks count: they say that there is none)."""
-        return frozenset(name for name in self._sources(case) if name.endswith(LESION_SUFFIX))
+        return frozenset(name for name in self.structures(case) if name.endswith(LESION_SUFFIX))
 
     def read_ct(self, case: CaseEntry | str) -> Volume:
         """Read the CT in its own axis order, HU.
@@ -179,21 +171,7 @@ class Dataset:
         """
         case_id = self._id(case)
         with _about(case_id):
-            sources = self._sources(case).get(name)
-            if sources is None:
-                raise DataError(
-                    f"there is no mask {name}",
-                    code="structure_missing",
-                    hint="see the case's segmentations folder",
-                )
-            files = self._mask_files(case_id)
-            masks = [
-                read_mask(files[source]) if source in files else self._label_mask(case_id, source)
-                for source in sources
-            ]
-            for source, mask in zip(sources[1:], masks[1:], strict=True):
-                require_same_grid(masks[0], mask, names=(sources[0], source))
-            return masks[0].with_array(np.logical_or.reduce([mask.array for mask in masks]))
+            return self._masks.read(case_id, name)
 
     def records(self, case: CaseEntry | str) -> tuple[ReportRecord, ...]:
         """The records of a case, in file order."""
@@ -223,68 +201,17 @@ class Dataset:
         return {entry.case_id: entry for entry in self.cases}
 
     @cached_property
-    def _last_label_map(self) -> dict[Path, Volume]:
-        """The multi-label file read last: its structures are asked for one after another."""
-        return {}
+    def _masks(self) -> CaseMasks:
+        return CaseMasks(root=self.root, class_map=self.class_map, labels=self.labels)
 
     def _id(self, case: CaseEntry | str) -> str:
         return self.case(case).case_id if isinstance(case, str) else case.case_id
-
-    def _sources(self, case: CaseEntry | str) -> dict[str, tuple[str, ...]]:
-        case_id = self._id(case)
-        available = set(self._mask_files(case_id))
-        if self._label_path(case_id) is not None:
-            available |= set(self.labels.values())
-        return self.class_map.resolve(available)
-
-    def _mask_files(self, case_id: str) -> dict[str, Path]:
-        """Source name -> file, for the masks that lie one a file."""
-        if self.class_map.masks is None:
-            return {}
-        pattern = PurePosixPath(self.class_map.masks)
-        folder = self.root / str(pattern.parent).format(case_id=case_id, structure="")
-        if not folder.is_dir():
-            return {}
-        _contained(self.root, folder, case_id=case_id)
-        _refuse_predictions(folder, case_id=case_id)
-        _refuse_predictions(self.root / case_id, case_id=case_id)
-        stem = re.escape(_without_suffix(pattern.name)).replace(re.escape("{structure}"), "(?P<structure>.+)")
-        name = re.compile(stem.replace(re.escape("{case_id}"), re.escape(case_id)))
-        files: dict[str, Path] = {}
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            match = name.fullmatch(_without_suffix(entry.name))
-            if match and entry.name.endswith(_MASK_SUFFIXES) and is_id(match["structure"]):
-                path = folder / entry.name
-                if entry.is_symlink():
-                    _contained(self.root, path, case_id=case_id)
-                files.setdefault(match["structure"], path)
-        return files
-
-    def _label_path(self, case_id: str) -> Path | None:
-        if self.class_map.label_file is None:
-            return None
-        path = self.root / self.class_map.label_file.format(case_id=case_id)
-        if not path.is_file():
-            return None
-        _refuse_predictions(path.parent, case_id=case_id)
-        return _contained(self.root, path, case_id=case_id)
-
-    def _label_mask(self, case_id: str, source: str) -> Volume:
-        path = self._label_path(case_id)
-        if path is None:
-            raise DataError(f"there is no mask {source}", code="structure_missing")
-        if path not in self._last_label_map:
-            self._last_label_map.clear()
-            self._last_label_map[path] = read_labels(path)
-        label_map = self._last_label_map[path]
-        values = [value for value, name in self.labels.items() if name == source]
-        return label_map.with_array(np.isin(label_map.array, values))
 
 
 def _find_cases(root: Path, layout: ClassMap) -> tuple[tuple[CaseEntry, ...], tuple[DataIssue, ...]]:
     table = root / "cases.csv"
     if table.is_file():
-        return read_cases(_contained(root, table))
+        return read_cases(contained(root, table))
     pattern = re.compile(re.escape(layout.ct).replace(re.escape("{case_id}"), "(?P<case_id>[^/]+)", 1))
     glob = layout.ct.replace("{case_id}", "*")
     found = sorted(
@@ -310,34 +237,12 @@ def _find_cases(root: Path, layout: ClassMap) -> tuple[tuple[CaseEntry, ...], tu
 def _records_path(root: Path, records: Path | str | None) -> Path | None:
     if records is None:
         own = root / "records.jsonl"
-        return _contained(root, own) if own.is_file() else None
+        return contained(root, own) if own.is_file() else None
     path = Path(records)
     path = path / "records.jsonl" if path.is_dir() else path
     if not path.is_file():
         raise DataError(
             f"there are no records at {path}", code="records_missing", hint="run `rsuper extract` first"
-        )
-    return path
-
-
-def _refuse_predictions(folder: Path, *, case_id: str | None = None) -> None:
-    if (folder / PREDICTION_MARK).exists():
-        raise DataError(
-            f"{folder.name} holds predictions of a model ({PREDICTION_MARK}), they are no labels",
-            code="predictions_as_labels",
-            case_id=case_id,
-            hint="give the folder with the human masks",
-        )
-
-
-def _contained(root: Path, path: Path, *, case_id: str | None = None) -> Path:
-    """``path`` itself, if it lies in the dataset folder after every symbolic link is followed."""
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(
-            f"{path.relative_to(root)} points outside the dataset folder",
-            code="path_escapes",
-            case_id=case_id,
-            hint="copy the file into the folder; symbolic links may not leave it",
         )
     return path
 
@@ -350,10 +255,3 @@ def _about(case_id: str) -> Iterator[None]:
     except RsuperError as error:
         error.case_id = error.case_id or case_id
         raise
-
-
-def _without_suffix(name: str) -> str:
-    for suffix in (".nii.gz", ".nii", ".mha", ".nrrd"):
-        if name.endswith(suffix):
-            return name.removesuffix(suffix)
-    return name

@@ -2,6 +2,7 @@
 
 from rsuper.volumes.ct_values import CtValueIssue, ct_value_issues, require_ct_values
 from rsuper.volumes.limits import ReadLimits
+from rsuper.volumes.nifti_labels import read_embedded_labels
 from rsuper.volumes.orientation import axis_codes, reorient, to_canonical
 from rsuper.volumes.reading import (
     is_volume_name,
@@ -31,6 +32,7 @@ __all__ = [
     "grid_difference",
     "grid_with_spacing",
     "is_volume_name",
+    "read_embedded_labels",
     "read_grid",
     "read_labels",
     "read_mask",

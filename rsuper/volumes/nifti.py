@@ -24,6 +24,7 @@ from rsuper.volumes.volume import Volume
 _CHUNK_BYTES = 8 << 20
 _MAX_DEFLATE_RATIO = 1032  # deflate cannot expand further
 _MAX_TRAILING_BYTES = 1 << 20
+_MAX_EXTENSION_BYTES = 1 << 20
 _COPY_HINT = "copy or download the file again"
 
 
@@ -35,6 +36,17 @@ def read_nifti_info(path: Path, *, limits: ReadLimits | None = None) -> NiftiInf
     """
     with _opened(path) as stream:
         return _read_header(stream, path, limits or ReadLimits())
+
+
+def read_nifti_extension(path: Path, *, limits: ReadLimits | None = None) -> bytes:
+    """The bytes between header and voxels, one mebibyte at most: where extensions such as label tables lie.
+
+    Raises:
+        DataError: as :func:`read_nifti`, as far as the header shows it.
+    """
+    with _opened(path) as stream:
+        info = _read_header(stream, path, limits or ReadLimits())
+        return _read_up_to(stream, min(info.data_offset - stream.tell(), _MAX_EXTENSION_BYTES))
 
 
 def read_nifti(path: Path, *, limits: ReadLimits | None = None) -> Volume:

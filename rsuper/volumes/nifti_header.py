@@ -75,7 +75,7 @@ def checked_header(header: Any, path: Path, *, limits: ReadLimits) -> NiftiInfo:
     Raises:
         DataError: ``not_3d``, ``unsupported_dtype``, ``too_many_voxels``, ``bad_scaling``, ``bad_affine``,
             ``sheared_grid``, ``missing_orientation``, ``orientation_conflict``, ``implausible_spacing``,
-            ``not_nifti``.
+            ``spacing_conflict``, ``not_nifti``.
     """
     shape = _shape(header, path)
     if math.prod(shape) > limits.max_voxels:
@@ -154,7 +154,9 @@ def _affine(header: Any, path: Path, shape: tuple[int, int, int]) -> Affine:
             code="orientation_conflict",
             hint="find out which one is right and write it to both; readers differ in which they take",
         )
-    return _plausible(candidates[0], path)
+    affine = _plausible(candidates[0], path)
+    _require_one_spacing(header, affine, path, scale)
+    return affine
 
 
 def _qform(header: Any, path: Path) -> Affine:
@@ -170,6 +172,20 @@ def _in_millimetres(affine: Affine, scale: float) -> Affine:
     matrix = np.array(affine, dtype=np.float64)
     matrix[:3] *= scale
     return checked_affine(matrix)
+
+
+def _require_one_spacing(header: Any, affine: Affine, path: Path, scale: float) -> None:
+    """Some readers take the spacing from pixdim, others from the sform: a file where they differ has two sizes."""
+    stated = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64)) * scale
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    known = np.isfinite(stated) & (stated > 0)
+    if not np.allclose(stated[known], spacing[known], rtol=0.02):
+        numbers = ["x".join(f"{value:.4g}" for value in values) for values in (spacing, stated)]
+        raise DataError(
+            f"{path.name}: voxel size {numbers[0]} mm by the sform, {numbers[1]} mm by pixdim",
+            code="spacing_conflict",
+            hint="find out which one is right and write it to both; readers differ in which they take",
+        )
 
 
 def _plausible(affine: Affine, path: Path) -> Affine:

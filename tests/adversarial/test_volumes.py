@@ -99,6 +99,7 @@ BROKEN = {
     "sheared": (with_affine(SHEARED), "sheared_grid"),
     "micrometres_unstated": (with_affine(np.diag([700.0, 700, 1000, 1])), "implausible_spacing"),
     "metres_unstated": (with_affine(np.diag([7e-4, 7e-4, 1e-3, 1])), "implausible_spacing"),
+    "two_voxel_sizes": (patched(80, "<f", 3.0), "spacing_conflict"),
     "megabytes_behind": (good_bytes() + bytes(2 << 20), "trailing_data"),
 }
 

@@ -261,7 +261,9 @@ def test_a_multi_label_file_with_its_table(cohort):
     labels = np.zeros((36, 30, 24), np.uint8)
     labels[3:6], labels[8:9], labels[20:21] = 5, 1, 24
     write_volume(root / "c1" / "segmentations.nii.gz", Volume(labels, np.diag([3.0, 3.0, 4.0, 1.0])))
-    assert code_of(Dataset.open, root, class_map="totalsegmentator_ml") == "label_table_missing"
+    with pytest.raises(DataError) as caught:
+        Dataset.open(root, class_map="totalsegmentator_ml").structures("c1")
+    assert (caught.value.code, caught.value.case_id) == ("label_table_missing", "c1")
     table = {"total": {"1": "spleen", "5": "liver", "7": "pancreas", "24": "kidney_cyst_right"}}
     (root / "labels.json").write_text(json.dumps(table))
     dataset = Dataset.open(root, class_map="totalsegmentator_ml")
@@ -269,6 +271,22 @@ def test_a_multi_label_file_with_its_table(cohort):
     np.testing.assert_array_equal(dataset.read_structure("c1", "liver").array, labels == 5)
     np.testing.assert_array_equal(dataset.read_structure("c1", "spleen").array, labels == 1)
     assert not dataset.read_structure("c1", "pancreas").array.any()
+
+
+def test_a_multi_label_file_that_names_its_labels_itself(cohort):
+    root = cohort.add("c1", masks={}).finish()
+    labels = np.zeros((36, 30, 24), np.uint8)
+    labels[3:6], labels[8:9] = 5, 1
+    image = nib.Nifti1Image(labels, np.diag([3.0, 3.0, 4.0, 1.0]))
+    table = b"""<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>
+    <CaretExtension><LabelTable><Label Key="0"><![CDATA[background]]></Label>
+    <Label Key="1" Red="0.0"><![CDATA[spleen]]></Label><Label Key="5"><![CDATA[liver]]></Label>
+    <Label Key="6"><![CDATA[../etc]]></Label><Label Key="7">&e;</Label></LabelTable></CaretExtension>"""
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(0, table))
+    nib.save(image, root / "c1" / "segmentations.nii.gz")
+    dataset = Dataset.open(root, class_map="totalsegmentator_ml")
+    assert dataset.structures("c1") == {"spleen", "liver"}
+    np.testing.assert_array_equal(dataset.read_structure("c1", "liver").array, labels == 5)
 
 
 def test_the_nnunet_layout(tmp_path):
