@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -250,7 +251,7 @@ def _hero(data: DemoPageData) -> _Hero | None:
                 for lesion in card.record.lesions[:1]
                 for quote in lesion.evidence
             ]
-            quote = " ".join(max(quotes, key=len, default="").split())
+            quote = re.sub(r"^[0-9]{1,2}[.)] ", "", " ".join(max(quotes, key=len, default="").split()))
             return _Hero(
                 card=card,
                 quote=quote if len(quote) <= HERO_QUOTE_CHARS else "",
