@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,13 @@ from rsuper.volumes.extras import require_extra
 from rsuper.volumes.limits import ReadLimits
 from rsuper.volumes.volume import Volume
 
+_MAX_HEADER_BYTES = 1 << 16
+_MAX_DEFLATE_RATIO = 1032
+_DATA_FILE = re.compile(
+    rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE
+)
+_OWN_DATA = re.compile(rb"LOCAL|[A-Za-z0-9][A-Za-z0-9._-]*")
+
 
 def read_itk(path: Path, *, limits: ReadLimits | None = None) -> Volume:
     """Read .mha, .mhd or .nrrd: int16 where the values are whole numbers that fit, else float32.
@@ -19,12 +27,13 @@ def read_itk(path: Path, *, limits: ReadLimits | None = None) -> Volume:
     Raises:
         UsageError: ``extra_missing`` without ``rsuper[dicom]``.
         DataError: ``file_missing``, ``unreadable_file``, ``not_3d``, ``unsupported_dtype``,
-            ``too_many_voxels``, ``nonfinite_voxels``.
+            ``too_many_voxels``, ``nonfinite_voxels``, ``truncated_file``, ``path_escapes``.
     """
     limits = limits or ReadLimits()
     sitk = require_extra("SimpleITK", extra="dicom", purpose=f"reading {path.suffix}")
     if not path.is_file():
         raise DataError(f"{path.name} does not exist", code="file_missing")
+    _require_own_data(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -36,6 +45,8 @@ def read_itk(path: Path, *, limits: ReadLimits | None = None) -> Volume:
             )
         if math.prod(size) > limits.max_voxels:
             raise DataError(f"{path.name}: claims {math.prod(size):,} voxels", code="too_many_voxels")
+        if math.prod(size) > _MAX_DEFLATE_RATIO * sum(item.stat().st_size for item in _data_files(path)):
+            raise DataError(f"{path.name}: the header claims more than is stored", code="truncated_file")
         if reader.GetNumberOfComponents() != 1:
             raise DataError(f"{path.name}: colour or vector voxels", code="unsupported_dtype")
         image = reader.Execute()
@@ -52,3 +63,24 @@ def read_itk(path: Path, *, limits: ReadLimits | None = None) -> Volume:
     affine[:3, 3] = np.array(image.GetOrigin()) * (-1.0, -1.0, 1.0)
     fits = array.dtype.kind in "iu" and array.min() >= -32768 and array.max() <= 32767
     return Volume(np.ascontiguousarray(array.astype(np.int16 if fits else np.float32)), affine)
+
+
+def _require_own_data(path: Path) -> None:
+    """A header may name another file for its voxels: only one beside it, never a path or a list."""
+    for name in _named_data_files(path):
+        if _OWN_DATA.fullmatch(name) is None or name.upper() == b"LIST":
+            raise DataError(
+                f"{path.name}: the voxels lie in another place",
+                code="path_escapes",
+                hint="save the volume as one file, .mha or .nrrd",
+            )
+
+
+def _named_data_files(path: Path) -> list[bytes]:
+    with path.open("rb") as file:
+        return [name.strip() for name in _DATA_FILE.findall(file.read(_MAX_HEADER_BYTES))]
+
+
+def _data_files(path: Path) -> list[Path]:
+    names = [name.decode("ascii") for name in _named_data_files(path) if name.upper() != b"LOCAL"]
+    return [path, *(path.with_name(name) for name in names if path.with_name(name).is_file())]
