@@ -46,3 +46,25 @@ def shared_data() -> Path:
     if not REAL_MATERIAL.is_dir():
         pytest.skip("the folder of real material (../shared/data) is not beside this checkout")
     return REAL_MATERIAL
+
+
+@pytest.fixture(scope="session")
+def toy_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small analytic cases in the data set layout; see ``toy_data``. Read only."""
+    import toy_data
+
+    return toy_data.write_dataset(tmp_path_factory.mktemp("toy") / "dataset", toy_data.standard_cases())
+
+
+@pytest.fixture(scope="session")
+def toy_prepared(toy_dataset: Path, tmp_path_factory: pytest.TempPathFactory):
+    """``toy_dataset`` prepared: one organ, one lesion class, no margin of the report region. Read only."""
+    import toy_data
+
+    from rsuper.data.layout import Dataset
+    from rsuper.data.prepare import PrepareConfig, prepare
+
+    config = PrepareConfig(
+        lesion_classes=(toy_data.LESION_CLASS,), structures=("pancreas",), margins_mm={"pancreas": 0.0}
+    )
+    return prepare(Dataset.open(toy_dataset), tmp_path_factory.mktemp("toy") / "prepared", config=config)
