@@ -2,6 +2,9 @@
 
 import csv
 import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -276,9 +279,34 @@ def test_a_surprise_in_one_case_does_not_stop_the_others(root, monkeypatch, erro
     assert "CANARY" not in json.dumps(report.as_dict())
 
 
-def test_more_workers_find_the_same(root):
+def test_more_workers_find_the_same(cohort):
+    root = cohort.add("c0").add("c1").add("c2").finish()  # no lesions: the processes need not load torch
     (root / "c1" / "ct.nii.gz").unlink()
     assert check_dataset(root, workers=2).issues == check_dataset(root).issues
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_case_that_kills_its_process_costs_only_itself(cohort, monkeypatch):
+    for number in range(5):
+        cohort.add(f"c{number}")
+    root = cohort.finish()
+    from rsuper.data import case_check, check
+
+    real = case_check.read_volume
+
+    def deadly(path):
+        if path.parent.name == "c2":
+            os._exit(9)
+        return real(path)
+
+    monkeypatch.setattr(case_check, "read_volume", deadly)
+    context = multiprocessing.get_context("fork")  # the children inherit the patch
+    monkeypatch.setattr(check, "_pool", lambda workers: ProcessPoolExecutor(workers, mp_context=context))
+    report = check_dataset(root, workers=2)
+    assert found(report, severity="error") == ["check_crashed"]
+    assert found(report, "c2", "error") == ["check_crashed"]
+    assert report.usable_case_ids == ("c0", "c1", "c3", "c4")
+    assert report.exit_code == 4
 
 
 def test_progress_and_files(root, tmp_path):
