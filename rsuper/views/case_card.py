@@ -120,7 +120,7 @@ def case_pictures(
             picture=slice_picture(material.ct_hu, drawn, spacing_mm=spacing, slice_index=index, frame=frame),
         )
 
-    asked = "the region it names, and a ball of the stated size" if region.any() else _nothing_asked(material)
+    asked = _asked(material) if region.any() else _nothing_asked(material)
     return (
         picture("CT", "with the true tumour" if tumour else "no tumour here", ()),
         picture("What the report says", asked, (("region", region), ("ball", balls))),
@@ -217,6 +217,17 @@ def _organ(material: CaseMaterial) -> Mask:
         if name in material.organ_masks:
             union |= material.organ_masks[name]
     return union
+
+
+def _asked(material: CaseMaterial) -> str:
+    sized = [
+        lesion.diameters_mm or lesion.size_max_mm is not None
+        for lesion in material.record.lesions
+        if f"{lesion.organ}_lesion" == material.class_name
+    ]
+    if sized and not any(sized):
+        return "the region it names; it states no size, so only a small core is taught"
+    return "the region it names, and a ball of the stated size"
 
 
 def _nothing_asked(material: CaseMaterial) -> str:

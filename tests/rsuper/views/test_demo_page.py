@@ -237,6 +237,10 @@ def test_case_card_says_what_happened():
         ["reference"],
         ["masks_and_reports", "reference"],
     ]
+    assert card.pictures[1].caption == "the region it names, and a ball of the stated size"
+    unsized = record_of("A mass.", Lesion(lesion_id="L1", organ="pancreas", kind="mass"))
+    card = build_case_card(material("A mass.", record=unsized))
+    assert "states no size" in card.pictures[1].caption
     normal = np.zeros(SHAPE, bool)
     text = "Normal pancreas."
     free = record_of(text, organs={"pancreas": OrganStatement(status="explicitly_lesion_free")})
