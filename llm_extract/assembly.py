@@ -33,7 +33,7 @@ from llm_extract.records import (
 )
 from llm_extract.reports import Report
 
-REVIEW_CODES = frozenset({"conflicting_laterality", "conflicting_size", "inferred_unit", "ungrounded_quote"})
+REVIEW_CODES = frozenset({"conflicting_laterality", "conflicting_size", "extraction_error", "inferred_unit", "ungrounded_quote"})
 """Issues that a person should look at before the record is relied on."""
 
 
@@ -74,10 +74,11 @@ def assemble(
         i for c in candidates for i in (*c.draft.measurement_ids, *c.draft.prior_measurement_ids)
     }
     unused = _unused(measurements, used, {u.measurement_id: u.reason for u in draft.unused})
+    explained = {u.measurement_id for u in draft.unused}
     issues += [
         Issue(code="unused_measurement", span=Span(start=u.start, end=u.end))
         for u in unused
-        if u.reason == "other" and _open(u, draft)
+        if u.measurement_id not in explained and u.reason == "other"
     ]
     surgery = tuple(s for s in (_surgery(report.text, d, sections) for d in draft.surgery) if s is not None)
     return ReportRecord(
@@ -258,11 +259,6 @@ def _unused(
         reason = reasons.get(m.id, "prior" if m.tense == "prior" else "other")
         found.append(UnusedMeasurement(measurement_id=m.id, start=m.start, end=m.end, reason=reason))
     return tuple(found)
-
-
-def _open(unused: UnusedMeasurement, draft: RecordDraft) -> bool:
-    """True for a length that no lesion uses and nothing explains."""
-    return all(u.measurement_id != unused.measurement_id or u.reason == "other" for u in draft.unused)
 
 
 def _technique(text: str, draft: TechniqueDraft, sections: tuple[Section, ...]) -> Technique:

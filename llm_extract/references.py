@@ -99,16 +99,18 @@ def scan_references(text: str) -> tuple[Reference, ...]:
     [('series_image', '112'), ('date', None)]
     """
     found: list[Reference] = []
+    taken = bytearray(len(text))
     windows = _windows(text)
     for kind, pattern in _COMPILED:
         for match in (m for start, end in windows for m in pattern.finditer(text, start, end)):
-            if any(r.start < match.end() and match.start() < r.end for r in found):
+            if taken.find(1, match.start(), match.end()) >= 0:
                 continue
             fields = tuple(
                 (name.rstrip("0123456789"), value)
                 for name, value in match.groupdict().items()
                 if value is not None
             )
+            taken[match.start() : match.end()] = b"\1" * (match.end() - match.start())
             found.append(
                 Reference(kind, match.start(), match.end(), tuple((_NAMES.get(k, k), v) for k, v in fields))
             )

@@ -24,7 +24,7 @@ CURRENT = frozenset(
 )
 """Sections whose statements are about this examination."""
 
-MAX_SENTENCE_CHARS = 1200
+MAX_SENTENCE_CHARS = 800
 """Longer stretches without a full stop are cut."""
 
 _TITLES: dict[str, str] = {

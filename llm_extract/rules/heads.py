@@ -26,6 +26,8 @@ _MODIFIERS = re.compile(
     re.IGNORECASE,
 )
 _QUALIFIES = frozenset({"abnormal", "malignant"})
+MAX_FINDINGS = 40
+"""Findings read in one sentence; more is not language."""
 NODE_LIMIT_MM = 10.0
 """Short axis from which a node counts as enlarged where the text does not say (RECIST 1.1)."""
 _WALL = re.compile(
@@ -67,7 +69,8 @@ class Head:
 
 def find_heads(statement: Statement) -> list[Head]:
     """Findings of a sentence in text order, each with its stretch."""
-    marks = _compounds(statement, [m for m in statement.marks if m.category == "finding"])
+    found = [m for m in statement.marks if m.category == "finding"]
+    marks = _compounds(statement, found[:MAX_FINDINGS])
     heads: list[Head] = []
     for mark, inner in marks:
         if not _counts(statement, mark):

@@ -35,6 +35,10 @@ _CHANGE_OF = re.compile(
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
 
+MAX_MENTIONS = 300
+"""Mentions read from one report; more is not a report, and is marked for review."""
+
+
 @dataclass(frozen=True, slots=True)
 class Denial:
     """A finding that the text says is not there."""
@@ -61,6 +65,7 @@ class LesionReader:
     mentions: list[Mention] = field(default_factory=list)
     denials: list[Denial] = field(default_factory=list)
     unused: dict[str, UnusedReason] = field(default_factory=dict)
+    overfull: bool = False
     _subject: str | None = None
     _subject_side: str | None = None
     _subject_line: int = -9
@@ -73,6 +78,9 @@ class LesionReader:
         """Read all statements."""
         for index, statement in enumerate(self.reading.statements):
             self._index = index
+            if len(self.mentions) >= MAX_MENTIONS:
+                self.overfull = True
+                break
             if not statement.current:
                 reason: UnusedReason = (
                     "prior" if statement.sentence.section in {"history", "comparison"} else "other"
@@ -628,7 +636,7 @@ class LesionReader:
             m
             for m in current
             if ownership.plain_reason(statement, m, pathology=self.reading.pathology)
-            in {"other", "organ_size", "node", "specimen"}
+            in {None, "other", "organ_size", "node", "specimen"}
         ]
         if wanted and not last.sizes:
             last.sizes = wanted[:1]
@@ -674,7 +682,9 @@ class LesionReader:
             elif context.recommends(statement.text):
                 self.unused[m.id] = "recommendation"
             else:
-                self.unused[m.id] = ownership.plain_reason(statement, m, pathology=self.reading.pathology)
+                reason = ownership.plain_reason(statement, m, pathology=self.reading.pathology)
+                if reason is not None:
+                    self.unused[m.id] = reason
 
     def _share_change(self, statement: Statement, made: list[Mention]) -> None:
         """Reads "A cyst in the liver and a cyst in the kidney are unchanged": the verb in the plural speaks of both."""

@@ -16,6 +16,9 @@ from llm_extract.anatomy import Anatomy
 from llm_extract.rules.spelling import Spelling
 
 
+_MAX_REMEMBERED = 200_000
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A noun that can be a lesion, with what the word itself settles."""
@@ -124,16 +127,27 @@ class Lexicon:
             self._matcher.add(key, [self.nlp.make_doc(phrase)])
             self._entries[self.nlp.vocab.strings[key]] = held
         known = {word for phrase in phrases for word in phrase.split() if word.isalpha()}
+        self._mended: dict[int, str | None] = {}
         self._spelling = Spelling(known, keep=words["real_words"].split())
+
+    def _mend(self, key: int) -> str | None:
+        """The correction of a word, or None; remembered by the word's key."""
+        word = self.nlp.vocab.strings[key]
+        corrected = self._spelling.correct(word)
+        held = None if corrected == word else corrected
+        if len(self._mended) < _MAX_REMEMBERED:
+            self._mended[key] = held
+        return held
 
     def find(self, text: str) -> Marks:
         """All known phrases, longest first where they overlap; one phrase may have several meanings."""
         doc = self.nlp.make_doc(text)
-        for token in doc:
-            word = token.lower_
-            corrected = self._spelling.correct(word)
-            if corrected is not word:
-                token.norm_ = corrected
+        for position, key in enumerate(doc.to_array(["LOWER"]).ravel().tolist()):
+            corrected = self._mended.get(key, "")
+            if corrected == "":
+                corrected = self._mend(key)
+            if corrected is not None:
+                doc[position].norm_ = corrected
         spans = sorted(self._matcher(doc), key=lambda m: (m[1] - m[2], m[1]))
         taken = bytearray(len(doc))
         kept: list[Mark] = []

@@ -122,8 +122,8 @@ def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> U
     return _intruder(between, last=False)
 
 
-def plain_reason(statement: Statement, measurement: Measurement, *, pathology: bool) -> UnusedReason:
-    """What a length outside any finding measures."""
+def plain_reason(statement: Statement, measurement: Measurement, *, pathology: bool) -> UnusedReason | None:
+    """What a length outside any finding measures; None where nothing says."""
     text = statement.text
     start, end = measurement.start - statement.start, measurement.end - statement.start
     following = _following_noun(text[end:])
@@ -155,7 +155,7 @@ def plain_reason(statement: Statement, measurement: Measurement, *, pathology: b
         return nearest[1]
     if any(m.category == "place" and m.value.organ not in {"vessel", "other"} for m in statement.marks):
         return "specimen" if pathology else "organ_size"
-    return "specimen" if pathology else "other"
+    return "specimen" if pathology else None
 
 
 def _following_noun(after: str) -> UnusedReason | None:
