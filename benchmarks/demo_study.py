@@ -21,13 +21,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "demo_study.json"
-MASKS = (4, 16, 0, 8, 32)
+MASKS = (4, 0, 16, 8, 32)  # in the order they are run
 MASKS_WITH_REPORTS = (0, 4, 16)
 REPORTS = 80
-WARMUP_STEPS = 200
-STEPS = 600
+WARMUP_STEPS = 400
+STEPS = 800
 VALIDATION, TEST = 25, 120  # cases with a tumour, and as many without
-COHORTS = {"train": 300, "evaluation": 340}
+COHORTS = {"train": 264, "evaluation": 300}
 EVALUATION_SEED = 1000
 MASK_POOL = 32  # tumour masks, and as many voxel-labelled normals, of a training cohort
 
@@ -40,7 +40,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HERE / "work" / "demo_study")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--summary-only", action="store_true")
+    parser.add_argument(
+        "--cohorts-only", action="store_true", help="simulate and prepare the cases, then stop"
+    )
+    parser.add_argument("--summary-only", action="store_true", help="tables from the runs that are there")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     if not args.summary_only:
@@ -48,6 +51,8 @@ def main() -> None:
             cohorts = [EVALUATION_SEED, *args.seeds]
             for job in [pool.submit(make_cohort, args.work, seed) for seed in cohorts]:
                 job.result()
+            if args.cohorts_only:
+                return
             jobs = {
                 pool.submit(run_group, args.work, seed, masks): (seed, masks)
                 for masks in MASKS
@@ -74,7 +79,7 @@ def make_cohort(work: Path, seed: int) -> None:
     root = work / f"cohort_{seed}"
     evaluation = seed == EVALUATION_SEED
     n_cases = COHORTS["evaluation" if evaluation else "train"]
-    splits = {"val": 80, "test": n_cases - 80} if evaluation else {"train": n_cases}
+    splits = {"val": 56, "test": n_cases - 56} if evaluation else {"train": n_cases}
     write_cohort(
         root,
         n_cases=n_cases,

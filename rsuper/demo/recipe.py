@@ -46,7 +46,8 @@ def phantom_config() -> PhantomConfig:
                 parts={"head": 0.5, "body": 0.25, "tail": 0.25},
             )
         },
-        decoys=0.5,
+        decoys=1.0,
+        oral_contrast=1.0,
     )
 
 
@@ -84,11 +85,11 @@ def run_config(arm: Arm, *, seed: int, warmup_steps: int, steps: int) -> RunConf
             arm="masks" if arm == "masks" else "masks_and_reports",
             warmup_steps=warmup_steps,
             steps=steps,
-            warmup_learning_rate=3e-3,
-            learning_rate=3e-3,
+            warmup_learning_rate=5e-3,
+            learning_rate=5e-3,
             weight_decay=1e-3,
             report_ramp_steps=50,
-            validate_every=200,
+            validate_every=400,
             checkpoint_every=1000,
         ),
     )
