@@ -15,7 +15,7 @@ from llm_extract.ledger import Ledger, Result
 from llm_extract.private_files import private_text
 from llm_extract.progress import ProgressReporter
 from llm_extract.records import Issue, IssueCode, OrganStatement, Provenance, ReportRecord, Source
-from llm_extract.reports import Report
+from llm_extract.reports import FATAL_ISSUES, Report
 from llm_extract.tables import TableWriter, lesion_columns, lesion_rows, study_columns, study_row
 
 CHUNK = 256
@@ -39,8 +39,10 @@ class ExportCounts:
 
     def add(self, record: ReportRecord, result: Result | None = None) -> None:
         """Count one record; of a quarantined one also the code and the type of error."""
-        if result is not None and result.state == "quarantined":
-            name = f"{result.code}: {result.detail}" if result.detail else str(result.code)
+        if record.status == "failed":
+            fatal = (issue.code for issue in record.issues if issue.code in FATAL_ISSUES)
+            code = result.code if result is not None else next(fatal, None)
+            name = f"{code}: {result.detail}" if result is not None and result.detail else str(code)
             self.errors[name] = self.errors.get(name, 0) + 1
         self.input += 1
         self.quarantined += record.status == "failed"

@@ -13,23 +13,13 @@ from llm_extract.reports import Report
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-_NOT_RULES = frozenset(
+_NOT_RULES = {"backends", "templates", "__pycache__"}.union(
     f"{name}.py"
     for name in (
-        *(
-            "archive",
-            "cli",
-            "errors",
-            "evidence_page",
-            "export",
-            "highlight",
-            "ledger",
-            "owners",
-            "private_files",
-        ),
-        *("progress", "readers", "scoring", "scoring_report", "tables", "workers"),
-    )
-) | {"backends", "templates", "__pycache__"}
+        "archive cli errors evidence_page export gold highlight ledger owners private_files progress readers "
+        "schema scoring scoring_report tables workers"
+    ).split()
+)
 """Parts of this package that do not decide what a record says."""
 
 

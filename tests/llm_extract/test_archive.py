@@ -70,6 +70,11 @@ def test_one_record_a_report_in_input_order(tmp_path, toy_backend, write_reports
         1,
     )
     assert summary["issues"] == {"empty_report": 1, "extraction_error": 2}
+    assert summary["errors"] == {
+        "empty_report": 1,
+        "extraction_error: GroundingError": 1,
+        "extraction_error: ValueError": 1,
+    }
 
 
 def test_all_done_is_exit_code_0_and_a_second_run_extracts_nothing(tmp_path, toy_backend, write_reports):
