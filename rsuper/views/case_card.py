@@ -208,12 +208,15 @@ def _findings(material: CaseMaterial, mask: Mask, probability: NDArray[np.floati
     )
 
 
+def _host(material: CaseMaterial) -> str:
+    """Name of the organ of the lesion class."""
+    return next(o.name for o in load_anatomy().organs.values() if o.lesion_class == material.class_name)
+
+
 def _organ(material: CaseMaterial) -> Mask:
     """Union of the masks of the host organ; empty where there is none."""
-    anatomy = load_anatomy()
-    organ = next(o.name for o in anatomy.organs.values() if o.lesion_class == material.class_name)
     union = np.zeros_like(material.reference)
-    for name in anatomy.organ_structures(organ):
+    for name in load_anatomy().organ_structures(_host(material)):
         if name in material.organ_masks:
             union |= material.organ_masks[name]
     return union
@@ -223,7 +226,7 @@ def _asked(material: CaseMaterial) -> str:
     sized = [
         lesion.diameters_mm or lesion.size_max_mm is not None
         for lesion in material.record.lesions
-        if f"{lesion.organ}_lesion" == material.class_name
+        if lesion.organ == _host(material)
     ]
     if sized and not any(sized):
         return "the region it names; it states no size, so only a small core is taught"
@@ -231,7 +234,7 @@ def _asked(material: CaseMaterial) -> str:
 
 
 def _nothing_asked(material: CaseMaterial) -> str:
-    organ = material.class_name.removesuffix("_lesion")
+    organ = _host(material)
     statement = material.record.organs.get(organ)
     if statement is not None and statement.status == "explicitly_lesion_free":
         return f"it calls the {organ.replace('_', ' ')} free of lesions"
