@@ -13,12 +13,29 @@ from llm_extract.reports import Report
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-_NOT_RULES = {"backends", "templates", "__pycache__"}.union(
-    f"{name}.py"
-    for name in (
-        "archive cli errors evidence_page export gold highlight ledger owners private_files progress readers "
-        "schema scoring scoring_report tables workers"
-    ).split()
+_NOT_RULES = frozenset(
+    {
+        "backends",
+        "templates",
+        "__pycache__",
+        "archive.py",
+        "cli.py",
+        "errors.py",
+        "evidence_page.py",
+        "export.py",
+        "gold.py",
+        "highlight.py",
+        "ledger.py",
+        "owners.py",
+        "private_files.py",
+        "progress.py",
+        "readers.py",
+        "schema.py",
+        "scoring.py",
+        "scoring_report.py",
+        "tables.py",
+        "workers.py",
+    }
 )
 """Parts of this package that do not decide what a record says."""
 
