@@ -52,9 +52,8 @@ def run_demo(out: Path, *, seed: int = 0, size: Size = "full", say: Say) -> dict
     records = extract(cohort, out / "records")
     say("3/7 check")
     checked = check_dataset(cohort, records=records)
-    say(
-        f"    {len(checked.usable_case_ids)} usable cases, {len(checked.errors)} errors, {len(checked.warnings)} warnings"
-    )
+    usable, errors, warnings = checked.usable_case_ids, checked.errors, checked.warnings
+    say(f"    {len(usable)} usable cases, {len(errors)} errors, {len(warnings)} warnings")
     say("4/7 prepare: one grid, targets from the records")
     dataset = Dataset.open(cohort, records=records)
     prepare(dataset, out / "prepared", config=recipe.prepare_config(), reference=cohort / "reference")
