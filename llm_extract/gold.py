@@ -16,6 +16,7 @@ from typing import Any, Literal
 from llm_extract.errors import DataError
 
 Side = Literal["left", "right"]
+Layout = Literal["report", "hard_case"]
 _ORGAN_NAMES = {"adrenal": "adrenal_gland", "peritoneum": "soft_tissue"}
 _MILLIMETRES = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 _NUMBER = re.compile(r"\d{1,4}(?:[.,]\d{1,3})?")
@@ -30,7 +31,8 @@ class Finding:
         organ: name after merging synonyms of the gold files.
         parts: part ids.
         side: left, right or None.
-        sizes_mm: diameters in falling order; of a group the largest stated size.
+        sizes_mm: diameters in falling order; of a gold group its largest stated size.
+        largest_mm: the bound on the members of a found group without diameters.
         count: how many; None where it says several without a number.
         attenuation: hypo, iso, hyper, mixed or None.
         is_definite: False where its existence or nature is hedged.
@@ -41,6 +43,7 @@ class Finding:
     parts: frozenset[str] = frozenset()
     side: Side | None = None
     sizes_mm: tuple[float, ...] = ()
+    largest_mm: float | None = None
     count: int | None = 1
     attenuation: str | None = None
     is_definite: bool = True
@@ -63,7 +66,7 @@ class GoldReport:
 
     report_id: str
     text: str
-    layout: Literal["report", "hard_case"]
+    layout: Layout
     findings: tuple[Finding, ...]
     free_organs: frozenset[str] = frozenset()
     ignored: tuple[tuple[int, int], ...] = ()

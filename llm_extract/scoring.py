@@ -8,7 +8,7 @@ so that its interval comes from resampling reports.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from llm_extract.errors import DataError
-from llm_extract.gold import Finding, GoldReport, organ_name, read_gold, size_key
+from llm_extract.gold import Finding, GoldReport, Layout, organ_name, read_gold, size_key
 from llm_extract.records import Lesion, ReportRecord
 
 RESAMPLES = 1000
@@ -120,11 +120,21 @@ def score(
     }
 
 
-def findings_of(record: ReportRecord | None) -> list[Finding]:
-    """The current lesions of a record; an index lesion and its remainder are the one group they describe."""
+def findings_of(record: ReportRecord | None, layout: Layout = "report") -> list[Finding]:
+    """The current lesions of a record in the terms of a gold layout.
+
+    Args:
+        record: the record; None gives no lesions.
+        layout: of a ``report`` an index lesion and its remainder are one group, in a ``hard_case`` they are two.
+
+    Returns:
+        Its lesions, resolved ones left out.
+    """
     if record is None:
         return []
     current = [lesion for lesion in record.lesions if lesion.change != "resolved"]
+    if layout == "hard_case":
+        return [_finding(lesion) for lesion in current]
     grouped = [(lesion.group_id, lesion) for lesion in current if lesion.group_id is not None]
     indexes = {group for group, lesion in grouped if lesion.group_role == "index"}
     remainders = {group: lesion for group, lesion in grouped if lesion.group_role == "remainder"}
@@ -132,30 +142,35 @@ def findings_of(record: ReportRecord | None) -> list[Finding]:
     for lesion in current:
         if lesion.group_role == "remainder" and lesion.group_id in indexes:
             continue
-        remainder = remainders.get(lesion.group_id or "") if lesion.group_role == "index" else None
-        findings.append(_finding(lesion, remainder))
+        finding = _finding(lesion)
+        if lesion.group_role == "index" and lesion.group_id in remainders:
+            rest = _finding(remainders[lesion.group_id])
+            count = None if finding.count is None or rest.count is None else finding.count + rest.count
+            finding = replace(finding, count=count, spans=finding.spans + rest.spans)
+        findings.append(finding)
     return findings
 
 
-def _finding(lesion: Lesion, remainder: Lesion | None = None) -> Finding:
-    sizes: tuple[float, ...] = lesion.diameters_mm
-    is_group = lesion.count != 1 or remainder is not None
-    if not sizes and is_group and lesion.size_max_mm is not None and lesion.size_kind != "upper_bound":
-        sizes = (lesion.size_max_mm,)
-    count = lesion.count
-    if remainder is not None:
-        count = None if remainder.count is None or count is None else count + remainder.count
-    quotes = [*lesion.evidence, *lesion.mentions, *(remainder.evidence if remainder else ())]
+def _finding(lesion: Lesion) -> Finding:
+    quotes = [*lesion.evidence, *lesion.mentions]
     return Finding(
         organ=organ_name(lesion.organ),
         parts=frozenset(lesion.parts),
         side=lesion.laterality if lesion.laterality in ("left", "right") else None,  # type: ignore[arg-type]
-        sizes_mm=size_key(sizes),
-        count=count,
+        sizes_mm=size_key(lesion.diameters_mm),
+        largest_mm=lesion.size_max_mm if lesion.count != 1 and not lesion.diameters_mm else None,
+        count=lesion.count,
         attenuation=None if lesion.attenuation == "unknown" else lesion.attenuation,
         is_definite=lesion.presence == "definite" and lesion.diagnosis_certainty in (None, "definite"),
         spans=tuple((quote.start, quote.end) for quote in quotes),
     )
+
+
+def _found_sizes(gold: Finding, found: Finding) -> tuple[float, ...]:
+    """Sizes to compare with the gold ones: of a group without diameters its bound, where gold states a size."""
+    if found.sizes_mm or found.largest_mm is None or not gold.sizes_mm:
+        return found.sizes_mm
+    return size_key((found.largest_mm,))
 
 
 def match_findings(gold: Sequence[Finding], found: Sequence[Finding]) -> list[tuple[int, int]]:
@@ -184,15 +199,16 @@ def _agreement(gold: Finding, found: Finding) -> float:
         return 0.0
     overlap = any(a < d and c < b for a, b in gold.spans for c, d in found.spans)
     sides_fit = gold.side is None or found.side is None or gold.side == found.side
-    sizes_fit = not gold.sizes_mm or not found.sizes_mm or _sizes_fit(gold.sizes_mm[0], found.sizes_mm[0])
+    sizes_mm = _found_sizes(gold, found)
+    sizes_fit = not gold.sizes_mm or not sizes_mm or _sizes_fit(gold.sizes_mm[0], sizes_mm[0])
     if not overlap and not (sides_fit and sizes_fit):
         return 0.0
-    same_sizes = gold.sizes_mm == found.sizes_mm
+    same_sizes = gold.sizes_mm == sizes_mm
     parts_fit = not gold.parts or not found.parts or _parts_fit(gold, found)
     return (
         1.0
         + 4.0 * same_sizes
-        + 2.0 * (sizes_fit and bool(gold.sizes_mm) == bool(found.sizes_mm))
+        + 2.0 * (sizes_fit and bool(gold.sizes_mm) == bool(sizes_mm))
         + 2.0 * (gold.side == found.side)
         + 2.0 * overlap
         + 1.0 * parts_fit
@@ -212,7 +228,7 @@ def _sizes_fit(one_mm: float, other_mm: float) -> bool:
 def _score_report(
     gold: GoldReport, record: ReportRecord | None, judged_organs: Sequence[str], tally: Tally
 ) -> bool:
-    found = findings_of(record)
+    found = findings_of(record, gold.layout)
     pairs = match_findings(gold.findings, found)
     matched = {column for _, column in pairs}
     counted = [
@@ -227,7 +243,7 @@ def _score_report(
     tally.add("contamination", contaminated, len([1 for finding in found if finding.sizes_mm]))
     if gold.layout == "report":
         return True
-    is_right = sorted(map(_identity, gold.findings)) == sorted(map(_identity, _split_groups(record)))
+    is_right = sorted(map(_identity, gold.findings)) == sorted(map(_identity, found))
     tally.add("hard_cases_right", is_right, 1)
     return is_right
 
@@ -248,8 +264,9 @@ def _score_detection(
     tally.add("lesion_recall", n_pairs, n_gold)
     tally.add("lesion_f1", 2 * n_pairs, n_gold + n_found)
     measured_gold = sum(bool(finding.sizes_mm) for finding in gold.findings)
-    measured_found = sum(bool(found[index].sizes_mm) for index in counted)
-    both = sum(bool(gold.findings[row].sizes_mm) and bool(found[column].sizes_mm) for row, column in pairs)
+    effective = {column: _found_sizes(gold.findings[row], found[column]) for row, column in pairs}
+    measured_found = sum(bool(effective.get(index, found[index].sizes_mm)) for index in counted)
+    both = sum(bool(gold.findings[row].sizes_mm) and bool(effective[column]) for row, column in pairs)
     tally.add("measured_precision", both, measured_found)
     tally.add("measured_recall", both, measured_gold)
     tally.add("measured_f1", 2 * both, measured_gold + measured_found)
@@ -263,7 +280,7 @@ def _score_detection(
 
 def _score_pair(gold: Finding, found: Finding, layout: str, tally: Tally) -> None:
     if gold.sizes_mm:
-        tally.add("exact_size", gold.sizes_mm == found.sizes_mm, 1)
+        tally.add("exact_size", gold.sizes_mm == _found_sizes(gold, found), 1)
     tally.add("count", gold.count == found.count, 1)
     if gold.side is not None:
         tally.add("laterality", gold.side == found.side, 1)
@@ -301,23 +318,6 @@ def _score_record(gold: GoldReport, record: ReportRecord | None, tally: Tally) -
     tally.add("failed", status == "failed", 1)
     for evidence in evidence_of(record) if record is not None else ():
         tally.add("grounding", gold.text[evidence.start : evidence.end] == evidence.text, 1)
-
-
-def _split_groups(record: ReportRecord | None) -> list[Finding]:
-    """Every current lesion by itself: hard cases tell an index lesion from its remainder."""
-    if record is None:
-        return []
-    return [_strict_finding(lesion) for lesion in record.lesions if lesion.change != "resolved"]
-
-
-def _strict_finding(lesion: Lesion) -> Finding:
-    side = lesion.laterality if lesion.laterality in ("left", "right") else None
-    return Finding(
-        organ=organ_name(lesion.organ),
-        side=side,  # type: ignore[arg-type]
-        sizes_mm=size_key(lesion.diameters_mm),
-        count=lesion.count,
-    )
 
 
 def _identity(finding: Finding) -> tuple[str, tuple[float, ...], int, str]:

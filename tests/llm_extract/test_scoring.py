@@ -190,6 +190,26 @@ def test_an_index_lesion_with_its_remainder_is_one_group(tmp_path):
     assert len(findings_of(record("A", rest))) == 1
 
 
+def test_a_hard_case_tells_an_index_lesion_from_its_remainder(tmp_path):
+    index = KIDNEY.model_copy(update={"group_id": "G1", "group_role": "index"})
+    rest = LIVER.model_copy(
+        update={"organ": "kidney", "group_id": "G1", "group_role": "remainder", "count": None}
+    )
+    rest = rest.model_copy(update={"count_kind": "multiple_unknown", "evidence": ()})
+    expected = {**CASE["expected"][0], "diameters_mm": [], "laterality": None, "count": None}
+    expected |= {"count_kind": "multiple_unknown", "prior_diameters_mm": [], "evidence": []}
+    case = CASE | {"expected": [CASE["expected"][0], expected]}
+    values = figures(tmp_path, case, record("H", index, rest))
+    assert (values["lesion_f1"], values["measured_f1"], values["hard_cases_right"]) == (1.0, 1.0, 1.0)
+
+
+def test_a_bound_on_a_group_answers_a_stated_size_and_is_no_size_otherwise(tmp_path):
+    bound = LIVER.model_copy(update={"size_kind": "upper_bound"})
+    assert figures(tmp_path, REPORT, record("A", KIDNEY, bound))["exact_size"] == 1.0
+    silent = REPORT | {"findings": [REPORT["findings"][0], REPORT["findings"][1] | {"diameters_mm": []}]}
+    assert figures(tmp_path, silent, record("A", KIDNEY, bound))["measured_precision"] == 1.0
+
+
 def test_a_lesion_called_free_is_harmful(tmp_path):
     organs = {"liver": OrganStatement(status="explicitly_lesion_free")}
     made = record("A", KIDNEY, organs=organs)
