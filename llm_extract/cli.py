@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from llm_extract.errors import InterruptedRunError, PipelineError
+from llm_extract.errors import InterruptedRunError, PipelineError, ResourceError
 
 Kind = Literal["radiology", "pathology", "auto"]
 
@@ -107,7 +109,7 @@ def _next_steps(out: Path, *, shard: str | None, quarantined: int) -> Iterator[s
         yield f"Quarantined reports have status failed in {out / 'studies.csv'}; column issues says why."
     if (out / "evidence.html").exists():
         yield f"Look at: {out / 'evidence.html'}"
-    yield f"Next: rsuper check DATASET --records {out / 'records.jsonl'}"
+    yield f"Next: rsuper check DATASET --records {shlex.quote(str(out / 'records.jsonl'))}"
 
 
 SCORE_EXAMPLE = """Compare records with a gold file.
@@ -148,14 +150,38 @@ def _failures(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except PipelineError as error:
-        if as_json:
-            message = {"code": error.code, "message": str(error.args[0]), "hint": error.hint}
-            typer.echo(json.dumps({"error": message}))
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
+        _fail(error, as_json=as_json)
     except InterruptedRunError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(f"interrupted: {error}", err=True)
         raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt as error:  # outside of the loop; a subclass stands for SIGTERM
+        typer.echo("interrupted: the same command goes on where it stopped", err=True)
+        raise typer.Exit(130 if type(error) is KeyboardInterrupt else 143) from None
+    except OSError as error:
+        reason = f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}"
+        _fail(ResourceError(reason, code="file_error", hint="check path and permissions"), as_json=as_json)
+    except (typer.Exit, typer.Abort):
+        raise
+    except (
+        Exception
+    ) as error:  # its message may quote a report: only its type and the lines of code are shown
+        for line in traceback.format_tb(error.__traceback__)[-6:]:
+            typer.echo(line.rstrip(), err=True)
+        name = type(error).__name__
+        if as_json:
+            typer.echo(json.dumps({"error": {"code": "internal_error", "message": name, "hint": None}}))
+        typer.echo(
+            f"error internal_error: unexpected {name} — please report it with the lines above", err=True
+        )
+        raise typer.Exit(1) from None
+
+
+def _fail(error: PipelineError, *, as_json: bool) -> NoReturn:
+    if as_json:
+        message = {"code": error.code, "message": str(error.args[0]), "hint": error.hint}
+        typer.echo(json.dumps({"error": message}))
+    typer.echo(f"error {error}", err=True)
+    raise typer.Exit(error.exit_code) from None
 
 
 def register(app: typer.Typer) -> None:

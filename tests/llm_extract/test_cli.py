@@ -68,6 +68,16 @@ def test_errors_have_a_code_an_exit_code_and_a_way_on(
     assert set(json.loads(as_json.stdout)["error"]) == {"code", "message", "hint"}
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path, toy_backend, write_reports):
+    (tmp_path / "records.jsonl").write_text("")
+    gold = write_reports(["x"], name="gold.jsonl")
+    result = invoke("score", tmp_path / "records.jsonl", "--gold", gold)
+    assert result.exit_code == 3
+    result = extract(write_reports(["mass"]), "/proc/no-such-place/out", toy_backend)
+    assert result.exit_code == 5
+    assert "/proc/no-such-place" in result.stderr
+
+
 def test_usage_errors_are_exit_code_2(tmp_path, write_reports):
     path = write_reports(["mass"])
     assert extract(path, tmp_path / "out", "nope").exit_code == 2
@@ -97,16 +107,20 @@ def test_the_program_runs_as_a_module_and_tells_its_version():
     )
 
 
-def test_a_traceback_shows_no_values_of_variables(tmp_path, toy_backend, write_reports, monkeypatch):
+def test_an_unexpected_error_shows_its_type_and_never_its_message(
+    tmp_path, toy_backend, write_reports, monkeypatch
+):
     from llm_extract import archive
 
-    def broken(*_arguments, **_options):
-        secret = "CANARY of a report"
-        raise RuntimeError(len(secret))
+    def broken(source, _options):
+        text = source.path.read_text()
+        raise RuntimeError(f"cannot handle {text}")
 
     monkeypatch.setattr(archive, "extract_archive", broken)
-    result = extract(write_reports(["mass"]), tmp_path / "out", toy_backend)
-    assert isinstance(result.exception, RuntimeError)
+    result = extract(write_reports(["CANARY of a report"]), tmp_path / "out", toy_backend, "--json")
+    assert result.exit_code == 1
+    assert "RuntimeError" in result.stderr
+    assert json.loads(result.stdout)["error"]["code"] == "internal_error"
     assert "CANARY" not in result.output
 
 
