@@ -114,7 +114,7 @@ def _next_steps(out: Path, *, shard: str | None, quarantined: int) -> Iterator[s
 
 SCORE_EXAMPLE = """Compare records with a gold file.
 
-Example: llm-extract score records/records.jsonl --gold gold.jsonl
+Example: llm-extract score records/records.jsonl gold.jsonl
 
 GOLD holds one report a line with its lesions: "findings" and "organs_negative", or "expected".
 """
@@ -122,8 +122,8 @@ GOLD holds one report a line with its lesions: "findings" and "organs_negative",
 
 def _score(
     records: Annotated[Path, typer.Argument(help="records.jsonl of an extraction.", metavar="RECORDS")],
+    gold: Annotated[Path, typer.Argument(help="Gold answers, one report a line.", metavar="GOLD")],
     *,
-    gold: Annotated[Path, typer.Option("--gold", help="Gold answers, one report a line.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write the scores to this JSON file.")
     ] = None,

@@ -71,7 +71,7 @@ def test_errors_have_a_code_an_exit_code_and_a_way_on(
 def test_a_file_that_cannot_be_written_is_named(tmp_path, toy_backend, write_reports):
     (tmp_path / "records.jsonl").write_text("")
     gold = write_reports(["x"], name="gold.jsonl")
-    result = invoke("score", tmp_path / "records.jsonl", "--gold", gold)
+    result = invoke("score", tmp_path / "records.jsonl", gold)
     assert result.exit_code == 3
     result = extract(write_reports(["mass"]), "/proc/no-such-place/out", toy_backend)
     assert result.exit_code == 5

@@ -299,7 +299,7 @@ def test_scoring_from_the_command_line(tmp_path):
     )
     path = gold(tmp_path, REPORT, CASE)
     result = CliRunner().invoke(
-        build_app(), ["score", str(records), "--gold", str(path), "--out", str(tmp_path / "s")]
+        build_app(), ["score", str(records), str(path), "--out", str(tmp_path / "s")]
     )
     assert result.exit_code == 0
     assert "lesions, F1" in result.stdout
@@ -307,7 +307,7 @@ def test_scoring_from_the_command_line(tmp_path):
     assert "sensitivity 100.0%" in result.stdout
     assert json.loads((tmp_path / "s").read_text()) == score_files(records, path)
     other = gold(tmp_path, REPORT | {"id": "Z"})
-    assert CliRunner().invoke(build_app(), ["score", str(records), "--gold", str(other)]).exit_code == 3
+    assert CliRunner().invoke(build_app(), ["score", str(records), str(other)]).exit_code == 3
 
 
 @pytest.mark.real_data
