@@ -25,14 +25,12 @@ _UNIT = r"(?:mm|cms?|em|crn|milli?met(?:er|re)s?|centimet(?:er|re)s?)(?![a-z0-9�
 _AXIS = r"(?:\s?\(?(?:ap|tr|tv|trv|trans|cc|si|ml|craniocaudal|transverse|anteroposterior|axial)\b\)?)?"
 _TIMES = r"\s{0,2}(?:x|×|✕|\*|by)\s{0,2}"
 _CHAIN = re.compile(
-    rf"(?<![\w.,/:])(?P<n1>{_NUMBER})(?:[\s-]{{0,2}}(?P<u1>{_UNIT}))?"
-    rf"(?:{_AXIS}{_TIMES}(?P<n2>{_NUMBER})(?:[\s-]{{0,2}}(?P<u2>{_UNIT}))?)?"
-    rf"(?:{_AXIS}{_TIMES}(?P<n3>{_NUMBER})(?:[\s-]{{0,2}}(?P<u3>{_UNIT}))?)?",
+    rf"(?<![\w.,/:])(?P<n1>{_NUMBER})(?:{_AXIS}[\s-]{{0,2}}(?P<u1>{_UNIT}))?"
+    rf"(?:{_AXIS}{_TIMES}(?P<n2>{_NUMBER})(?:{_AXIS}[\s-]{{0,2}}(?P<u2>{_UNIT}))?)?"
+    rf"(?:{_AXIS}{_TIMES}(?P<n3>{_NUMBER})(?:{_AXIS}[\s-]{{0,2}}(?P<u3>{_UNIT}))?)?",
     re.IGNORECASE,
 )
-_HAS_LENGTH = re.compile(
-    r"\d\s{0,2}-?\s?(?:mm|cm|milli?met|centimet|x|×|by)|met(?:er|re)|milim", re.IGNORECASE
-)
+_HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|re)|milim", re.IGNORECASE)
 
 _WORDS = {
     "half a": 0.5, "one": 1, "a": 1, "one and a half": 1.5, "two": 2, "two and a half": 2.5, "three": 3,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _FILLER = (
-    r"(?:\W{0,2}(?:measur\w{0,5}|was|were|had|been|it|at|of|about|approximately|approx\.?|size[ds]?"
+    r"(?:[\s:=(-]{1,3}(?:measur\w{0,5}|was|were|had|been|it|at|of|about|approximately|approx\.?|size[ds]?"
     r"|diameter|being|the"
     r"|is|up|to|a|an|as|maximum|axial|examination|exam|study|ct|scan|value|measurement)\b){0,5}[\s:=(]{0,3}"
 )
@@ -58,8 +58,8 @@ _LEFT_NOW = re.compile(
     re.IGNORECASE,
 )
 _DATED_PAST = re.compile(
-    r"\b(?:on|in)\s(?:the\s)?(?:\w{2,9}\s)?(?:\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{4}|\[?date\b|(?:prior"
-    r"|previous|last|outside)\b)"
+    r"\b(?:on|in)\s(?:the\s)?(?:\d{1,2}(?:st|nd|rd|th)?\s)?(?:[a-z]{2,9}\.?\s)?(?:\d{1,2},?\s)?"
+    r"(?:\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{4}|\[?date\b|(?:prior|previous|last|outside)\b)"
     r"[^.;]{0,70}\b(?:measured|was|were)\b[^.;,]{0,25}$",
     re.IGNORECASE,
 )
@@ -83,10 +83,10 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
     >>> is_prior("The nodule now measures ", " (previously ", context="The nodule now measures ", followed=True)
     False
     """
-    if _RIGHT_NOW.match(right):
-        return False
     if _LEFT.search(left) or _VERSUS.search(left) or _PAREN_WAS.search(left) or _GREW_FROM.search(left):
         return True
+    if _RIGHT_NOW.match(right):
+        return False
     if _COMMA_WAS.search(left) and left is not context and len(context) > len(left):
         return True
     cue = _RIGHT.match(right) or _RIGHT_DATE.match(right)

@@ -9,7 +9,7 @@ Polarity = Literal["affirmed", "negated", "no_new", "resolved", "hypothetical", 
 Hedge = Literal["definite", "probable", "possible"]
 
 _VERB = (
-    r"(?:seen|observed|detected|identified|noted|visuali[sz]ed|present|found|evident|appreciated"
+    r"(?:seen|visible|observed|detected|identified|noted|visuali[sz]ed|present|found|evident|appreciated"
     r"|demonstrated|shown|monitored|encountered|apparent|distinguished|selected|recognized"
     r"|distinguishable)"
 )

@@ -56,7 +56,11 @@ class RulesExtractor:
                 UnusedDraft(measurement_id=key, reason=value) for key, value in lesions.unused.items()
             ),
         )
-        report = report.model_copy(update={"issues": (*report.issues, "extraction_error")}) if lesions.overfull else report
+        report = (
+            report.model_copy(update={"issues": (*report.issues, "extraction_error")})
+            if lesions.overfull
+            else report
+        )
         return assemble(
             report, draft, measurements=reading.measurements, sections=reading.sections, source=source,
             provenance=_PROVENANCE, anatomy=self.anatomy,

@@ -172,6 +172,10 @@ def _in_solid_organ(statement: Statement) -> bool:
     return bool(named & {"liver", "pancreas", "kidney", "spleen", "adrenal_gland"})
 
 
+def _large(statement: Statement, head: Head) -> bool:
+    return any(min(m.values_mm[:2]) >= NODE_LIMIT_MM and not m.worded for m in _near(statement, head.mark))
+
+
 def _describes(statement: Statement, density: Mark, mark: Mark) -> bool:
     """True for "hypodense oval area" and "area of low density"."""
     if density.end <= mark.start:
@@ -186,9 +190,8 @@ def qualified(statement: Statement, head: Head) -> bool:
     if head.mark.value.needs != "qualified":
         return True
     stretch = statement.text[max(0, head.start - statement.start) : head.end - statement.start]
-    if head.mark.value.kind == "lymph_node" and not _NORMAL_NODE.search(stretch):
-        if any(min(m.values_mm[:2]) >= NODE_LIMIT_MM and not m.worded for m in _near(statement, head.mark)):
-            return True
+    if head.mark.value.kind == "lymph_node" and not _NORMAL_NODE.search(stretch) and _large(statement, head):
+        return True
     if head.mark.value.kind == "wall_thickening":
         return bool(_WALL.search(stretch))
     if _NORMAL_NODE.search(stretch):

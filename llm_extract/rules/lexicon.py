@@ -15,7 +15,6 @@ import yaml
 from llm_extract.anatomy import Anatomy
 from llm_extract.rules.spelling import Spelling
 
-
 _MAX_REMEMBERED = 200_000
 
 

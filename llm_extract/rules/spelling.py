@@ -65,7 +65,7 @@ def _one_edit(left: str, right: str) -> bool:
     first = next(
         (i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
     )
-    if first >= min(len(left), len(right)) - 1:
+    if first >= min(len(left), len(right)) - 1 and left[-1] != right[-1]:
         return False
     if len(left) == len(right):
         swapped = left[first] == right[first + 1] and left[first + 1] == right[first]
