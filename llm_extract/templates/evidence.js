@@ -409,10 +409,19 @@
     else if (event.key === "?") help();
   }
 
+  function follow(hash) {
+    let asked = "";
+    try { asked = decodeURIComponent(hash.slice(1)); } catch { return; }
+    const index = reports.findIndex((report) => report.id === asked);
+    if (index < 0 || shown[chosen] === index) return;
+    if (!shown.includes(index)) clear();
+    choose(shown.indexOf(index), "nearest");
+  }
+
   build();
-  const asked = decodeURIComponent(location.hash.slice(1));
+  const asked = location.hash;
   update();
-  const start = asked ? reports.findIndex((report) => report.id === asked) : 0;
-  if (start > 0) choose(start, "nearest");
+  follow(asked);
+  window.addEventListener("hashchange", () => follow(location.hash));
   $("list").focus({ preventScroll: true });
 })();

@@ -283,6 +283,12 @@ def test_the_page_works_in_a_browser(browser, archive_page):
         browser.press(letter)
     browser.value("new Promise((resolve) => setTimeout(resolve, 200))")
     assert browser.value("document.querySelector('#shown').textContent") == "1 of 40 reports"
+    browser.press("Escape")
+    browser.press("Escape")
+    browser.value("new Promise((resolve) => { location.hash = '#R17'; setTimeout(resolve, 100); })")
+    assert browser.value("document.querySelector('#text-head strong').textContent") == "R17"
+    browser.value("new Promise((resolve) => { location.hash = '#%'; setTimeout(resolve, 100); })")
+    assert browser.value("document.querySelector('#text-head strong').textContent") == "R17"
     assert browser.problems() == []
 
 
