@@ -36,6 +36,7 @@
   let shown = reports.map((_, index) => index);
   let chosen = -1;
   let currentGroup = -1;
+  let addressTimer = 0;
   const haystacks = new Array(reports.length);
 
   function haystack(index) {
@@ -150,7 +151,8 @@
     $("text").scrollTop = keepScroll ? scrolls[0] : 0;
     $("record").scrollTop = keepScroll ? scrolls[1] : 0;
     showFound();
-    history.replaceState(null, "", `#${encodeURIComponent(report.id)}`);
+    clearTimeout(addressTimer); // browsers refuse many changes of the address in a row
+    addressTimer = setTimeout(() => history.replaceState(null, "", `#${encodeURIComponent(report.id)}`), 150);
   }
   function labelOf(report, [kind, index, label]) {
     return kind === "lesion" ? `lesion ${index + 1}: ${report.lesions[index].title} · ${label}` : label;

@@ -263,6 +263,7 @@ def test_the_page_works_in_a_browser(browser, archive_page):
     assert "34 × 28 mm" in browser.value("document.querySelector('#record .card').textContent")
     browser.press("j")
     assert browser.value("document.querySelector('#text-head strong').textContent") == "R1"
+    browser.value("new Promise((resolve) => setTimeout(resolve, 400))")
     assert browser.value("location.hash") == "#R1"
     browser.press("k")
     browser.press("n")
