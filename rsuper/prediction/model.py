@@ -42,6 +42,7 @@ class Model:
         patch_size: sliding window.
         roi_structures, roi_margin_mm: the network was trained inside this box and predicts only there.
         thresholds: lesion class → probability that makes a voxel a lesion voxel.
+        case_thresholds: lesion class → case score from which validation calls a case positive, where it had both kinds.
         sha256: hash of the weights file.
         device: torch device.
     """
@@ -55,6 +56,7 @@ class Model:
     roi_structures: tuple[str, ...]
     roi_margin_mm: float
     thresholds: Mapping[str, float]
+    case_thresholds: Mapping[str, float]
     sha256: str
     device: str
 
@@ -101,6 +103,7 @@ def load_model(run: Path, *, device: str = "cpu", network_factory: str | None = 
             roi_structures=tuple(prepared["roi_structures"]),
             roi_margin_mm=float(prepared["roi_margin_mm"]),
             thresholds=dict(meta["thresholds"]),
+            case_thresholds=dict(meta.get("case_thresholds", {})),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             device=device,
         )
@@ -162,7 +165,7 @@ def _infer(model: Model, ct: Volume) -> dict[str, NDArray[np.float32]]:
     grid = (
         ct
         if model.spacing_mm is None
-        else resample(ct.with_array(ct.array.astype(np.float32)), model.spacing_mm)
+        else resample(ct.with_array(ct.array.astype(np.float32)), model.spacing_mm, order=3)
     )
     hu = np.clip(np.rint(grid.array), *HU_RANGE).astype(np.int16)
     image = torch.from_numpy(normalise(hu, model.intensity))[None]
@@ -173,7 +176,7 @@ def _infer(model: Model, ct: Volume) -> dict[str, NDArray[np.float32]]:
     for number, name in enumerate(model.channel_names):
         values = grid.with_array(result[number])
         found[name] = np.asarray(
-            (values if grid is ct else resample(values, ct, fill=0.0)).array, dtype=np.float32
+            (values if grid is ct else resample(values, ct, order=3, fill=0.0)).array, dtype=np.float32
         )
     return found
 

@@ -9,7 +9,9 @@ from rsuper.volumes.limits import ReadLimits
 from rsuper.volumes.nifti import read_nifti_extension
 
 _MAX_LABELS = 65_535
-_LABEL = re.compile(rb'<Label Key="(\d{1,5})"[^<>]{0,200}><!\[CDATA\[([A-Za-z0-9][A-Za-z0-9_.-]{0,127})\]\]></Label>')
+_LABEL = re.compile(
+    rb'<Label Key="(\d{1,5})"[^<>]{0,200}><!\[CDATA\[([A-Za-z0-9][A-Za-z0-9_.-]{0,127})\]\]></Label>'
+)
 
 
 def read_embedded_labels(path: Path, *, limits: ReadLimits | None = None) -> dict[int, str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from rsuper.errors import UsageError
+from rsuper.volumes.axis_weights import axis_shares, axis_weights
 from rsuper.volumes.orientation import reorient
 from rsuper.volumes.volume import Affine, Grid, Volume, same_grid
 
@@ -53,8 +54,9 @@ def resample(
     Args:
         volume: voxels [I,J,K]; bool arrays are masks, everything else is intensity.
         target: spacing or grid.
-        order: 0 nearest (label maps), 1 linear with anti-aliasing, 3 cubic spline. None: linear for
-            intensities, and for masks the volume-keeping rule.
+        order: 0 nearest (label maps), 1 linear, 3 cubic (clipped to the range of the source); both with
+            anti-aliasing. Cubic keeps the volume of curved surfaces: linear shrinks a 24 mm ball at 3 mm spacing by
+            3 %. None: linear for intensities, and for masks the volume-keeping rule.
         fill: value outside the source's field of view; None is 0 for masks and order 0, else -1024.
 
     Returns:
@@ -77,7 +79,7 @@ def resample(
     outside = (0.0 if is_mask or order == 0 else AIR_HU) if fill is None else fill
     if order == 0:
         return Volume(_nearest(aligned, grid, outside), grid.affine)
-    values = _cubic(aligned, grid) if order == 3 else _linear(aligned, grid)
+    values = _interpolated(aligned, grid, order=3 if order == 3 else 1)
     values[~_inside(aligned, grid)] = outside
     return Volume(_cast(values, volume.array.dtype), grid.affine)
 
@@ -102,51 +104,6 @@ def _separable(matrix: Affine, shape: tuple[int, int, int]) -> bool:
     return bool(mixing.max() < 0.02)
 
 
-def _axis_weights(n_source: int, n_target: int, step: float, start: float) -> sparse.csr_array:
-    """[n_target, n_source] weights of the linear interpolant, averaged over :func:`_window` source voxels.
-
-    Target voxel i lies at source index ``start + step·i``. Inside, weights reproduce linear functions
-    exactly; at the border they are renormalised.
-    """
-    window = _window(step)
-    centre = np.clip(start + step * np.arange(n_target), -0.5, n_source - 0.5)
-    reach = 1.0 + window / 2
-    taps = np.floor(centre - reach)[:, None].astype(int) + np.arange(int(np.ceil(2 * reach)) + 2)
-    offset = taps - centre[:, None]
-    if window < 1e-6:
-        weight = np.maximum(0.0, 1.0 - np.abs(offset))
-    else:
-        weight = (_tent_integral(offset + window / 2) - _tent_integral(offset - window / 2)) / window
-    weight[(taps < 0) | (taps >= n_source)] = 0.0
-    weight /= weight.sum(axis=1, keepdims=True)
-    rows, columns = np.nonzero(weight)
-    entries = (weight[rows, columns].astype(np.float32), (rows, taps[rows, columns]))
-    return sparse.csr_array(entries, shape=(n_target, n_source))
-
-
-def _window(step: float) -> float:
-    """Averaging window √(step² - 1): 0 for equal or smaller voxels, nearly ``step`` for large ones."""
-    return float(np.sqrt(max(0.0, step**2 - 1.0)))
-
-
-def _tent_integral(t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Integral of max(0, 1 - |u|) from -∞ to t."""
-    inner = np.clip(t, -1.0, 1.0)
-    return np.where(inner < 0, (inner + 1) ** 2 / 2, 1 - (1 - inner) ** 2 / 2)
-
-
-def _axis_shares(n_source: int, n_target: int, step: float, start: float) -> sparse.csr_array:
-    """[n_target, n_source] share of each target voxel that each source voxel covers (step >= 1)."""
-    left = start + step * np.arange(n_target) - abs(step) / 2
-    taps = np.floor(left + 0.5)[:, None].astype(int) + np.arange(int(np.ceil(abs(step))) + 2)
-    right = np.minimum(left[:, None] + abs(step), taps + 0.5)
-    share = np.maximum(0.0, right - np.maximum(left[:, None], taps - 0.5)) / abs(step)
-    share[(taps < 0) | (taps >= n_source)] = 0.0
-    rows, columns = np.nonzero(share)
-    entries = (share[rows, columns].astype(np.float32), (rows, taps[rows, columns]))
-    return sparse.csr_array(entries, shape=(n_target, n_source))
-
-
 def _apply(array: Floats, matrices: Sequence[sparse.csr_array]) -> Floats:
     """Multiply each axis by its matrix, the one that shrinks the array most first."""
     for axis in sorted(range(3), key=lambda a: matrices[a].shape[0] / matrices[a].shape[1]):
@@ -156,16 +113,20 @@ def _apply(array: Floats, matrices: Sequence[sparse.csr_array]) -> Floats:
     return np.ascontiguousarray(array)
 
 
-def _linear(source: Volume, grid: Grid) -> Floats:
+def _interpolated(source: Volume, grid: Grid, *, order: Literal[1, 3]) -> Floats:
     matrix = _index_map(source, grid)
     values = source.array.astype(np.float32)
     if _separable(matrix, grid.shape):
         matrices = [
-            _axis_weights(source.shape[axis], grid.shape[axis], matrix[axis, axis], matrix[axis, 3])
+            axis_weights(
+                source.shape[axis], grid.shape[axis], matrix[axis, axis], matrix[axis, 3], order=order
+            )
             for axis in range(3)
         ]
-        return _apply(values, matrices)
-    return _oblique(_smoothed(values, matrix), matrix, grid, order=1)
+        result = _apply(values, matrices)
+    else:
+        result = _oblique(_smoothed(values, matrix), matrix, grid, order=order)
+    return result if order == 1 else np.clip(result, values.min(), values.max())
 
 
 def _smoothed(values: Floats, matrix: Affine) -> Floats:
@@ -183,11 +144,6 @@ def _oblique(values: NDArray[Any], matrix: Affine, grid: Grid, *, order: int) ->
         values, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=order, mode="nearest"
     )
     return result
-
-
-def _cubic(source: Volume, grid: Grid) -> Floats:
-    matrix = _index_map(source, grid)
-    return _oblique(_smoothed(source.array.astype(np.float32), matrix), matrix, grid, order=3)
 
 
 def _nearest(source: Volume, grid: Grid, fill: float) -> NDArray[Any]:
@@ -253,7 +209,7 @@ def _covered_share(source: Volume, grid: Grid) -> Floats:
     if _separable(matrix, grid.shape):
         matrices: list[sparse.csr_array] = []
         for axis in range(3):
-            weights = _axis_shares if abs(matrix[axis, axis]) > 1 else _axis_weights
+            weights = axis_shares if abs(matrix[axis, axis]) > 1 else axis_weights
             matrices.append(
                 weights(source.shape[axis], grid.shape[axis], matrix[axis, axis], matrix[axis, 3])
             )

@@ -28,13 +28,38 @@ ROTATED[:3, 3] = (-5, -14, -12)
 
 
 @pytest.mark.parametrize("spacing", [(1, 1, 1), (0.6, 0.7, 0.8), (2, 2, 2), (1.3, 3.1, 2.2), (1, 1.2, 5)])
-def test_a_linear_ramp_stays_exact_inside(spacing):
-    result = resample(Volume(ramp_hu(GRID), GRID.affine), spacing)
+@pytest.mark.parametrize("order", [1, 3])
+def test_a_linear_ramp_stays_exact_inside(spacing, order):
+    result = resample(Volume(ramp_hu(GRID), GRID.affine), spacing, order=order)
     expected = ramp_hu(result.grid)
-    margin = np.ceil(np.maximum(1, np.array(GRID.spacing_mm) / spacing)).astype(int) + 1
+    margin = np.ceil(np.maximum(1, np.array(GRID.spacing_mm) / spacing)).astype(int) * 2 + 1
     inside = tuple(slice(m, n - m) for m, n in zip(margin, result.shape, strict=True))
     np.testing.assert_allclose(result.array[inside], expected[inside], atol=0.02)
     assert result.spacing_mm == pytest.approx(spacing)
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (0.6, 0.7, 0.8), (0.9, 1.2, 1.4)])
+def test_cubic_keeps_a_paraboloid_exact_inside(spacing):
+    """Linear interpolation cuts off curved surfaces; cubic reproduces second degree."""
+
+    def paraboloid(grid):
+        return ((coordinates_mm(grid) - [30.0, 25.0, 35.0]) ** 2).sum(axis=-1).astype(np.float32)
+
+    source = Volume(paraboloid(GRID), GRID.affine)
+    cubic, linear = (resample(source, spacing, order=order) for order in (3, 1))
+    inside = tuple(slice(n // 5, n - n // 5) for n in cubic.shape)
+    expected = paraboloid(cubic.grid)[inside]
+    assert np.abs(linear.array[inside] - expected).max() > 0.1
+    np.testing.assert_allclose(cubic.array[inside], expected, rtol=1e-5, atol=0.01)
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.5, 0.5), (2, 2, 2)])
+def test_cubic_never_leaves_the_range_of_the_source(spacing):
+    step = np.zeros((20, 20, 20), np.float32)
+    step[8:12, 8:12, 8:12] = 1
+    result = resample(Volume(step, np.eye(4)), spacing, order=3).array
+    assert result.min() == 0
+    assert 0.5 < result.max() <= 1
 
 
 @pytest.mark.parametrize("order", [1, 3])
