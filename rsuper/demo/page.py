@@ -70,13 +70,19 @@ def write_page(out: Path, dataset: Dataset, results: DemoResults, *, plan: DemoP
             ("seed", str(seed)),
             ("command", "rsuper demo"),
         ),
+        protocol=(
+            f"Both networks start from the same {plan.warmup_steps} steps on the masks.",
+            f"Then both take the same number of optimiser steps: {plan.steps}.",
+            "Checkpoint and threshold are chosen on the same validation cases.",
+            "Test cases were used for nothing else; one case score serves both networks.",
+        ),
         notes=(
             "All cases are simulated phantoms. One seed and a few minutes of training: the committed study below "
             "repeats it over seeds.",
         ),
     )
     path = out / "index.html"
-    write_atomic_text(path, render_demo_page(data))
+    write_atomic_text(path, render_demo_page(data), mode=0o600)  # it holds report text
     return path
 
 

@@ -20,7 +20,7 @@ from rsuper.demo import recipe
 from rsuper.demo.page import write_page
 from rsuper.demo.plan import DEMO_ARMS, PLANS, DemoArm, DemoPlan, DemoResults, Size
 from rsuper.errors import DataError
-from rsuper.evaluation import EvaluationResult, compare, evaluate
+from rsuper.evaluation import EvaluationResult, EvaluationSettings, compare, evaluate
 from rsuper.files import write_atomic_text
 from rsuper.prediction.predict import load_model, predict
 from rsuper.synthesis import write_cohort
@@ -150,10 +150,14 @@ def judge(out: Path, dataset: Dataset) -> DemoResults:
     agreements: dict[str, AgreementTable] = {}
     for arm in DEMO_ARMS:
         folder = out / "predictions" / arm
-        result = predict(load_model(out / "runs" / arm), dataset.root, folder, cases=test, probabilities=True)
+        model = load_model(out / "runs" / arm)
+        result = predict(model, dataset.root, folder, cases=test, probabilities=True)
         for case_id, code in result["failed"].items():
             raise DataError("a test case could not be predicted", code=code, case_id=case_id)
-        evaluations[arm] = evaluate(folder, dataset, out=out / "evaluation" / arm, split="test")
+        settings = EvaluationSettings(thresholds=model.case_thresholds)
+        evaluations[arm] = evaluate(
+            folder, dataset, out=out / "evaluation" / arm, split="test", settings=settings
+        )
         agreements[arm] = agree(folder, out / "records" / "records.jsonl", out=out / "agreement" / arm)
     compared = compare(evaluations["masks"], evaluations["ball_and_volume"])
     return DemoResults(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ class Model:
     roi_structures: tuple[str, ...]
     roi_margin_mm: float
     thresholds: Mapping[str, float]
-    case_thresholds: Mapping[str, float]
+    case_thresholds: Mapping[str, float] = field(default_factory=dict)
     sha256: str
     device: str
 

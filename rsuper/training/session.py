@@ -127,8 +127,9 @@ class Session:
         total = self.config.optimisation.total_steps
         began = time.monotonic()
         with collected_signals() as received:
-            if self._is_validation(start) and self.validated < start:
+            if self._is_validation(start) and self.validated < start:  # a signal kept it from taking place
                 self._validate(start, received)
+                self._checkpoint(start)
             for step, batch in self._stream(start, total):
                 terms = self._step(step, batch)
                 done = step + 1
@@ -314,6 +315,11 @@ class Session:
             "prepared": self.prepared.model_dump(mode="json"),
             "patch_size": list(self.config.sampling.patch_size),
             "thresholds": {name: summary.threshold for name, summary in summaries.items()},
+            "case_thresholds": {
+                name: summary.case_threshold
+                for name, summary in summaries.items()
+                if summary.case_threshold is not None
+            },
             "step": step,
         }
         save_weights(self.run / run_folder.MODEL_FILE, own_tensors(self.average), metadata=metadata)
@@ -321,6 +327,7 @@ class Session:
     def _finish(self, total: int, received: Sequence[int]) -> dict[str, ClassSummary]:
         if self.validated < total:
             self._validate(total, received)
+            self._checkpoint(total)
         if not self.summaries and not received:
             tensors, _ = load_weights(self.run / run_folder.MODEL_FILE)
             load_into(self.average, tensors, source=run_folder.MODEL_FILE)

@@ -66,6 +66,21 @@ class ClassSummary:
         known = [value for value in (self.auc, self.dice) if value is not None]
         return float(np.mean(known)) if known else 0.0
 
+    @property
+    def case_threshold(self) -> float | None:
+        """Case score from which a case is called positive: the largest sensitivity + specificity (Youden 1950).
+
+        Half-way to the next lower score, so that it does not sit on a case; None without both kinds of cases.
+        """
+        scores = np.array([case.score for case in self.cases if case.positive is not None])
+        truth = np.array([case.positive for case in self.cases if case.positive is not None], dtype=bool)
+        if truth.all() or not truth.any():
+            return None
+        levels = np.unique(scores)
+        youden = [(scores[truth] >= level).mean() - (scores[~truth] >= level).mean() for level in levels]
+        best = int(np.argmax(youden))
+        return float((levels[best] + levels[max(0, best - 1)]) / 2)
+
 
 @torch.inference_mode()
 def score_case(
