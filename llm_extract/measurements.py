@@ -24,12 +24,21 @@ _NUMBER = r"(?:\d{1,4}(?:[.,]\d{1,2})?(?!\d)|(?<![\d])[.]\d{1,2}(?!\d))"
 _UNIT = r"(?:mm|cms?|em|crn|milli?met(?:er|re)s?|centimet(?:er|re)s?)(?![a-z0-9²³^])"
 _AXIS = r"(?:\s?\(?(?:ap|tr|tv|trv|trans|cc|si|ml|craniocaudal|transverse|anteroposterior|axial)\b\)?)?"
 _TIMES = r"\s{0,2}(?:x|×|✕|\*|by)\s{0,2}"
-_CHAIN = re.compile(
-    rf"(?<![\w.,/:])(?P<n1>{_NUMBER})(?:{_AXIS}[\s-]{{0,2}}(?P<u1>{_UNIT}))?"
-    rf"(?:{_AXIS}{_TIMES}(?P<n2>{_NUMBER})(?:{_AXIS}[\s-]{{0,2}}(?P<u2>{_UNIT}))?)?"
-    rf"(?:{_AXIS}{_TIMES}(?P<n3>{_NUMBER})(?:{_AXIS}[\s-]{{0,2}}(?P<u3>{_UNIT}))?)?",
-    re.IGNORECASE,
+_CHAIN_OF = (
+    r"(?<![\w.,/:])(?P<n1>NUMBER)(?:AXIS[\s-]{0,2}(?P<u1>UNIT))?"
+    r"(?:AXISTIMES(?P<n2>NUMBER)(?:AXIS[\s-]{0,2}(?P<u2>UNIT))?)?"
+    r"(?:AXISTIMES(?P<n3>NUMBER)(?:AXIS[\s-]{0,2}(?P<u3>UNIT))?)?"
 )
+
+
+def _chain(number: str) -> re.Pattern[str]:
+    """Up to three numbers joined by x, each with or without its unit."""
+    pattern = _CHAIN_OF.replace("NUMBER", number).replace("UNIT", _UNIT).replace("AXIS", _AXIS)
+    return re.compile(pattern.replace("TIMES", _TIMES), re.IGNORECASE)
+
+
+_CHAIN = _chain(_NUMBER)
+_SPACED_CHAIN = _chain(rf"(?:\d{{1,2}}(?:\s\.\s?|\.\s)\d(?!\d)|{_NUMBER})")
 _HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|re)|milim", re.IGNORECASE)
 
 _WORDS = {
@@ -77,7 +86,7 @@ _CHANGED = re.compile(
     re.IGNORECASE,
 )
 _MEASURING = re.compile(r"measur\w{0,5}[^.;\d]{0,25}$|\bsize[^.;\d]{0,12}$", re.IGNORECASE)
-_LESION_AFTER = re.compile(r"\s?\w{0,12}\s?(?:mass|lesion|nodule|tumou?r|cyst)\b", re.IGNORECASE)
+_LESION_AFTER = re.compile(r"\s?(?:\w{1,14}\s){0,3}(?:mass|lesion|nodule|tumou?r|cyst)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +140,11 @@ class _Found:
 
 
 def scan_measurements(
-    text: str, references: tuple[Reference, ...] | None = None, *, bounds: tuple[int, ...] = ()
+    text: str,
+    references: tuple[Reference, ...] | None = None,
+    *,
+    bounds: tuple[int, ...] = (),
+    writing: Literal["typed", "scanned"] = "typed",
 ) -> tuple[Measurement, ...]:
     """Every length in a text, in order.
 
@@ -139,6 +152,7 @@ def scan_measurements(
         text: the report exactly as read.
         references: numbers that are no lengths; scanned here if not given.
         bounds: starts of sentences, beyond which no cue of tense is looked for.
+        writing: ``scanned`` also reads numbers that character recognition has spaced out, such as "4 .1 cm".
 
     >>> [m.values_mm for m in scan_measurements("A 1.5 x 1,2 cm cyst, previously 9 mm (4/112).")]
     [(15.0, 12.0), (9.0,)]
@@ -146,7 +160,7 @@ def scan_measurements(
     if not _HAS_LENGTH.search(text):
         return ()
     marks = scan_references(text) if references is None else references
-    atoms = _read_atoms(text, marks)
+    atoms = _read_atoms(text, marks, _CHAIN if writing == "typed" else _SPACED_CHAIN)
     found = [*_combine(text, atoms), *_worded(text)]
     found.sort(key=lambda item: (item.start, -item.end))
     kept: list[_Found] = []
@@ -156,17 +170,17 @@ def scan_measurements(
     return tuple(_finish(text, kept, bounds))
 
 
-def _read_atoms(text: str, references: tuple[Reference, ...]) -> list[_Atom]:
+def _read_atoms(text: str, references: tuple[Reference, ...], chain: re.Pattern[str]) -> list[_Atom]:
     masked = [(r.start, r.end) for r in references]
     atoms = []
     position = 0
-    for match in _CHAIN.finditer(text):
+    for match in chain.finditer(text):
         start, end = match.span()
         while position < len(masked) and masked[position][1] <= start:
             position += 1
         if position < len(masked) and masked[position][0] < end:
             continue
-        numbers = tuple(n for n in match.group("n1", "n2", "n3") if n is not None)
+        numbers = tuple(n.replace(" ", "") for n in match.group("n1", "n2", "n3") if n is not None)
         units = match.group("u1", "u2", "u3")[: len(numbers)]
         atoms.append(_Atom(start, end, numbers, units))
     return atoms

@@ -12,6 +12,7 @@ from llm_extract.reports import MAX_TEXT_CHARS, Report
 from llm_extract.rules.lesions import LesionReader
 from llm_extract.rules.lexicon import Lexicon
 from llm_extract.rules.organs import organ_drafts
+from llm_extract.rules.pathology import settle
 from llm_extract.rules.statements import read
 from llm_extract.rules.surroundings import sign_drafts, surgery_drafts, technique_draft
 
@@ -46,6 +47,8 @@ class RulesExtractor:
         reading = read(report.text, self.lexicon, source=source)
         lesions = LesionReader(reading, self.anatomy)
         lesions.run()
+        if reading.pathology:
+            settle(lesions)
         draft = RecordDraft(
             lesions=tuple(mention.draft(report.text) for mention in lesions.mentions),
             organs=tuple(organ_drafts(reading.statements, lesions.denials, self._paired)),

@@ -145,7 +145,7 @@ def _from_short(marks: Sequence[Mark], organ: str | None, places: Sequence[Mark]
         return None
     for mark in marks:
         if mark.category == "short":
-            owners = {owner for owner, _ in mark.value.candidates}
+            owners: set[str] = {owner for owner, _ in mark.value.candidates}
             if organ in owners:
                 return organ
             if len(owners) == 1 and mark.end - mark.start > 6:

@@ -73,7 +73,12 @@ def read(text: str, lexicon: Lexicon, *, source: str) -> Reading:
     sections = split_sections(text)
     sentences = split_sentences(text, sections)
     references = scan_references(text)
-    measurements = scan_measurements(text, references, bounds=tuple(s.start for s in sentences))
+    measurements = scan_measurements(
+        text,
+        references,
+        bounds=tuple(s.start for s in sentences),
+        writing="scanned" if source == "pathology" else "typed",
+    )
     marks = lexicon.find(text)
     measure_starts = [m.start for m in measurements]
     reference_starts = [r.start for r in references]
