@@ -54,6 +54,7 @@ def predict(
     out: Path,
     *,
     cases: Sequence[str] | None = None,
+    class_map: str | None = None,
     probabilities: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
@@ -67,6 +68,7 @@ def predict(
         source: a dataset folder (its organ masks place the box and name parts), or a CT file.
         out: output folder; ``CASE/segmentations/CLASS.nii.gz``, ``CASE/findings.json``, ``predictions.csv``.
         cases: case ids to predict, all by default.
+        class_map: where a dataset folder keeps its CTs and organ masks: a YAML file or a preset.
         probabilities: also write ``CASE/probabilities/CLASS.nii.gz``.
         progress: called with (done, total, case_id).
 
@@ -78,7 +80,7 @@ def predict(
         DataError: ``no_cases``, ``unknown_case``, ``invalid_case_id``.
         ResourceError: ``disk_full``.
     """
-    inputs = _inputs(source, cases)
+    inputs = _inputs(source, cases, class_map=class_map)
     _refuse(out, source, inputs)
     out.mkdir(parents=True, exist_ok=True)
     about = {
@@ -103,7 +105,7 @@ def predict(
     }
 
 
-def _inputs(source: Path, cases: Sequence[str] | None) -> list[_Input]:
+def _inputs(source: Path, cases: Sequence[str] | None, *, class_map: str | None) -> list[_Input]:
     if source.is_file():
         name = source.name
         for suffix in (".gz", ".nii", ".mha", ".mhd", ".nrrd"):
@@ -116,7 +118,7 @@ def _inputs(source: Path, cases: Sequence[str] | None) -> list[_Input]:
                 hint="letters, digits, dot, dash and underscore only; rename the file",
             )
         return [_Input(case_id=case_id, files=(source,), read=lambda: (read_volume(source), {}))]
-    dataset = Dataset.open(source)
+    dataset = Dataset.open(source, class_map=class_map)
     entries = dataset.cases if cases is None else [dataset.case(name) for name in dict.fromkeys(cases)]
     if not entries:
         raise DataError(f"no case to predict in {source}", code="no_cases", hint="see cases.csv")
@@ -171,10 +173,12 @@ def _try(model: Model, item: _Input, out: Path, *, probabilities: bool) -> CaseF
 def _predict_case(model: Model, item: _Input, out: Path, *, key: str, probabilities: bool) -> None:
     original, structures = item.read()
     require_ct_values(original, case_id=item.case_id)
-    for name, mask in structures.items():
-        require_same_grid(original, mask, case_id=item.case_id, names=("CT", name))
     ct = to_canonical(original)
-    organs = {name: np.asarray(to_canonical(mask).array).astype(bool) for name, mask in structures.items()}
+    organs = {}
+    for name, mask in structures.items():
+        canonical = to_canonical(mask)  # a mask may be stored in another axis order than its CT
+        require_same_grid(ct, canonical, case_id=item.case_id, names=("CT", name))
+        organs[name] = np.asarray(canonical.array).astype(bool)
     prediction = predict_volume(model, ct, organ_masks=organs)
     own_organs = organs or {name: prediction.probability[name] >= 0.5 for name in model.structures}
     native = {name: _back(mask, ct, original).array for name, mask in own_organs.items()}
@@ -268,7 +272,7 @@ def _write_table(out: Path, model: Model, failures: Sequence[CaseFailure]) -> No
         row = [folder.name, "done", ""]
         for name in model.lesion_classes:
             own = [lesion for lesion in findings if lesion.class_name == name]
-            score = f"{scores[name]:.6f}" if name in scores else ""
+            score = f"{scores[name]!r}" if name in scores else ""
             row += [score, str(len(own)), f"{sum(lesion.volume_mm3 for lesion in own):.1f}"]
         rows[folder.name] = row
     for item in failures:
