@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,12 +15,12 @@ from torch.nn import functional
 from rsuper.losses.attenuation import USABLE, attenuation_error
 from rsuper.losses.ball import boxed_ball_loss
 from rsuper.losses.ball_rules import BallRules
-from rsuper.losses.boxes import RegionBox, gather_boxes, mask_as, zero_of
+from rsuper.losses.boxes import RegionBox, mask_as, zero_of
 from rsuper.losses.localisation import Placement, place_lesions
 from rsuper.losses.presence import boxed_presence_loss
-from rsuper.losses.segmentation import segmentation_loss
+from rsuper.losses.segmentation import segmentation_and_boxes, voxel_volumes
 from rsuper.losses.volume import VolumeForm, median_pull, predicted_volumes, volume_errors, weighted_mean
-from rsuper.morphology import Spacing, bounding_boxes, spacing_rows, voxel_volume_mm3
+from rsuper.morphology import Box, Spacing, bounding_boxes, spacing_rows, voxel_volume_mm3
 from rsuper.supervision.types import PairTarget, SupervisionBatch
 
 HAZE_PROBABILITY = 0.1
@@ -129,28 +129,37 @@ class ReportSupervisionLoss(nn.Module):
         config = self.config
         heads = _heads(outputs, tuple(batch.labels.shape))
         shares = self._head_weights(len(heads))
-        rows = spacing_rows(batch.spacing_mm, heads[0].shape[0])
+        scale = config.report_weight * report_scale
+        pairs = [pair for pair in batch.pairs if pair.weight > 0] if scale > 0 else []
+        places = _place_pairs(pairs)
+        readers = {0, self._volume_index(len(heads))} if places else set()
+        voxel_mm3 = voxel_volumes(batch.spacing_mm, heads[0])
         terms: dict[str, Tensor] = {}
         total = zero_of(heads[0])
-        for head, share in zip(heads, shares, strict=True):
-            parts = segmentation_loss(
-                head, batch.labels, batch.known, spacing_mm=batch.spacing_mm, smooth_mm3=config.smooth_mm3
+        cut: dict[int, tuple[RegionBox, ...]] = {}
+        for index, (head, share) in enumerate(zip(heads, shares, strict=True)):
+            indices = (
+                [(pairs[i].sample, pairs[i].channel, *box) for i, box in places] if index in readers else []
             )
+            parts, values = segmentation_and_boxes(
+                head, batch.labels, batch.known, indices, voxel_mm3=voxel_mm3, smooth_mm3=config.smooth_mm3
+            )
+            cut[index] = _region_boxes(pairs, places, values)
             total = total + share * (
                 config.segmentation_bce * parts.bce + config.segmentation_dice * parts.dice
             )
             for name, value in (("segmentation_bce", parts.bce), ("segmentation_dice", parts.dice)):
                 terms[name] = terms.get(name, torch.zeros_like(value)) + share * value.detach()
-        scale = config.report_weight * report_scale
-        pairs = [pair for pair in batch.pairs if pair.weight > 0]
         diagnostics = {"pairs": torch.tensor(float(len(pairs)))}
-        if scale > 0 and pairs:
-            places = _place_pairs(pairs)
-            reports = self._reports(heads, shares, batch, pairs, places, rows, diagnostics)
+        if places:
+            reports = self._reports(cut, shares, batch, pairs, diagnostics)
             for name, (weighted, value) in reports.items():
                 total = total + scale * weighted
                 terms[name] = value.detach()
         return LossTerms(total=total, terms=terms, diagnostics=diagnostics)
+
+    def _volume_index(self, heads: int) -> int:
+        return heads - 1 if self.config.volume_head == "auxiliary" else 0
 
     def _head_weights(self, count: int) -> tuple[float, ...]:
         stated = self.config.head_weights
@@ -162,20 +171,18 @@ class ReportSupervisionLoss(nn.Module):
 
     def _reports(
         self,
-        heads: Sequence[Tensor],
+        cut: Mapping[int, Sequence[RegionBox]],
         shares: Sequence[float],
         batch: SupervisionBatch,
         pairs: Sequence[PairTarget],
-        places: Sequence[tuple[int, tuple[slice, slice, slice]]],
-        rows: Sequence[Spacing],
         diagnostics: dict[str, Tensor],
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Every report term as (weighted for the total, plain)."""
         config = self.config
+        rows = spacing_rows(batch.spacing_mm, len(batch.labels))
         spacing = [rows[pair.sample] for pair in pairs]
-        weight = torch.tensor([pair.weight for pair in pairs], device=heads[0].device)
-        final = _cut(heads[0], pairs, places)
-        zero = zero_of(heads[0])
+        final = cut[0]
+        zero = zero_of(final[0].logits)
         reports: dict[str, tuple[Tensor, Tensor]] = {}
         if config.ball_bce > 0 or config.ball_dice > 0 or config.attenuation > 0:
             boxes = [item for item in final if self._takes_ball(pairs[item.pair])]
@@ -207,13 +214,15 @@ class ReportSupervisionLoss(nn.Module):
                 error = self._attenuation(boxes, placements, batch, pairs, zero)
                 reports["attenuation"] = (shares[0] * config.attenuation * error, error)
         if config.volume > 0:
-            index = len(heads) - 1 if config.volume_head == "auxiliary" else 0
-            source = final if index == 0 else _cut(heads[index], pairs, places)
-            error = self._volume([item for item in source if pairs[item.pair].present], pairs, spacing, zero)
-            diagnostics["haze_share"] = _haze_share(source)
+            index = self._volume_index(len(shares))
+            error = self._volume(
+                [item for item in cut[index] if pairs[item.pair].present], pairs, spacing, zero
+            )
+            diagnostics["haze_share"] = _haze_share(cut[index])
             reports["volume"] = (shares[index] * config.volume * error, error)
         if config.presence > 0:
-            present = torch.tensor([float(pair.present) for pair in pairs], device=heads[0].device)
+            present = torch.tensor([float(pair.present) for pair in pairs], device=zero.device)
+            weight = torch.tensor([pair.weight for pair in pairs], device=zero.device)
             error = boxed_presence_loss(
                 final, zero=zero, spacing_mm=spacing, top_mm3=config.top_mm3, present=present, weight=weight
             )
@@ -310,19 +319,20 @@ def _heads(outputs: Tensor | Sequence[Tensor], shape: tuple[int, ...]) -> list[T
     return heads
 
 
-def _place_pairs(pairs: Sequence[PairTarget]) -> list[tuple[int, tuple[slice, slice, slice]]]:
+def _place_pairs(pairs: Sequence[PairTarget]) -> list[tuple[int, Box]]:
     """The box of each pair's region, with one device synchronisation for all of them."""
+    if not pairs:
+        return []
     boxes = bounding_boxes(torch.stack([pair.region for pair in pairs]))
     return [(index, box) for index, box in enumerate(boxes) if box is not None]
 
 
-def _cut(
-    head: Tensor, pairs: Sequence[PairTarget], places: Sequence[tuple[int, tuple[slice, slice, slice]]]
+def _region_boxes(
+    pairs: Sequence[PairTarget], places: Sequence[tuple[int, Box]], values: Sequence[Tensor]
 ) -> tuple[RegionBox, ...]:
-    values = gather_boxes(head, [(pairs[index].sample, pairs[index].channel, *box) for index, box in places])
     return tuple(
-        RegionBox(pair=index, box=box, region=pairs[index].region[box].to(head.device), logits=logits)
-        for (index, box), logits in zip(places, values, strict=True)
+        RegionBox(pair=index, box=box, region=pairs[index].region[box].to(logits.device), logits=logits)
+        for (index, box), logits in zip(places, values, strict=False)
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from rsuper.losses.boxes import mask_as
+from rsuper.losses.boxes import Place, mask_as
 from rsuper.morphology import SpacingLike, spacing_rows, voxel_volume_mm3
 
 TILE_VOXELS = 1 << 17
+BLOCK_VOXELS = 1 << 25
 ASYMMETRY_RANGE = (0.2, 0.8)
 
 
@@ -27,55 +29,98 @@ class SegmentationLoss:
 
 
 class _KnownSums(torch.autograd.Function):
-    """Σ K·bce, Σ K·p, Σ K·p·y, Σ K·y and Σ K of each (sample, class), in tiles that stay in the cache.
+    """Σ K·bce, Σ K·p, Σ K·p·y, Σ K·y and Σ K of each (sample, class), and copies of some boxes of the logits.
 
-    Nothing is kept but the inputs: p is cheaper to compute again than to write to memory.
+    Works in tiles that stay in the cache and keeps nothing but its inputs: p is cheaper to compute again than to
+    write to memory. The backward pass writes one dense gradient, the boxes' share included.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, known: Tensor, places: tuple[Place, ...]
+    ) -> tuple[Tensor, ...]:
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        x_rows, y_rows, k_rows = (array.reshape(-1, array[0, 0].numel()) for array in (logits, labels, known))
+        x_rows, y_rows, k_rows = (_rows(array) for array in (logits, labels, known))
         sums = torch.zeros(5, len(x_rows), dtype=torch.float64, device=logits.device)
         for tile in _tiles(x_rows):
-            x, k = x_rows[tile].to(dtype), mask_as(k_rows[tile], dtype)
-            y = mask_as(y_rows[tile], dtype) * k
-            if labels.dtype == torch.bool:
+            x = x_rows[tile].to(dtype)
+            y, k = _labels_and_known(y_rows[tile], k_rows[tile], dtype)
+            p = torch.sigmoid(x)
+            positive: float | Tensor = 0.0
+            overlap: float | Tensor = 0.0
+            if y is None:
+                bce = functional.softplus(x)
+            elif labels.dtype == torch.bool:
                 # One sign a voxel instead of a difference: no digits are lost where the logits are right.
-                bce = functional.softplus(torch.addcmul(x, x, y, value=-2)).mul_(k)
+                bce = functional.softplus(torch.addcmul(x, x, y, value=-2))
+                positive, overlap = y.sum(dim=1), (p * y).sum(dim=1)
             else:
-                bce = functional.softplus(x).mul_(k).addcmul_(x, y, value=-1)
-            p = torch.sigmoid(x).mul_(k)
-            sums[:, tile[0]] += torch.stack([part.sum(dim=1) for part in (bce, p, p * y, y, k)])
+                bce = functional.softplus(x).addcmul_(x, y, value=-1)
+                positive, overlap = y.sum(dim=1), (p * y).sum(dim=1)
+            count: float | Tensor = float(x.shape[1])
+            if k is not None:
+                bce, p, count = bce.mul_(k), p.mul_(k), k.sum(dim=1)
+            for row, value in enumerate((bce.sum(dim=1), p.sum(dim=1), overlap, positive, count)):
+                sums[row, tile[0]] += value
         ctx.save_for_backward(logits, labels, known)
-        return sums.view(5, *logits.shape[:2]).to(dtype)
+        ctx.places = places
+        boxes = (logits[place].to(dtype, copy=True) for place in places)
+        return sums.view(5, *logits.shape[:2]).to(dtype), *boxes
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor, *boxes: Tensor) -> tuple[Tensor, None, None, None]:
         logits, labels, known = ctx.saved_tensors
-        x_rows, y_rows, k_rows = (array.reshape(-1, array[0, 0].numel()) for array in (logits, labels, known))
+        x_rows, y_rows, k_rows = (_rows(array) for array in (logits, labels, known))
         dense = torch.empty(x_rows.shape, dtype=logits.dtype, device=logits.device)
         bce, total, overlap = gradient[:3].reshape(3, -1, 1)
         for tile in _tiles(x_rows):
-            k, rows = mask_as(k_rows[tile], gradient.dtype), tile[0]
-            y = mask_as(y_rows[tile], gradient.dtype) * k
-            p = torch.sigmoid(x_rows[tile].to(gradient.dtype)).mul_(k)
-            slope = torch.addcmul(p, p, p, value=-1).mul_(torch.addcmul(total[rows], y, overlap[rows]))
-            slope.addcmul_(p.sub_(y), bce[rows])
-            dense[tile] = slope
-        return dense.view(logits.shape), None, None
+            rows = tile[0]
+            y, k = _labels_and_known(y_rows[tile], k_rows[tile], gradient.dtype)
+            p = torch.sigmoid(x_rows[tile].to(gradient.dtype))
+            if y is None:
+                slope = torch.addcmul(total[rows] + bce[rows], p, total[rows], value=-1).mul_(p)
+            else:
+                slope = torch.addcmul(p, p, p, value=-1).mul_(torch.addcmul(total[rows], y, overlap[rows]))
+                slope.addcmul_(p.sub_(y), bce[rows])
+            dense[tile] = slope if k is None else slope.mul_(k)
+        dense = dense.view(logits.shape)
+        for place, share in zip(ctx.places, boxes, strict=True):
+            dense[place] += share.to(dense.dtype)
+        return dense, None, None, None
+
+
+def _rows(array: Tensor) -> Tensor:
+    """One row a (sample, class)."""
+    return array.reshape(-1, math.prod(array.shape[2:]))
+
+
+def _labels_and_known(
+    labels: Tensor, known: Tensor, dtype: torch.dtype
+) -> tuple[Tensor | None, Tensor | None]:
+    """Known labels and known voxels of a tile as numbers; None for no positive and for all known.
+
+    Both are what most tiles are, and on a CPU they are cheap to see; elsewhere nothing is looked at.
+    """
+    look = labels.device.type == "cpu"
+    k = None if look and bool(known.view(torch.uint8).amin()) else mask_as(known, dtype)
+    if look and labels.dtype == torch.bool and not bool(labels.view(torch.uint8).amax()):
+        return None, k
+    y = mask_as(labels, dtype)
+    return (y if k is None else y * k), k
 
 
 def _tiles(rows: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Stretches of one row at a time on a CPU, as large as the cache likes; all at once elsewhere."""
+    """Stretches of one row on a CPU, as large as its cache likes; blocks of whole rows elsewhere."""
     count, length = rows.shape
-    if rows.device.type != "cpu":
-        yield slice(None), slice(None)
+    if rows.device.type == "cpu":
+        for row in range(count):
+            for start in range(0, length, TILE_VOXELS):
+                yield slice(row, row + 1), slice(start, start + TILE_VOXELS)
         return
-    for row in range(count):
-        for start in range(0, length, TILE_VOXELS):
-            yield slice(row, row + 1), slice(start, start + TILE_VOXELS)
+    block = max(1, BLOCK_VOXELS // max(length, 1))
+    for row in range(0, count, block):
+        yield slice(row, row + block), slice(None)
 
 
 def segmentation_loss(
@@ -112,18 +157,38 @@ def segmentation_loss(
     """
     if known is None:
         known = torch.ones((), dtype=torch.bool, device=logits.device).expand(logits.shape)
+    voxel_mm3 = voxel_volumes(spacing_mm, logits)
+    loss, _ = segmentation_and_boxes(logits, labels, known, (), voxel_mm3=voxel_mm3, smooth_mm3=smooth_mm3)
+    return loss
+
+
+def segmentation_and_boxes(
+    logits: Float[Tensor, "B C D H W"],
+    labels: Tensor,
+    known: Bool[Tensor, "B C D H W"],
+    places: Sequence[Place],
+    *,
+    voxel_mm3: Float[Tensor, " B"],
+    smooth_mm3: float,
+) -> tuple[SegmentationLoss, tuple[Tensor, ...]]:
+    """:func:`segmentation_loss`, and copies of ``logits[place]`` whose gradient goes into the same dense tensor."""
     if logits.ndim != 5 or labels.shape != logits.shape or known.shape != logits.shape:
         raise ValueError(
             "logits, labels and known are all [B,C,D,H,W], got "
             f"{tuple(logits.shape)}, {tuple(labels.shape)} and {tuple(known.shape)}"
         )
-    sums: Tensor = _KnownSums.apply(logits, labels, known)  # type: ignore[no-untyped-call]
+    sums, *boxes = _KnownSums.apply(logits, labels, known, tuple(places))  # type: ignore[no-untyped-call]
     bce, probability, overlap, positive, count = sums
-    voxel = sums.new_tensor([voxel_volume_mm3(row) for row in spacing_rows(spacing_mm, logits.shape[0])])
-    dice = asymmetric_dice(
-        *(part * voxel[:, None] for part in (overlap, probability, positive)), smooth_mm3=smooth_mm3
-    )
-    return SegmentationLoss(bce=bce.sum() / count.detach().sum().clamp(min=1), dice=dice)
+    volumes = (part * voxel_mm3[:, None].to(sums.dtype) for part in (overlap, probability, positive))
+    dice = asymmetric_dice(*volumes, smooth_mm3=smooth_mm3)
+    mean = bce.sum() / count.detach().sum().clamp(min=1)
+    return SegmentationLoss(bce=mean, dice=dice), tuple(boxes)
+
+
+def voxel_volumes(spacing_mm: SpacingLike, logits: Float[Tensor, "B C D H W"]) -> Float[Tensor, " B"]:
+    """Voxel volume of each sample in mm³, where the logits are."""
+    volumes = [voxel_volume_mm3(row) for row in spacing_rows(spacing_mm, logits.shape[0])]
+    return torch.tensor(volumes, dtype=torch.float64, device=logits.device)
 
 
 def asymmetric_dice(

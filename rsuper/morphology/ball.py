@@ -146,9 +146,11 @@ def find_centers(
         ball_scores, diameter_mm=diameter_mm, spacing_mm=spacing_mm, sigma_radii=sigma_radii
     )
     kernel = ball_kernel(diameter_mm, spacing_mm, sigma_radii=sigma_radii)
-    rough = search(values.to(torch.float32)) if values.device.type == "cpu" else None
-    exact = None
-    noise = TRANSFORM_NOISE * float(torch.linalg.vector_norm(values) * torch.linalg.vector_norm(kernel))
+    rough = exact = None
+    noise = 0.0
+    if values.device.type == "cpu":  # elsewhere a float64 transform is cheap and a look at the scores is not
+        rough = search(values.to(torch.float32))
+        noise = TRANSFORM_NOISE * float(torch.linalg.vector_norm(values) * torch.linalg.vector_norm(kernel))
     found: list[BallCenter] = []
     while len(found) < count and (not found or bool(allowed.any())):
         candidates = None if rough is None else _near_best(_at_allowed(rough, allowed), noise)
