@@ -35,7 +35,7 @@ class DemoPlan:
 
 
 PLANS: dict[Size, DemoPlan] = {
-    "full": DemoPlan(masks=4, reports=80, training=200, validation=40, test=80, warmup_steps=400, steps=800),
+    "full": DemoPlan(masks=4, reports=80, training=200, validation=40, test=80, warmup_steps=400, steps=1600),
     "quick": DemoPlan(masks=2, reports=6, training=28, validation=6, test=8, warmup_steps=6, steps=8),
 }
 
