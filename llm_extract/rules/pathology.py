@@ -108,19 +108,11 @@ def specimen(reading: Reading) -> tuple[str | None, str | None]:
 def _placed(mention: Mention, organ: str | None, side: str | None) -> Mention:
     """A tumour without a place of its own lies in the specimen."""
     vague = mention.organ in WEAK or (mention.organ == "bone" and not mention.location.certain)
-    if (organ is not None and vague and mention.kind in _TUMOUR_KINDS and not mention.location.spans) or (
-        organ is not None
-        and vague
-        and mention.kind in _TUMOUR_KINDS
-        and mention.organ in {"vessel", "other", "bone"}
-    ):
+    placed = mention.location.spans and mention.organ not in {"vessel", "other", "bone"}
+    if organ is not None and vague and not placed and mention.kind in _TUMOUR_KINDS:
         mention.organ, mention.location = organ, Location(organ=organ)
-    if (
-        mention.organ == organ
-        and side is not None
-        and mention.location.laterality is None
-        and organ not in SIDELESS
-    ):
+    sided = mention.organ == organ and organ not in SIDELESS and mention.location.laterality is None
+    if sided and side is not None:
         mention.location = replace(mention.location, laterality=side)
     return mention
 
@@ -187,12 +179,12 @@ def _absorb(target: Mention, mention: Mention) -> None:
         len(m.values_mm) for m in target.sizes
     ):
         target.sizes = mention.sizes
-    if target.diagnosis is None or (
-        target.diagnosis == "carcinoma" and mention.diagnosis not in {None, "carcinoma"}
-    ):
-        if mention.diagnosis is not None:
-            target.diagnosis, target.diagnosis_text = mention.diagnosis, mention.diagnosis_text
-            target.diagnosis_certainty = mention.diagnosis_certainty
+    open_name = target.diagnosis is None or (
+        target.diagnosis == "carcinoma" and mention.diagnosis != "carcinoma"
+    )
+    if open_name and mention.diagnosis is not None:
+        target.diagnosis, target.diagnosis_text = mention.diagnosis, mention.diagnosis_text
+        target.diagnosis_certainty = mention.diagnosis_certainty
     if target.malignancy in {"unknown", "indeterminate"} and mention.malignancy != "unknown":
         target.malignancy, target.malignancy_basis = mention.malignancy, mention.malignancy_basis
     if not target.location.parts and mention.location.parts:

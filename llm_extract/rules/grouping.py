@@ -1,0 +1,281 @@
+"""Groups and lists of lesions: index and remainder, members, one size a lesion, and what a later sentence adds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from llm_extract.measurements import Measurement
+from llm_extract.rules.heads import Head
+from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.making import MentionMaker
+from llm_extract.rules.mentions import Mention, Piece, place_marks
+from llm_extract.rules.statements import Statement
+
+_MEMBER = re.compile(
+    r"\b(?:for reference|reference|representative|for example|for instance|e\.g\.|including|index"
+    r"|target|such as|as follows|examples?|among them|one of (?:which|these|them))\b",
+    re.IGNORECASE,
+)
+_CHANGE_OF = re.compile(
+    r"\b(?:change|difference|increase|decrease|progression|regression|stability"
+    r"|growth)\b[^.;]{0,24}\b(?:in|of)\s(?:the\s)?(?:size|number|dimensions?|appearance)?[^.;]{0,30}$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class GroupReader(MentionMaker):
+    """Reads what a report says about several lesions together."""
+
+    def _grouped(
+        self,
+        statement: Statement,
+        head: Head,
+        sizes: list[Measurement],
+        priors: list[Measurement],
+        index: Mark,
+    ) -> bool:
+        """Reads "numerous metastases, the largest 3.4 cm in segment 7": an index lesion and the remainder."""
+        if index.start < head.mark.start:
+            return False
+        count, count_kind = self._count(statement, head)
+        if count == 1 and count_kind == "exact":
+            return False
+        group_marks = [m for m in statement.marks if head.start <= m.start < index.start]
+        index_marks = [m for m in statement.marks if index.start <= m.start < head.end]
+        group_refs = [r for r in statement.references if head.start <= r.start < index.start]
+        index_refs = [r for r in statement.references if index.start <= r.start < head.end]
+        remainder = self._mention(statement, head, (), group_marks, group_refs, None, end=index.start)
+        if remainder is None:
+            return True
+        if remainder.location.organ is None or not place_marks(group_marks):
+            later = [m for m in index_marks if m.category == "place"]
+            if later and remainder.organ == "other":
+                remainder.organ = later[0].value.organ or "other"
+        largest = [m for m in sizes if m.start > index.start]
+        lesion = self._mention(
+            statement, head, tuple(largest[:1]), [*_attribute_marks(group_marks), *index_marks], index_refs, remainder,
+            start=index.start,
+        )  # fmt: skip
+        if lesion is None:
+            return True
+        for m in sizes:
+            if m not in largest[:1]:
+                self.unused[m.id] = "other"
+        lesion.priors = priors
+        self._link(remainder, lesion)
+        self._add(remainder)
+        self._add(lesion)
+        return True
+
+    def _link(self, remainder: Mention, index: Mention) -> None:
+        """Make two mentions the remainder and the index lesion of one group."""
+        if remainder.group is None:
+            self._groups += 1
+            remainder.group = f"G{self._groups}"
+        remainder.role, index.role, index.group = "remainder", "index", remainder.group
+        index.count, index.count_kind = 1, "exact"
+        if remainder.count is not None and remainder.count > 1:
+            remainder.count -= 1
+        if remainder.count == 1 and remainder.count_kind != "exact":
+            remainder.count, remainder.count_kind = None, "multiple_unknown"
+
+    def _index_of_last(self, made: Mention) -> bool:
+        """Reads "The largest measures 3.4 cm": the index lesion of the group stated right before."""
+        group = self._last(2)
+        if group is None or not group.is_group or group.sizes or group.role != "individual":
+            return False
+        if made.organ not in {group.organ, "other"} or not made.sizes:
+            return False
+        made.organ = group.organ
+        if not made.location.parts and made.location.organ is None:
+            made.location = replace(made.location, organ=group.organ)
+        self._inherit(made, group)
+        self._link(group, made)
+        self._add(made)
+        return True
+
+    def _several(
+        self, statement: Statement, head: Head, listed: list[Piece], priors: list[Measurement]
+    ) -> None:
+        placed = [
+            p
+            for p in listed
+            if any(m.category in {"place", "short"} for m in p.marks)
+            or any(r.kind == "segment" for r in p.references)
+        ]
+        shared = placed[0] if placed else None
+        explicit = listed[0].start == head.start and listed[0].end == head.end
+        made_all = []
+        for piece in listed:
+            marks = list(piece.marks)
+            sides = [m for m in marks if m.category == "side"]
+            if any(m.value in {"left", "right"} for m in sides):
+                marks = [m for m in marks if not (m.category == "side" and m.value == "bilateral")]
+            references = list(piece.references)
+            organ_named = any(m.category == "place" for m in marks) or any(
+                r.kind == "segment" for r in references
+            )
+            if not organ_named and shared is not None:
+                extra = [m for m in shared.marks if m.category == "place"]
+                specific = any(m.category in {"short", "side"} for m in marks)
+                if specific:
+                    extra = [m for m in extra if not m.value.part] or extra[:1]
+                marks += extra
+                if not any(m.category == "short" for m in marks):
+                    marks += [m for m in shared.marks if m.category == "short"]
+                if not any(m.category == "side" for m in marks):
+                    marks += [m for m in shared.marks if m.category == "side"]
+                references += [r for r in shared.references if r.kind in {"segment", "vertebra"}]
+            marks += [
+                m
+                for m in _attribute_marks(statement.marks)
+                if head.start <= m.start < head.mark.end and m not in marks
+            ]
+            anchor = piece.sizes[0]
+            made = self._mention(
+                statement, head, piece.sizes, marks, references, None,
+                start=head.start if explicit else piece.start, end=head.end if explicit else piece.end, anchor=anchor,
+            )  # fmt: skip
+            if made is None:
+                continue
+            made.count, made.count_kind = 1, "exact"
+            made.priors = [p for p in priors if piece.start <= p.start < piece.end]
+            made_all.append(made)
+        last = self._last(2)
+        if (
+            last is not None
+            and last.is_group
+            and not last.sizes
+            and _MEMBER.search(statement.text)
+            and made_all
+            and made_all[0].organ == last.organ
+        ):
+            for made in made_all:
+                self._member(made, last)
+        for made in made_all:
+            self._add(made)
+
+    def _open_group(self) -> Mention | None:
+        """The group that the mentions right before belong to."""
+        last = self._last(2)
+        if last is not None and last.role == "member":
+            return next((m for m in self.mentions if m.group == last.group and m.role == "remainder"), last)
+        return last
+
+    def _members_of(self, group: Mention) -> bool:
+        """True while the mentions since a group's own are its members."""
+        return self.mentions[-1].role == "member" and self.mentions[-1].group == group.group
+
+    def _member(self, made: Mention, group: Mention) -> None:
+        if group.group is None:
+            self._groups += 1
+            group.group = f"G{self._groups}"
+        group.role, made.role, made.group = "remainder", "member", group.group
+        self._inherit(made, group)
+
+    def _inherit(self, made: Mention, group: Mention) -> None:
+        """What is said of the group holds for its members where they say nothing themselves."""
+        if made.diagnosis is None:
+            made.diagnosis, made.diagnosis_text = group.diagnosis, group.diagnosis_text
+            made.diagnosis_certainty = group.diagnosis_certainty
+        if made.kind in {"lesion", "other"}:
+            made.kind = group.kind
+        for name in ("attenuation", "enhancement", "malignancy", "change"):
+            if getattr(made, name) == "unknown":
+                setattr(made, name, getattr(group, name))
+        if made.location.laterality is None and group.location.laterality in {"left", "right"}:
+            made.location = replace(made.location, laterality=group.location.laterality)
+        if not made.location.parts and group.location.parts and not made.location.spans:
+            made.location = replace(
+                made.location, parts=group.location.parts, relation=group.location.relation
+            )
+
+    def _continues(self, statement: Statement, head: Head, made: Mention) -> bool:
+        """Reads "The mass measures 3 cm": more on the lesion stated before, not another one."""
+        last = self._last(3)
+        lead = statement.text[max(0, head.start - statement.start) : head.mark.start - statement.start]
+        if _CHANGE_OF.search(lead):
+            made.refers_back = True
+            alike = [
+                m for m in self.mentions if m.kind == made.kind and m.organ in {made.organ, self._subject}
+            ]
+            last = alike[-1] if alike and (last is None or last.kind != made.kind) else last
+            if last is not None and last.kind == made.kind:
+                if last.change == "unknown":
+                    last.change = made.change
+                return True
+        if last is None or made.is_group != last.is_group or not made.refers_back:
+            return False
+        lead = statement.text[max(0, head.start - statement.start) : head.mark.start - statement.start]
+        if re.search(r"\b(?:previous(?:ly)?|prior|known)\b", lead, re.IGNORECASE):
+            return False  # speaks of an earlier study, not of the sentence before
+        if last.statement.sentence.section != statement.sentence.section:
+            return False
+        if made.organ not in {last.organ, "other"} and made.location.organ is not None:
+            return False
+        if made.kind == "lymph_node" and last.kind != "lymph_node":
+            return False
+        if (
+            made.location.parts
+            and last.location.parts
+            and not set(made.location.parts) & set(last.location.parts)
+        ):
+            return False
+        if {made.location.laterality, last.location.laterality} == {"left", "right"}:
+            return False
+        if made.sizes and last.sizes and statement is last.statement:
+            return False
+        if made.sizes and last.sizes and not _same_size(made.sizes, last.sizes):
+            return False
+        _absorb(last, made)
+        self._last_at = self._index
+        return True
+
+
+def _attribute_marks(marks: Sequence[Mark]) -> list[Mark]:
+    return [
+        m
+        for m in marks
+        if m.category in {"attenuation", "enhancement", "change", "malignant", "benign", "indeterminate"}
+    ]
+
+
+def _same_size(left: Sequence[Measurement], right: Sequence[Measurement]) -> bool:
+    a, b = max(left[0].values_mm), max(right[0].values_mm)
+    return abs(a - b) <= max(1.0, 0.05 * max(a, b))
+
+
+def _absorb(last: Mention, made: Mention) -> None:
+    """Add what a later sentence says to the lesion stated before."""
+    if made.sizes and not last.sizes:
+        last.sizes = made.sizes
+    last.priors += made.priors
+    for name in ("attenuation", "enhancement", "malignancy", "change"):
+        if getattr(last, name) == "unknown":
+            setattr(last, name, getattr(made, name))
+    if last.diagnosis is None and made.diagnosis is not None:
+        last.diagnosis, last.diagnosis_text = made.diagnosis, made.diagnosis_text
+        last.diagnosis_certainty = made.diagnosis_certainty
+    if not last.location.parts and made.location.parts:
+        last.location = replace(
+            last.location,
+            parts=made.location.parts,
+            relation=made.location.relation,
+            spans=(*last.location.spans, *made.location.spans),
+        )
+    if last.location.laterality is None and made.location.laterality is not None:
+        last.location = replace(
+            last.location, laterality=made.location.laterality, side_spans=made.location.side_spans
+        )
+    last.spans += [span for span in made.spans if span[0] != "kind"]
+    last.score = last.score or made.score
+    last.volume_mm3 = last.volume_mm3 or made.volume_mm3
+    last.treated = last.treated or made.treated
+
+
+def is_member(sentence: str) -> bool:
+    """True for "for reference" and other words that pick members out of a group."""
+    return _MEMBER.search(sentence) is not None
