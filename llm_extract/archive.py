@@ -125,8 +125,9 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
     started = time.monotonic()
     backend = load_backend(options.backend)
     next(iter(read_reports(source)))  # a wrong path or column ends here, before anything is written
-    prepare_folder(options.out)
     suffix = options.shard.suffix if options.shard else ""
+    with _disk_errors_named(options.out):
+        prepare_folder(options.out)
     with (
         _disk_errors_named(options.out),
         _stop_signals() as stop,
@@ -203,7 +204,15 @@ def _disk_errors_named(out: Path) -> Iterator[None]:
             ) from error
         if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
             raise ResourceError(
-                f"cannot write to {out}: {error.strerror}", code="output_not_writable"
+                f"cannot write to {out}: {error.strerror}",
+                code="output_not_writable",
+                hint="choose another --out",
+            ) from error
+        if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+            raise UsageError(
+                f"{out} cannot be a folder, a file is in its place",
+                code="output_not_a_folder",
+                hint="choose another --out",
             ) from error
         raise
 

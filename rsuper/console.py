@@ -8,6 +8,7 @@ import math
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +19,7 @@ import typer
 from rsuper.errors import InterruptedRunError, ResourceError, RsuperError, UsageError
 
 PLAIN_EVERY_S = 5.0
+TRACE_LINES = 6
 Tick = Callable[[int, int, str], None]
 _OWN = frozenset({"rsuper", "llm_extract"})
 _EXTRAS = {"dicom": ("pydicom", "highdicom", "SimpleITK")}
@@ -43,7 +45,7 @@ def emit_json(value: Mapping[str, Any]) -> None:
 def failures(*, as_json: bool) -> Iterator[None]:
     """Expected failures become one line, one JSON object where asked for, and an exit code; never a report's text.
 
-    2 usage · 3 bad data · 4 partial · 5 resources · 130 and 143 interrupted, resumable.
+    1 a defect of the program · 2 usage · 3 bad data · 4 partial · 5 resources · 130 and 143 interrupted, resumable.
     """
     try:
         yield
@@ -67,10 +69,29 @@ def failures(*, as_json: bool) -> Iterator[None]:
         hint = "close other programs, or take smaller patches or batches"
         _fail(ResourceError("not enough memory", code="out_of_memory", hint=hint), as_json=as_json)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise
+        _fail(_named(error), as_json=as_json)
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:  # its message may quote a report: only its type and the lines of code are shown
+        for line in traceback.format_tb(error.__traceback__)[-TRACE_LINES:]:
+            say(line.rstrip(), stream=sys.stderr)
+        say(
+            f"error internal_error: unexpected {type(error).__name__} — please report it with the lines above",
+            stream=sys.stderr,
+        )
+        if as_json:
+            emit_json({"error": {"code": "internal_error", "message": type(error).__name__}})
+        raise typer.Exit(1) from None
+
+
+def _named(error: OSError) -> ResourceError:
+    """What the file system refused; a path is told, contents never."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         hint = "free some space; the same command goes on where it stopped"
-        _fail(ResourceError("the disk is full", code="disk_full", hint=hint), as_json=as_json)
+        return ResourceError("the disk is full", code="disk_full", hint=hint)
+    where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    reason = error.strerror or error.__class__.__name__
+    return ResourceError(f"{where}{reason}", code="file_error", hint="check the path and its permissions")
 
 
 def _fail(error: RsuperError, *, as_json: bool) -> NoReturn:

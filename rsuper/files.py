@@ -9,6 +9,30 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from rsuper.errors import ResourceError, UsageError
+
+
+def require_writable(folder: Path | None) -> None:
+    """Refuse an output folder that cannot be made or written, before any work is done; nothing is created.
+
+    Args:
+        folder: where results will go, existing or not; None is nowhere.
+
+    Raises:
+        UsageError: ``output_not_a_folder`` if it, or the nearest thing above it, is a file.
+        ResourceError: ``output_not_writable`` if it, or the nearest folder above it, is read-only.
+    """
+    if folder is None:
+        return
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    hint = "choose another --out"
+    if not nearest.is_dir():
+        raise UsageError(f"{nearest} exists and is no folder", code="output_not_a_folder", hint=hint)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ResourceError(
+            f"cannot write to {folder}: {nearest} is read-only", code="output_not_writable", hint=hint
+        )
+
 
 def write_atomic_bytes(path: Path, content: bytes, *, mode: int | None = None) -> None:
     """Write to a temporary name beside ``path``, fsync, check its length, then rename onto it.

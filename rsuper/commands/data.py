@@ -34,8 +34,10 @@ def synth(
     Example: rsuper synth phantoms --cases 24 --seed 1
     """
     with failures(as_json=as_json):
+        from rsuper.files import require_writable
         from rsuper.synthesis import synth as run
 
+        require_writable(out)
         with progress("phantoms") as tick:
             result = run(
                 out,
@@ -76,7 +78,9 @@ def check(
     """
     with failures(as_json=as_json):
         from rsuper.data.check import check_dataset
+        from rsuper.files import require_writable
 
+        require_writable(out)
         with progress("check") as tick:
             report = check_dataset(
                 dataset,
@@ -140,7 +144,9 @@ def prepare(  # noqa: PLR0913 - one parameter an option
         from rsuper.data.layout import Dataset
         from rsuper.data.prepare import PrepareConfig, suggest_classes
         from rsuper.data.prepare import prepare as run
+        from rsuper.files import require_writable
 
+        require_writable(out)
         opened = Dataset.open(dataset, records=records, class_map=class_map)
         classes, structures = suggest_classes(opened, lesion_class or (), structure)
         config = PrepareConfig(
@@ -171,7 +177,7 @@ def prepare(  # noqa: PLR0913 - one parameter an option
             )
         else:
             for item in result.failures:
-                say(f"{item.code} [case {item.case_id}]: {item.message}")
+                say(str(item))
             say(
                 f"{len(result.cases)} cases prepared in {out}, {len(result.failures)} failed; classes "
                 f"{', '.join((*config.structures, *config.lesion_classes))}"

@@ -44,7 +44,9 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         from rsuper.data.layout import Dataset
         from rsuper.evaluation.command import parse_thresholds, run_evaluate
         from rsuper.evaluation.results import EvaluationSettings
+        from rsuper.files import require_writable
 
+        require_writable(out)
         settings = EvaluationSettings(thresholds=parse_thresholds(threshold or ()))
         with progress("evaluate") as tick:
             outcome = run_evaluate(
@@ -89,7 +91,9 @@ def agree(
     """
     with failures(as_json=as_json):
         from rsuper.agreement.command import run_agree
+        from rsuper.files import require_writable
 
+        require_writable(out)
         with progress("agree") as tick:
             outcome = run_agree(
                 predictions, records, out=out, classes=lesion_class or (), policy=policy, progress=tick

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rsuper.commands.options import Device, Json, Network, OutDir
+from rsuper.commands.options import ClassMapOption, Device, Json, Network, OutDir
 from rsuper.console import emit_json, failures, progress, say
 from rsuper.errors import PartialError, UsageError
 
@@ -51,8 +51,10 @@ def train(
                 "no prepared data set given", code="missing_argument", hint="rsuper train PREPARED --out RUN"
             )
         from rsuper.data.prepare import PreparedDataset
+        from rsuper.files import require_writable
         from rsuper.training import train as run
 
+        require_writable(out)
         with progress("train") as tick:
 
             def show(step: TrainProgress) -> None:
@@ -90,6 +92,7 @@ def predict(
     *,
     out: OutDir,
     case: Annotated[list[str] | None, typer.Option(help="Only this case; repeat for more.")] = None,
+    class_map: ClassMapOption = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write probability maps too.")
     ] = False,
@@ -104,17 +107,28 @@ def predict(
     Exit codes: 0 all cases, 2 usage, 3 bad data, 4 some cases failed, 5 disk or device.
     """
     with failures(as_json=as_json):
+        from rsuper.files import require_writable
         from rsuper.prediction.predict import load_model
         from rsuper.prediction.predict import predict as predict_all
 
+        require_writable(out)
         model = load_model(run, device=device, network_factory=network)
         with progress("predict") as tick:
-            result = predict_all(model, source, out, cases=case, probabilities=probabilities, progress=tick)
+            result = predict_all(
+                model,
+                source,
+                out,
+                cases=case,
+                class_map=class_map,
+                probabilities=probabilities,
+                progress=tick,
+            )
         if as_json:
             emit_json({"out": out, **result})
         else:
             for item in result["failures"]:
-                say(f"{item['code']} [case {item['case_id']}]: {item['message']}")
+                hint = f" — {item['hint']}" if item["hint"] else ""
+                say(f"{item['code']} [case {item['case_id']}]: {item['message']}{hint}")
             say(f"{result['done']} cases in {out}, {len(result['failures'])} failed")
             say(f"Next: rsuper evaluate {out} DATASET")
     if result["failures"]:

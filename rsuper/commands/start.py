@@ -39,7 +39,9 @@ def demo(
     """
     with failures(as_json=as_json):
         from rsuper.demo.run import run_demo
+        from rsuper.files import require_writable
 
+        require_writable(out)
         result = run_demo(
             out, seed=seed, size="quick" if quick else "full", say=lambda text: say(text, stream=sys.stderr)
         )

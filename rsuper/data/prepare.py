@@ -21,7 +21,7 @@ from rsuper.data.store import FORMAT_VERSION, read_case, write_case
 from rsuper.errors import DataError, ResourceError, RsuperError, UsageError
 from rsuper.files import file_stamps, publish_folder, write_atomic_text
 from rsuper.supervision import build_case_targets, organ_of_class
-from rsuper.volumes import Volume, read_mask, resample, same_grid, to_canonical
+from rsuper.volumes import Volume, grid_difference, read_mask, resample, to_canonical
 
 Progress = Callable[[int, int, str], None]
 Masks = dict[str, NDArray[np.bool_]]
@@ -215,7 +215,7 @@ def _prepare_one(
     references = _read_references(reference, entry, ct, config=config)
     grid = ct
     if config.spacing_mm is not None:
-        grid = resample(ct, config.spacing_mm, order=1)
+        grid = resample(ct, config.spacing_mm, order=3)
         masks, lesions, references = (
             {name: _mask_on(grid, ct, mask) for name, mask in group.items()}
             for group in (masks, lesions, references)
@@ -294,9 +294,10 @@ def _reference_path(reference: Path, entry: CaseEntry, lesion_class: str) -> Pat
 
 def _on_grid(mask: Volume, ct: Volume, case_id: str, name: str) -> NDArray[np.bool_]:
     canonical = to_canonical(mask)
-    if not same_grid(canonical, ct):
+    difference = grid_difference(canonical, ct)
+    if difference is not None:
         raise DataError(
-            f"mask {name} has grid {canonical.shape}, the CT {ct.shape}, or their affines differ",
+            f"mask {name} and CT are not on one grid: {difference}",
             code="grid_mismatch",
             case_id=case_id,
             hint="resample the mask to the CT's grid before preparing",

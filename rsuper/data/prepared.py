@@ -55,6 +55,10 @@ class CaseFailure:
     message: str
     hint: str | None = None
 
+    def __str__(self) -> str:
+        hint = f" — {self.hint}" if self.hint else ""
+        return f"{self.code} [case {self.case_id}]: {self.message}{hint}"
+
 
 @dataclass(frozen=True)
 class PreparedDataset:

@@ -22,7 +22,7 @@ class NetworkConfig(BaseModel):
     Args:
         name: ``dynunet`` (nnU-Net's plain U-Net), ``segresnet``, or ``custom`` with ``factory``.
         width: channels of the first level; every level doubles them up to ``max_width``.
-        levels: resolution levels; the patch must be divisible by fold · 2 ** (levels - 1).
+        levels: resolution levels, at least 3 for ``dynunet``; the patch must be divisible by fold · 2 ** (levels - 1).
         max_width: upper bound of channels.
         deep_supervision: also return the head one level below, upsampled (training only).
         fold: 2 folds blocks of 2×2×2 voxels into channels before the first convolution and unfolds the logits again
@@ -45,6 +45,8 @@ class NetworkConfig(BaseModel):
     def _consistent(self) -> NetworkConfig:
         if (self.name == "custom") != (self.factory is not None):
             raise ValueError("factory goes with the name custom, and only with it")
+        if self.name == "dynunet" and self.levels < 3:
+            raise ValueError("dynunet needs at least 3 levels")
         if self.deep_supervision and (self.name == "segresnet" or self.levels < 3):
             raise ValueError("deep_supervision needs dynunet (or custom) with at least 3 levels")
         return self
@@ -112,7 +114,7 @@ def build_network(
             only the configuration names it.
 
     Example:
-        >>> network = build_network(NetworkConfig(width=4, levels=2), 3)
+        >>> network = build_network(NetworkConfig(width=4, levels=3), 3)
         >>> import torch
         >>> [tuple(head.shape) for head in network(torch.zeros(1, 1, 8, 8, 8))]
         [(1, 3, 8, 8, 8)]
