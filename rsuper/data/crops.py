@@ -124,7 +124,7 @@ def cut(
     return Sample(
         case=case,
         start=start,
-        image=F.pad(torch.from_numpy(image)[None], padding, value=float(image.min(initial=0.0))),
+        image=F.pad(torch.from_numpy(image)[None], padding, value=float(image.min())),
         labels=F.pad(torch.from_numpy(labels), padding),
         known=F.pad(torch.from_numpy(known), padding),
         pairs=tuple(map_regions(pair, lambda region: F.pad(region, padding)) for pair in pairs),

@@ -34,7 +34,9 @@ class ToyCase:
     affine: np.ndarray | None = None
 
 
-def sphere(shape: Sequence[int], center: Sequence[float], radius_mm: float, spacing_mm: Sequence[float]) -> np.ndarray:
+def sphere(
+    shape: Sequence[int], center: Sequence[float], radius_mm: float, spacing_mm: Sequence[float]
+) -> np.ndarray:
     grid = np.indices(tuple(shape)).astype(float)
     squared = sum(((grid[axis] - center[axis]) * spacing_mm[axis]) ** 2 for axis in range(3))
     return squared <= radius_mm**2

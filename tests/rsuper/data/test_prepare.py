@@ -64,7 +64,10 @@ def test_only_what_changed_is_made_again(dataset, tmp_path, change):
     before = stamps(out)
     if change == "record":
         path = dataset / "records.jsonl"
-        lines = [line.replace("12.0", "14.0") if '"case_1"' in line else line for line in path.read_text().splitlines()]
+        lines = [
+            line.replace("12.0", "14.0") if '"case_1"' in line else line
+            for line in path.read_text().splitlines()
+        ]
         path.write_text("\n".join(lines) + "\n")
         touched = {"case_1"}
     elif change == "mask":
@@ -282,7 +285,7 @@ def test_orientation_does_not_matter(tmp_path):
 
 def test_reference_masks_are_kept_apart_from_labels(dataset, tmp_path):
     toy = toy_data.standard_cases()[1]
-    ct, _, lesion, affine = toy_data.volumes(toy)
+    _, _, lesion, affine = toy_data.volumes(toy)
     (tmp_path / "reference" / toy.case_id).mkdir(parents=True)
     write_volume(
         tmp_path / "reference" / toy.case_id / f"{toy_data.LESION_CLASS}.nii.gz",

@@ -103,9 +103,7 @@ def test_equal_masks_are_stored_once(case):
 def test_a_box_is_the_slice_of_the_whole(data, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp() / "boxed"
     if not folder.exists():
-        write_case(
-            folder, image_hu=IMAGE, masks={"structure:x": REGION}, targets=targets(), affine=np.eye(4)
-        )
+        write_case(folder, image_hu=IMAGE, masks={"structure:x": REGION}, targets=targets(), affine=np.eye(4))
     start = [data.draw(st.integers(0, size - 1)) for size in SHAPE]
     stop = [data.draw(st.integers(low + 1, size)) for low, size in zip(start, SHAPE, strict=True)]
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
