@@ -72,7 +72,8 @@ def failures(*, as_json: bool) -> Iterator[None]:
         _fail(_named(error), as_json=as_json)
     except (typer.Exit, typer.Abort):
         raise
-    except Exception as error:  # its message may quote a report: only its type and the lines of code are shown
+    except Exception as error:
+        # its message may quote a report: only its type and the lines of code are shown
         for line in traceback.format_tb(error.__traceback__)[-TRACE_LINES:]:
             say(line.rstrip(), stream=sys.stderr)
         say(
