@@ -135,7 +135,7 @@ class ReportSupervisionLoss(nn.Module):
         readers = {0, self._volume_index(len(heads))} if places else set()
         voxel_mm3 = voxel_volumes(batch.spacing_mm, heads[0])
         terms: dict[str, Tensor] = {}
-        total = zero_of(heads[0])
+        total = torch.zeros((), device=voxel_mm3.device)
         cut: dict[int, tuple[RegionBox, ...]] = {}
         for index, (head, share) in enumerate(zip(heads, shares, strict=True)):
             indices = (

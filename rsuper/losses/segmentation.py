@@ -72,7 +72,8 @@ class _KnownSums(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, *boxes: Tensor) -> tuple[Tensor, None, None, None]:
         logits, labels, known = ctx.saved_tensors
         x_rows, y_rows, k_rows = (_rows(array) for array in (logits, labels, known))
-        dense = torch.empty(x_rows.shape, dtype=logits.dtype, device=logits.device)
+        dense = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
+        slopes = dense.view(x_rows.shape)
         bce, total, overlap = gradient[:3].reshape(3, -1, 1)
         for tile in _tiles(x_rows):
             rows = tile[0]
@@ -83,8 +84,7 @@ class _KnownSums(torch.autograd.Function):
             else:
                 slope = torch.addcmul(p, p, p, value=-1).mul_(torch.addcmul(total[rows], y, overlap[rows]))
                 slope.addcmul_(p.sub_(y), bce[rows])
-            dense[tile] = slope if k is None else slope.mul_(k)
-        dense = dense.view(logits.shape)
+            slopes[tile] = slope if k is None else slope.mul_(k)
         for place, share in zip(ctx.places, boxes, strict=True):
             dense[place] += share.to(dense.dtype)
         return dense, None, None, None
