@@ -17,6 +17,8 @@ from llm_extract.rules.statements import read
 from llm_extract.rules.surroundings import sign_drafts, surgery_drafts, technique_draft
 
 RULES_VERSION = "1.0.0"
+MAX_VOCABULARY = 400_000
+"""spaCy remembers every word it has met; beyond this many the tokenizer is built anew, so that memory stays bounded."""
 _PROVENANCE = Provenance(backend="rules", version=RULES_VERSION)
 _PATHOLOGY = re.compile(
     r"\b(?:specimens?\s(?:submitted|received|is|consists?|label\w*)|gross(?:\s(?:description"
@@ -44,17 +46,22 @@ class RulesExtractor:
         code = _unreadable(report)
         if code is not None:
             return failed_record(report, code, source=source, provenance=_PROVENANCE)
+        if len(self.lexicon.nlp.vocab) > MAX_VOCABULARY:
+            self.lexicon = Lexicon(self.anatomy)
         reading = read(report.text, self.lexicon, source=source)
         lesions = LesionReader(reading, self.anatomy)
         lesions.run()
         if reading.pathology:
             settle(lesions)
+        technique = technique_draft(reading)
         draft = RecordDraft(
             lesions=tuple(mention.draft(report.text) for mention in lesions.mentions),
-            organs=tuple(organ_drafts(reading.statements, lesions.denials, self._paired)),
+            organs=tuple(
+                organ_drafts(reading.statements, lesions.denials, self._paired, phase=technique.phase)
+            ),
             signs=tuple(sign_drafts(reading)),
             surgery=tuple(surgery_drafts(reading)),
-            technique=technique_draft(reading),
+            technique=technique,
             unused=tuple(
                 UnusedDraft(measurement_id=key, reason=value) for key, value in lesions.unused.items()
             ),

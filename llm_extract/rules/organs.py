@@ -99,7 +99,11 @@ _NODES_NORMAL = re.compile(
 
 
 def organ_drafts(
-    statements: Sequence[Statement], denials: Sequence[Denial], paired: frozenset[str]
+    statements: Sequence[Statement],
+    denials: Sequence[Denial],
+    paired: frozenset[str],
+    *,
+    phase: str = "unknown",
 ) -> list[OrganDraft]:
     """All statements on organs, in text order; lesions are added by assembly.
 
@@ -107,9 +111,12 @@ def organ_drafts(
         statements: the report.
         denials: findings it denies.
         paired: organs that exist on both sides.
+        phase: contrast phase; without contrast a denial of solid-organ lesions is a weak one.
     """
     drafts: list[OrganDraft] = []
-    limited = _limited_organs(statements)
+    limited = _limited_organs(statements) | (
+        frozenset(_SOLID_ORGANS) if phase == "non_contrast" else frozenset()
+    )
     named: set[str] = set()
     by_statement: dict[int, list[Denial]] = {}
     for denial in denials:

@@ -24,8 +24,8 @@ _NOT_DILATED = re.compile(
 _DUCT_LIMIT_MM = {"pancreas": 3.0, "bile_duct": 7.0}
 _PHASES = (
     ("non_contrast",
-        r"\b(?:non-?contrast\w*|unenhanced|without (?:\w+ ){0,2}contrast|no (?:iv |intravenous )?contrast"
-        r"|contrast material is not given|uncontrasted|native)\b"),
+        r"\b(?:non-?contrast\w*|unenhanced|(?<!with and )(?<!with or )without (?!and with|or with)(?:\w+ ){0,2}contrast"
+        r"|no (?:iv |intravenous )?contrast|contrast material is not given|uncontrasted)\b"),
     ("portal_venous", r"\bportal(?: venous)?(?:\s|-)phase\b|\bportovenous\b|\bportal venous\b|\bvenous phase\b"),
     ("arterial", r"\barterial(?:\s|-)phase\b|\bct angiogra\w+\b"),
     ("delayed", r"\bdelayed(?:\s|-)(?:phase|images)\b|\bexcretory phase\b"),

@@ -236,6 +236,31 @@ def test_a_limited_examination_gives_a_weak_negative():
     assert statement.limited
 
 
+@pytest.mark.parametrize(
+    ("technique", "limited"),
+    [
+        ("Non-contrast CT of the abdomen.", True),
+        ("CT without intravenous contrast.", True),
+        ("CT with and without contrast.", False),
+        ("Portal venous phase CT.", False),
+    ],
+)
+def test_without_contrast_a_denial_is_weak(technique, limited):
+    statement = read(f"TECHNIQUE: {technique}\nFINDINGS: The liver is unremarkable.").organs["liver"]
+    assert (statement.status, statement.limited) == ("explicitly_lesion_free", limited)
+
+
+def test_memory_stays_bounded_over_an_archive(monkeypatch):
+    from llm_extract.rules import RulesExtractor, extractor
+
+    monkeypatch.setattr(extractor, "MAX_VOCABULARY", 0)
+    reader = RulesExtractor()
+    first = reader.lexicon
+    record = reader.extract(Report(report_id="r1", text="A 2 cm splenic cyst."))
+    assert reader.lexicon is not first
+    assert [x.diameters_mm for x in record.lesions] == [(20.0,)]
+
+
 def test_surgery_and_signs():
     record = read("HISTORY: distal pancreatectomy.\nFINDINGS: The main pancreatic duct is dilated to 7 mm.")
     assert [(s.procedure, s.removed_parts) for s in record.surgery] == [
