@@ -28,6 +28,7 @@ _NOT_NEGATION = re.compile(
     r"(?:calcification|fat|cavitation|washout)\b",
     re.IGNORECASE,
 )
+_OPENING_WITH = re.compile(r"(?<!compatible)(?<!consistent)(?<!keeping)\swith\s", re.IGNORECASE)
 _NO_NEW = re.compile(
     r"\b(?:no|without|absence of)\s(?:evidence of\s|definite\s|any\s)?(?:\w+ly\s)?"
     r"(?:new|other|additional|further|newly\s\w+|interval)\b",
@@ -67,7 +68,7 @@ _RESOLVED = re.compile(
     re.IGNORECASE,
 )
 _HYPOTHETICAL = re.compile(
-    r"(?:\bif\b|\bin case of\b|\bin the event\b|\bshould (?:a|any|the)\b|\bto (?:exclude|rule out"
+    r"(?:\bif\b|\bdifferential diagnosis of\b|\bin case of\b|\bin the event\b|\bshould (?:a|any|the)\b|\bto (?:exclude|rule out"
     r"|assess for|evaluate for|look for)\b|\brule[- ]out\b"
     r"|\br/o\b|\bevaluat\w+ (?:for|of)\b|\bexclu(?:de|sion of)\b|\bscreening for\b|\bassess(?:ment)? "
     r"(?:for|of)\b|\bconcern for\s{0,2}$"
@@ -196,7 +197,7 @@ def _pre_negation(before: str) -> Polarity | None:
     between = before[last.end() :]
     if _BREAK.search(between):
         return None
-    tail = max(between.rfind(","), between.lower().rfind(" and "), between.lower().rfind(" with "))
+    tail = max(between.rfind(","), between.lower().rfind(" and "), _last_with(between))
     if tail >= 0:
         piece = between[tail + 1 :].lower().removeprefix("and ").removeprefix("with ").lstrip()
         if re.match(
@@ -210,6 +211,11 @@ def _pre_negation(before: str) -> Polarity | None:
     elif re.search(r"\b(?:has|have|shows?|contains?)\b", between):
         return None
     return "no_new" if _NO_NEW.match(before[last.start() :]) else "negated"
+
+
+def _last_with(between: str) -> int:
+    """Position of the last "with" that starts another phrase, or -1."""
+    return max((m.start() for m in _OPENING_WITH.finditer(between)), default=-1)
 
 
 def _post_negated(before: str, after: str) -> bool:

@@ -38,7 +38,7 @@ _NOUNS: tuple[tuple[UnusedReason, str], ...] = (
         r"|splenule"
 
         r"|infarct\w*|cardiothoracic|curve|diastasis|needle|capsule|tumou?r (?:thickness|deposit)|cavity"
-        r"|wedge|extraocular|fat"),
+        r"|wedge|extraocular"),
 )  # fmt: skip
 _NOUN = tuple((reason, re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)) for reason, pattern in _NOUNS)
 _AFTER = re.compile(
