@@ -16,7 +16,7 @@ from rsuper.data.roi import Box, bounding_box
 from rsuper.data.sampling import Channels, SamplingConfig
 from rsuper.data.store import Index3, PreparedCase
 from rsuper.supervision import crop_label, crop_pairs
-from rsuper.supervision.types import PairTarget
+from rsuper.supervision.types import CaseTargets, PairTarget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,7 @@ def cut(
         crop = crop_label(targets, name, start, stop, voxels=voxels)
         labels[number], known[number] = crop.label, crop.known
     pairs = crop_pairs(targets, start, stop, sample=0, channels=channels.lesion_index)
+    pairs += denials(targets, (shape[0], shape[1], shape[2]), channels=channels)
     missing = [side - size for side, size in zip(patch_size, shape, strict=True)]
     padding = (0, missing[2], 0, missing[1], 0, missing[0])
     organ = None if hosts is None else _host_organs(case, start, stop, channels=channels, hosts=hosts)
@@ -132,6 +133,30 @@ def cut(
         if hosts is None
         else F.pad(torch.from_numpy(image_hu.astype(np.float32))[None], padding),
         organ=None if organ is None else F.pad(torch.from_numpy(organ), padding),
+    )
+
+
+def denials(targets: CaseTargets, shape: Index3, *, channels: Channels) -> tuple[PairTarget, ...]:
+    """What a report that calls an organ free says of a crop: no lesion anywhere.
+
+    The voxels are known negatives already; these pairs give the yes/no loss its "no". No other term reads them.
+
+    Args:
+        targets: targets of the whole case.
+        shape: voxels of the crop.
+        channels: output channels.
+    """
+    return tuple(
+        PairTarget(
+            sample=0,
+            channel=channel,
+            region=torch.ones(shape, dtype=torch.bool),
+            lesions=(),
+            volume_mm3=(0.0, 0.0),
+            present=False,
+        )
+        for name, channel in channels.lesion_index.items()
+        if targets.classes[name].state == "absent"
     )
 
 

@@ -218,7 +218,7 @@ class ReportSupervisionLoss(nn.Module):
             error = self._volume(
                 [item for item in cut[index] if pairs[item.pair].present], pairs, spacing, zero
             )
-            diagnostics["haze_share"] = _haze_share(cut[index])
+            diagnostics["haze_share"] = _haze_share([item for item in cut[index] if pairs[item.pair].present])
             reports["volume"] = (shares[index] * config.volume * error, error)
         if config.presence > 0:
             present = torch.tensor([float(pair.present) for pair in pairs], device=zero.device)

@@ -100,7 +100,7 @@ def test_stages_draw_from_the_right_cases(toy_prepared):
     for batch in both:
         assert set(batch.case_ids[:2]) <= reported
         assert set(batch.case_ids[2:]) <= masked
-        assert {pair.sample for pair in batch.supervision.pairs} == {
+        assert {pair.sample for pair in batch.supervision.pairs if pair.present} == {
             slot for slot, name in enumerate(batch.case_ids) if name in {"case_1", "case_4"}
         }
     positive = Counter(name in {"case_1", "case_4"} for batch in both for name in batch.case_ids[:2])
@@ -297,3 +297,27 @@ def test_bad_settings_are_refused():
         with pytest.raises(ValidationError):
             SamplingConfig(**wrong)
     assert replace(CHANNELS, structures=()).lesion_index == {toy_data.LESION_CLASS: 0}
+
+
+def test_a_report_that_calls_the_organ_free_gives_the_yes_no_loss_its_no():
+    from rsuper.data.crops import denials
+    from rsuper.data.sampling import Channels
+    from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss
+    from rsuper.supervision.types import CaseTargets, ClassTarget, SupervisionBatch
+
+    classes = {"pancreas_lesion": ClassTarget(state="absent"), "liver_lesion": ClassTarget(state="unknown")}
+    targets = CaseTargets(case_id="a", classes=classes, spacing_mm=(3.0, 3.0, 3.0), shape=(8, 8, 8))
+    channels = Channels(structures=("pancreas",), lesion_classes=("liver_lesion", "pancreas_lesion"))
+    pairs = denials(targets, (4, 5, 6), channels=channels)
+    assert [(pair.channel, pair.present, bool(pair.region.all())) for pair in pairs] == [(2, False, True)]
+    labels = torch.zeros(1, 3, 4, 5, 6)
+    batch = SupervisionBatch(
+        labels=labels, known=labels == 1, spacing_mm=torch.full((1, 3), 3.0), pairs=pairs
+    )
+    for name, gets_gradient in (("presence", True), ("ball_bce", False), ("volume", False)):
+        weights = {"presence": 0.0, "ball_bce": 0.0, "ball_dice": 0.0, "volume": 0.0, "attenuation": 0.0}
+        logits = torch.zeros(1, 3, 4, 5, 6, requires_grad=True)
+        loss = ReportSupervisionLoss(ReportSupervisionConfig(**{**weights, name: 1.0}))
+        loss(logits, batch).total.backward()
+        assert bool((logits.grad[0, 2] > 0).any()) is gets_gradient, name
+        assert not logits.grad[0, :2].any()
