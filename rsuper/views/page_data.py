@@ -47,12 +47,12 @@ METRIC_TEXTS: Mapping[str, MetricText] = {
     ),
     "sensitivity": MetricText(
         label="Tumour cases found (sensitivity)",
-        meaning="share of tumour cases in which the network outlines something",
+        meaning="share of tumour cases that the network calls positive",
         gain="finds more of the tumour cases",
     ),
     "specificity": MetricText(
         label="Normal cases left alone (specificity)",
-        meaning="share of normal cases in which it outlines nothing",
+        meaning="share of normal cases that it does not call positive",
         gain="leaves more of the normal cases alone",
     ),
     "sensitivity_at_90": MetricText(
