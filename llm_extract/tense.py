@@ -45,7 +45,8 @@ _RIGHT = re.compile(
 _RIGHT_DATE = re.compile(
     r"\s{0,2}(?:on|in|at)\s(?:the\s)?(?:\w{2,10}\s)?(?:of\s|dated\s|from\s)?(?:\d{1,4}[./-]\d{1,2}"
     r"|\[?date|20\d\d\b"
-    r"|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\b)",
+    r"|(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?|may \d)\b)",
     re.IGNORECASE,
 )
 _RIGHT_NOW = re.compile(

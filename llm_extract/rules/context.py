@@ -68,7 +68,8 @@ _RESOLVED = re.compile(
     re.IGNORECASE,
 )
 _HYPOTHETICAL = re.compile(
-    r"(?:\bif\b|\bdifferential diagnosis of\b|\bin case of\b|\bin the event\b|\bshould (?:a|any|the)\b|\bto (?:exclude|rule out"
+    r"(?:\bif\b|\bdifferential diagnosis of\b|\bin case of\b|\bin the event\b"
+    r"|\bshould (?:a|any|the)\b|\bto (?:exclude|rule out"
     r"|assess for|evaluate for|look for)\b|\brule[- ]out\b"
     r"|\br/o\b|\bevaluat\w+ (?:for|of)\b|\bexclu(?:de|sion of)\b|\bscreening for\b|\bassess(?:ment)? "
     r"(?:for|of)\b|\bconcern for\s{0,2}$"

@@ -80,6 +80,9 @@ def test_qualifiers(text, qualifier):
         ("In 2019 the cyst measured 18 mm; it now measures 24 mm", ["prior", "current"]),
         ("Compared to the prior study, the 24 mm mass is unchanged", ["current"]),
         ("the nodule was 24 mm in diameter", ["current"]),
+        ("24 mm in the junction of two lobes", ["current"]),
+        ("24 mm at the marked site", ["current"]),
+        ("24 mm today and 18 mm in March", ["current", "prior"]),
     ],
 )
 def test_tense(text, tenses):
