@@ -174,6 +174,7 @@ def test_two_processes_do_not_train_one_run(toy_prepared, tmp_path):
         go(toy_prepared, tmp_path / "run", second)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_signals_through_the_command_line(toy_prepared, tmp_path):
     """SIGTERM ends with 143, SIGINT with 130, the same command ends with 0, and the result is that of one go."""
