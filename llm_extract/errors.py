@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 
 class PipelineError(Exception):
     """An expected failure of the pipeline.
@@ -22,6 +24,10 @@ class PipelineError(Exception):
         self.code = code
         self.case_id = case_id
         self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process borders: rebuild with the keyword arguments that the default recipe forgets."""
+        return partial(type(self), code=self.code, case_id=self.case_id, hint=self.hint), self.args
 
     def __str__(self) -> str:
         where = f" [case {self.case_id}]" if self.case_id else ""
@@ -63,3 +69,7 @@ class InterruptedRunError(Exception):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}; the same command goes on from here")
         self.exit_code = 128 + signal_number
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuilt from the signal's number on the other side of a process border."""
+        return type(self), (self.exit_code - 128,)

@@ -62,16 +62,23 @@ def prepare_config() -> PrepareConfig:
 
 
 def loss_config(arm: Arm) -> ReportSupervisionConfig:
-    """Weights of one arm; the segmentation terms are the same in all of them."""
-    none = {"ball_bce": 0.0, "ball_dice": 0.0, "volume": 0.0, "presence": 0.0, "attenuation": 0.0}
-    terms: dict[Arm, dict[str, float]] = {
-        "masks": {},
-        "yes_no": {"presence": 1.0},
-        "ball": {"ball_bce": 1.0, "ball_dice": 1.0},
-        "volume": {"volume": 1.0},
-        "ball_and_volume": {"ball_bce": 1.0, "ball_dice": 1.0, "volume": 0.2},
+    """Weights of one arm: they differ in what a positive report asks, and share all the rest."""
+    none = {
+        "ball_bce": 0.0,
+        "ball_dice": 0.0,
+        "volume": 0.0,
+        "presence": 0.0,
+        "absence": 0.0,
+        "attenuation": 0.0,
     }
-    return ReportSupervisionConfig(report_weight=1.0, **{**none, **terms[arm]})  # type: ignore[arg-type]
+    positives: dict[Arm, dict[str, float]] = {
+        "masks": {},
+        "yes_no": {"presence": 1.0, "absence": 1.0},
+        "ball": {"ball_bce": 1.0, "ball_dice": 1.0, "absence": 1.0},
+        "volume": {"volume": 1.0, "absence": 1.0},
+        "ball_and_volume": {"ball_bce": 1.0, "ball_dice": 1.0, "volume": 0.2, "absence": 1.0},
+    }
+    return ReportSupervisionConfig(report_weight=1.0, **{**none, **positives[arm]})  # type: ignore[arg-type]
 
 
 def run_config(arm: Arm, *, seed: int, warmup_steps: int, steps: int) -> RunConfig:

@@ -36,7 +36,9 @@ class ReportSupervisionConfig(BaseModel):
         ball_bce: weight of the ball cross-entropy.
         ball_dice: weight of the Dice on the pseudo-mask.
         volume: weight of the volume loss.
-        presence: weight of the yes/no loss (the arm to compare against).
+        presence: weight of the yes/no loss where the report states a lesion (the arm to compare against).
+        absence: weight of the same loss where the report calls the organ free: the highest ``top_mm3`` must be dark.
+            The voxels are known negatives anyway, but there a single false alarm drowns in the mean.
         attenuation: weight of the attenuation loss, where the batch brings the image in HU.
         smooth_mm3: smoothing of both Dice losses.
         background_weight: mean background against mean foreground of the ball cross-entropy.
@@ -64,6 +66,7 @@ class ReportSupervisionConfig(BaseModel):
     ball_dice: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     volume: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     presence: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    absence: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     attenuation: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     smooth_mm3: float = Field(default=1.0, ge=0)
     background_weight: float = Field(default=1.0, ge=0)
@@ -220,14 +223,28 @@ class ReportSupervisionLoss(nn.Module):
             )
             diagnostics["haze_share"] = _haze_share([item for item in cut[index] if pairs[item.pair].present])
             reports["volume"] = (shares[index] * config.volume * error, error)
-        if config.presence > 0:
-            present = torch.tensor([float(pair.present) for pair in pairs], device=zero.device)
-            weight = torch.tensor([pair.weight for pair in pairs], device=zero.device)
-            error = boxed_presence_loss(
-                final, zero=zero, spacing_mm=spacing, top_mm3=config.top_mm3, present=present, weight=weight
-            )
-            reports["presence"] = (shares[0] * config.presence * error, error)
+        for name, weighted in (("presence", config.presence), ("absence", config.absence)):
+            if weighted > 0:
+                boxes = [item for item in final if pairs[item.pair].present == (name == "presence")]
+                error = self._yes_no(boxes, pairs, spacing, zero)
+                reports[name] = (shares[0] * weighted * error, error)
         return reports
+
+    def _yes_no(
+        self,
+        boxes: Sequence[RegionBox],
+        pairs: Sequence[PairTarget],
+        spacing: Sequence[Spacing],
+        zero: Tensor,
+    ) -> Tensor:
+        return boxed_presence_loss(
+            boxes,
+            zero=zero,
+            spacing_mm=spacing,
+            top_mm3=self.config.top_mm3,
+            present=torch.tensor([float(pair.present) for pair in pairs], device=zero.device),
+            weight=torch.tensor([pair.weight for pair in pairs], device=zero.device),
+        )
 
     def _takes_ball(self, pair: PairTarget) -> bool:
         return pair.present and (pair.complete or self.config.partial_crops == "determined")

@@ -314,8 +314,20 @@ def test_a_report_that_calls_the_organ_free_gives_the_yes_no_loss_its_no():
     batch = SupervisionBatch(
         labels=labels, known=labels == 1, spacing_mm=torch.full((1, 3), 3.0), pairs=pairs
     )
-    for name, gets_gradient in (("presence", True), ("ball_bce", False), ("volume", False)):
-        weights = {"presence": 0.0, "ball_bce": 0.0, "ball_dice": 0.0, "volume": 0.0, "attenuation": 0.0}
+    for name, gets_gradient in (
+        ("absence", True),
+        ("presence", False),
+        ("ball_bce", False),
+        ("volume", False),
+    ):
+        weights = {
+            "presence": 0.0,
+            "absence": 0.0,
+            "ball_bce": 0.0,
+            "ball_dice": 0.0,
+            "volume": 0.0,
+            "attenuation": 0.0,
+        }
         logits = torch.zeros(1, 3, 4, 5, 6, requires_grad=True)
         loss = ReportSupervisionLoss(ReportSupervisionConfig(**{**weights, name: 1.0}))
         loss(logits, batch).total.backward()

@@ -140,6 +140,7 @@ def test_the_yes_no_arm_reads_presence_alone(batch_and_logits):
         volume=0,
         attenuation=0,
         presence=1.0,
+        absence=1.0,
         report_weight=1.0,
     )
     absent = replace(batch, pairs=(replace(batch.pairs[0], present=False, lesions=()),))
@@ -148,7 +149,7 @@ def test_the_yes_no_arm_reads_presence_alone(batch_and_logits):
         expected = presence_loss(
             logits[:1, 1], phantom.region[None], spacing_mm=ONE, present=torch.tensor([answer])
         )
-        assert set(result.terms) == {"segmentation_bce", "segmentation_dice", "presence"}
+        assert set(result.terms) == {"segmentation_bce", "segmentation_dice", "presence", "absence"}
         assert result.total.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
