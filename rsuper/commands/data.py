@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -127,7 +128,9 @@ def prepare(  # noqa: PLR0913 - one parameter an option
     roi_margin_mm: Annotated[float, typer.Option(min=0, help="Margin of that box.")] = 24.0,
     spacing_mm: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(help="Voxel size, left-right, front-back, cranio-caudal. [default: the CT's own]"),
+        typer.Option(
+            metavar="X Y Z", help="Voxel size, left-right, front-back, cranio-caudal. [default: the CT's own]"
+        ),
     ] = None,
     records: Records = None,
     class_map: ClassMapOption = None,
@@ -182,7 +185,7 @@ def prepare(  # noqa: PLR0913 - one parameter an option
                 f"{len(result.cases)} cases prepared in {out}, {len(result.failures)} failed; classes "
                 f"{', '.join((*config.structures, *config.lesion_classes))}"
             )
-            say(f"Next: rsuper train {out} --out runs/first")
+            say(f"Next: rsuper train {shlex.quote(str(out))} --out runs/first")
     if result.failures:
         raise typer.Exit(PartialError.exit_code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from rsuper.commands.options import ClassMapOption, Device, Json, Network, OutDir
 from rsuper.console import emit_json, failures, progress, say
-from rsuper.errors import PartialError, UsageError
+from rsuper.errors import DataError, PartialError, UsageError
 
 if TYPE_CHECKING:
     from rsuper.training import TrainProgress
@@ -104,7 +105,7 @@ def predict(
 
     Example: rsuper predict runs/first phantoms --out predictions
 
-    Exit codes: 0 all cases, 2 usage, 3 bad data, 4 some cases failed, 5 disk or device.
+    Exit codes: 0 all cases, 2 usage, 3 no case, 4 some cases failed, 5 disk or device.
     """
     with failures(as_json=as_json):
         from rsuper.files import require_writable
@@ -130,6 +131,7 @@ def predict(
                 hint = f" — {item['hint']}" if item["hint"] else ""
                 say(f"{item['code']} [case {item['case_id']}]: {item['message']}{hint}")
             say(f"{result['done']} cases in {out}, {len(result['failures'])} failed")
-            say(f"Next: rsuper evaluate {out} DATASET")
+            if result["done"]:
+                say(f"Next: rsuper evaluate {shlex.quote(str(out))} DATASET")
     if result["failures"]:
-        raise typer.Exit(PartialError.exit_code)
+        raise typer.Exit(PartialError.exit_code if result["done"] else DataError.exit_code)
