@@ -19,7 +19,16 @@ Status = Literal["ok", "ok_with_warnings", "needs_review", "failed"]
 Laterality = Literal["left", "right", "bilateral", "midline", "unknown", "n/a"]
 PartRelation = Literal["within", "spanning", "one_of", "adjacent", "unknown"]
 LesionKind = Literal[
-    "mass", "nodule", "cyst", "lesion", "metastasis", "tumor", "polyp", "lymph_node", "wall_thickening", "other"
+    "mass",
+    "nodule",
+    "cyst",
+    "lesion",
+    "metastasis",
+    "tumor",
+    "polyp",
+    "lymph_node",
+    "wall_thickening",
+    "other",
 ]
 SizeKind = Literal["exact", "approximate", "upper_bound", "lower_bound", "range", "none"]
 CountKind = Literal["exact", "at_least", "approximate", "multiple_unknown"]
@@ -182,7 +191,11 @@ class Lesion(Model):
 
     @model_validator(mode="after")
     def _bounds(self) -> Lesion:
-        if self.size_min_mm is not None and self.size_max_mm is not None and self.size_min_mm > self.size_max_mm:
+        if (
+            self.size_min_mm is not None
+            and self.size_max_mm is not None
+            and self.size_min_mm > self.size_max_mm
+        ):
             raise ValueError("size_min_mm is above size_max_mm")
         if self.count is None and self.count_kind == "exact":
             raise ValueError("an exact count needs a number")

@@ -298,9 +298,7 @@ def test_scoring_from_the_command_line(tmp_path):
         record("A", KIDNEY, LIVER).model_dump_json() + "\n" + record("H").model_dump_json() + "\n"
     )
     path = gold(tmp_path, REPORT, CASE)
-    result = CliRunner().invoke(
-        build_app(), ["score", str(records), str(path), "--out", str(tmp_path / "s")]
-    )
+    result = CliRunner().invoke(build_app(), ["score", str(records), str(path), "--out", str(tmp_path / "s")])
     assert result.exit_code == 0
     assert "lesions, F1" in result.stdout
     assert "hard cases not right: H" in result.stdout
