@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,7 @@ from rsuper.console import emit_json, failures, progress, say
 from rsuper.errors import DataError, PartialError, UsageError
 
 if TYPE_CHECKING:
+    from rsuper.data.prepare import PreparedDataset
     from rsuper.training import TrainProgress
 
 
@@ -56,14 +59,18 @@ def train(
         from rsuper.training import train as run
 
         require_writable(out)
+        opened = PreparedDataset.open(prepared)
+        supervision = iter([_what_supervises(opened)])  # said with the first step: a mistake stays one line
         with progress("train") as tick:
 
             def show(step: TrainProgress) -> None:
+                for line in supervision:
+                    say(line, stream=sys.stderr)
                 terms = " ".join(f"{name} {value:.3f}" for name, value in step.terms.items())
                 tick(step.step, step.total, f"{step.stage} {terms}")
 
             result = run(
-                PreparedDataset.open(prepared),
+                opened,
                 out,
                 config=settings,
                 initial_weights=initial_weights,
@@ -85,6 +92,20 @@ def train(
             )
             say(f"{name}: validation {figures}")
         say(f"Next: rsuper predict {out} DATASET --out predictions")
+
+
+def _what_supervises(prepared: PreparedDataset) -> str:
+    """How many training cases bring masks, positive and negative reports; a warning where no report is positive."""
+    states = Counter(
+        case.state(name) for case in prepared.split("train") for name in prepared.config.lesion_classes
+    )
+    line = (
+        f"training cases by lesion class: {states['voxels']} with a mask, {states['reported']} with a positive report, "
+        f"{states['absent']} called free, {states['unknown']} unknown"
+    )
+    if not states["reported"]:
+        line += "\nwarning no_positive_report: the ball and volume terms have nothing to learn from"
+    return line
 
 
 def predict(
