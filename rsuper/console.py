@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import math
+import shlex
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
@@ -34,6 +36,11 @@ def say(text: str, *, stream: TextIO | None = None) -> None:
     target = sys.stdout if stream is None else stream
     target.write(f"{text}\n")
     target.flush()
+
+
+def say_next(*words: str | Path) -> None:
+    """The command to type next; paths are quoted for the shell."""
+    say(f"Next: {shlex.join(map(str, words))}")
 
 
 def emit_json(value: Mapping[str, Any]) -> None:

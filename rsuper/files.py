@@ -34,6 +34,31 @@ def require_writable(folder: Path | None) -> None:
         )
 
 
+def require_own_folders(out: Path, case_ids: Iterable[str], *, marker: str, writer: str) -> None:
+    """Refuse an output folder where a dataset lies, or whose case folders somebody else wrote.
+
+    Args:
+        out: output folder, existing or not.
+        case_ids: the cases whose folders would be replaced.
+        marker: file that ``writer`` leaves in each folder of its own.
+        writer: the command that is about to write, for the message.
+
+    Raises:
+        UsageError: ``output_holds_inputs``.
+    """
+    hint = "choose another --out"
+    if (out / "cases.csv").exists():
+        raise UsageError(f"{out} holds a dataset", code="output_holds_inputs", hint=hint)
+    for case_id in case_ids:
+        if (out / case_id).exists() and not (out / case_id / marker).is_file():
+            raise UsageError(
+                f"{out} holds case folders that `{writer}` did not write",
+                code="output_holds_inputs",
+                case_id=case_id,
+                hint=hint,
+            )
+
+
 def write_atomic_bytes(path: Path, content: bytes, *, mode: int | None = None) -> None:
     """Write to a temporary name beside ``path``, fsync, check its length, then rename onto it.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rsuper.commands.options import ClassMapOption, Json, OutDir, Records
-from rsuper.console import emit_json, failures, progress, say
+from rsuper.console import emit_json, failures, progress, say, say_next
 from rsuper.errors import PartialError
+
+if TYPE_CHECKING:
+    from rsuper.data.prepared import PreparedDataset
 
 
 def synth(
@@ -19,8 +21,13 @@ def synth(
     cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Seed; case i is the same for any number of cases.")] = 0,
     masks: Annotated[
-        int, typer.Option(min=0, help="Tumour cases (and as many normals) that get lesion masks.")
-    ] = 4,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Training tumour cases (and as many normals) that get lesion masks. "
+            "[default: a third of them, at most 4]",
+        ),
+    ] = None,
     organ: Annotated[
         list[str] | None,
         typer.Option(help="Organ with tumours: pancreas, kidney or liver; repeat. [default: pancreas]"),
@@ -54,9 +61,10 @@ def synth(
             return
         say(
             f"{result['cases']} cases in {out}: {result['tumour_cases']} with a tumour, "
-            f"{result['voxel_labelled']} with lesion masks"
+            f"{result['voxel_labelled']} with lesion masks; {result['train_reported']} training tumours are known "
+            "from their report alone"
         )
-        say(f"Next: rsuper extract {out}/reports.jsonl --out {out}-records")
+        say_next("rsuper", "extract", out / "reports.jsonl", "--out", f"{out}-records")
 
 
 def check(
@@ -99,7 +107,8 @@ def check(
             for issue in report.issues:
                 say(str(issue))
             say(report.summary())
-            say(f"Next: rsuper prepare {dataset}{_option('--records', records)} --out prepared")
+            given = () if records is None else ("--records", records)
+            say_next("rsuper", "prepare", dataset, *given, "--out", "prepared")
     raise typer.Exit(report.exit_code)
 
 
@@ -169,26 +178,28 @@ def prepare(  # noqa: PLR0913 - one parameter an option
                 progress=tick,
             )
         if as_json:
-            emit_json(
-                {
-                    "out": str(out),
-                    "cases": len(result.cases),
-                    "lesion_classes": config.lesion_classes,
-                    "structures": config.structures,
-                    "failed": [vars(item) for item in result.failures],
-                }
-            )
+            emit_json(_prepared_facts(result, out))
         else:
-            for item in result.failures:
-                say(str(item))
-            say(
-                f"{len(result.cases)} cases prepared in {out}, {len(result.failures)} failed; classes "
-                f"{', '.join((*config.structures, *config.lesion_classes))}"
-            )
-            say(f"Next: rsuper train {shlex.quote(str(out))} --out runs/first")
+            _tell_prepared(result, out)
     if result.failures:
         raise typer.Exit(PartialError.exit_code)
 
 
-def _option(name: str, value: Path | None) -> str:
-    return "" if value is None else f" {name} {value}"
+def _prepared_facts(result: PreparedDataset, out: Path) -> dict[str, object]:
+    return {
+        "out": str(out),
+        "cases": len(result.cases),
+        "lesion_classes": result.config.lesion_classes,
+        "structures": result.config.structures,
+        "failed": [vars(item) for item in result.failures],
+    }
+
+
+def _tell_prepared(result: PreparedDataset, out: Path) -> None:
+    for item in result.failures:
+        say(str(item))
+    say(
+        f"{len(result.cases)} cases prepared in {out}, {len(result.failures)} failed; classes "
+        f"{', '.join((*result.config.structures, *result.config.lesion_classes))}"
+    )
+    say_next("rsuper", "train", out, "--out", "runs/first")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rsuper.commands.options import Classes, ClassMapOption, Json, Records
-from rsuper.console import emit_json, failures, progress, say
+from rsuper.console import emit_json, failures, progress, say, say_next
 
 
 def evaluate(  # noqa: PLR0913 - one parameter an option
@@ -66,7 +66,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
             for line in outcome.lines():
                 say(line)
             say(f"Every case: {outcome.out / 'cases.csv'}")
-            say(f"Next: rsuper agree {predictions} {records or 'RECORDS'}")
+            say_next("rsuper", "agree", predictions, records or dataset)
     raise typer.Exit(outcome.exit_code)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rsuper.commands.options import ClassMapOption, Device, Json, Network, OutDir
-from rsuper.console import emit_json, failures, progress, say
+from rsuper.console import emit_json, failures, progress, say, say_next
 from rsuper.errors import DataError, PartialError, UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ def train(
                 f"{key} {'not defined' if value is None else f'{value:.3f}'}" for key, value in values.items()
             )
             say(f"{name}: validation {figures}")
-        say(f"Next: rsuper predict {out} DATASET --out predictions")
+        say_next("rsuper", "predict", out, "DATASET", "--out", "predictions")
 
 
 def _what_supervises(prepared: PreparedDataset) -> str:
@@ -153,6 +152,6 @@ def predict(
                 say(f"{item['code']} [case {item['case_id']}]: {item['message']}{hint}")
             say(f"{result['done']} cases in {out}, {len(result['failures'])} failed")
             if result["done"]:
-                say(f"Next: rsuper evaluate {shlex.quote(str(out))} DATASET")
+                say_next("rsuper", "evaluate", out, source if source.is_dir() else "DATASET")
     if result["failures"]:
         raise typer.Exit(PartialError.exit_code if result["done"] else DataError.exit_code)

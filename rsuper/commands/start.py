@@ -13,7 +13,7 @@ import typer
 
 import rsuper
 from rsuper.commands.options import Json, OutDir
-from rsuper.console import emit_json, failures, say
+from rsuper.console import emit_json, failures, say, say_next
 
 EXTRAS = {
     "train": ("torch", "monai", "nibabel", "blosc2", "safetensors", "matplotlib"),
@@ -49,7 +49,7 @@ def demo(
             emit_json(result)
             return
         say(f"The page: {(out / 'index.html').resolve()}")
-        say(f"Next: open it in a browser, or `rsuper train {out}/prepared --out runs/mine`")
+        say_next("rsuper", "train", out / "prepared", "--out", "runs/mine")
 
 
 def doctor(*, as_json: Json = False) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from rsuper.data.prepared import PREPARED_FILE, CaseFailure, PrepareConfig, Prep
 from rsuper.data.roi import organ_box, whole_box
 from rsuper.data.store import FORMAT_VERSION, read_case, write_case
 from rsuper.errors import DataError, ResourceError, RsuperError, UsageError
-from rsuper.files import file_stamps, publish_folder, write_atomic_text
-from rsuper.supervision import build_case_targets, organ_of_class
+from rsuper.files import file_stamps, publish_folder, require_own_folders, write_atomic_text
+from rsuper.supervision import build_case_targets, load_policy, organ_of_class
 from rsuper.volumes import Volume, grid_difference, read_mask, resample, to_canonical
 
 Progress = Callable[[int, int, str], None]
@@ -60,7 +61,11 @@ def prepare(
     chosen = (
         dataset.cases if cases is None else tuple(dataset.case(case_id) for case_id in dict.fromkeys(cases))
     )
-    _refuse(dataset, out, chosen)
+    if out.resolve() == dataset.root.resolve():
+        raise UsageError(
+            f"{out} is the dataset itself", code="output_holds_inputs", hint="choose another --out"
+        )
+    require_own_folders(out, [entry.case_id for entry in chosen], marker=KEY_FILE, writer="rsuper prepare")
     out.mkdir(parents=True, exist_ok=True)
     _forget_other(out, config)
     done: list[str] = []
@@ -104,11 +109,12 @@ def suggest_classes(
         Lesion classes and structures, for ``PrepareConfig``.
 
     Raises:
-        UsageError: ``missing_argument`` if there is no lesion mask to go by.
+        UsageError: ``missing_argument`` if there is no lesion mask to go by; ``unknown_lesion_class`` if neither a
+            mask nor the anatomy table nor the policy knows a class that is wanted.
     """
-    chosen = tuple(lesion_classes) or tuple(
-        sorted(set().union(*(dataset.lesion_classes(entry) for entry in dataset.cases)))
-    )
+    labelled = set().union(*(dataset.lesion_classes(entry) for entry in dataset.cases))
+    _require_known(lesion_classes, labelled)
+    chosen = tuple(lesion_classes) or tuple(sorted(labelled))
     if not chosen:
         raise UsageError(
             "no case has a lesion mask, so the lesion classes must be named",
@@ -122,6 +128,23 @@ def suggest_classes(
     hosts = dict.fromkeys(stem for organ in organs for stem in anatomy.organ_structures(organ))
     everywhere = frozenset.intersection(*(dataset.structures(entry) for entry in dataset.cases))
     return chosen, tuple(stem for stem in hosts if stem in everywhere)
+
+
+def _require_known(lesion_classes: Sequence[str], labelled: Collection[str]) -> None:
+    """A misspelt class would be prepared without a single target."""
+    known = {
+        *labelled,
+        *(organ.lesion_class for organ in load_anatomy().organs.values()),
+        *(rule.then for rule in load_policy().rules if rule.then not in ("count", "ignore", "drop")),
+    }
+    for name in lesion_classes:
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
+            raise UsageError(
+                f"no mask, organ or policy rule has the lesion class {name}",
+                code="unknown_lesion_class",
+                hint=f"did you mean {near[0]}?",
+            )
 
 
 def _try(
@@ -155,23 +178,6 @@ def _try(
             entry.case_id, "prepare_failed", f"unexpected {error.__class__.__name__}", "please report this"
         )
     return None
-
-
-def _refuse(dataset: Dataset, out: Path, entries: Sequence[CaseEntry]) -> None:
-    """Nothing that this did not write is ever replaced."""
-    same = out.resolve() == dataset.root.resolve() or (out / "cases.csv").exists()
-    foreign = [
-        entry.case_id
-        for entry in entries
-        if (out / entry.case_id).exists() and not (out / entry.case_id / KEY_FILE).is_file()
-    ]
-    if same or foreign:
-        raise UsageError(
-            f"{out} holds a dataset or case folders that `rsuper prepare` did not write",
-            code="output_holds_inputs",
-            case_id=foreign[0] if foreign else None,
-            hint="choose another --out",
-        )
 
 
 def _forget_other(out: Path, config: PrepareConfig) -> None:

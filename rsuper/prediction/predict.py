@@ -19,7 +19,7 @@ from rsuper.data.cases_table import is_id
 from rsuper.data.layout import PREDICTION_MARK, Dataset
 from rsuper.data.prepare import DISK_FULL, CaseFailure
 from rsuper.errors import DataError, ResourceError, RsuperError, UsageError
-from rsuper.files import file_stamps, publish_folder, write_atomic_text
+from rsuper.files import file_stamps, publish_folder, require_own_folders, write_atomic_text
 from rsuper.prediction.case_score import case_score
 from rsuper.prediction.findings import CaseFindings, read_findings, write_findings
 from rsuper.prediction.lesions import find_lesions
@@ -216,20 +216,10 @@ def _back(array: NDArray[Any], canonical: Volume, original: Volume) -> Volume:
 def _refuse(out: Path, source: Path, inputs: Sequence[_Input]) -> None:
     """Nothing that this did not write is ever replaced, and no folder of inputs is marked as predictions."""
     target = out.resolve()
-    holds = (out / "cases.csv").exists() or target == source.resolve()
-    holds = holds or any(path.resolve().is_relative_to(target) for item in inputs for path in item.files)
-    foreign = [
-        item.case_id
-        for item in inputs
-        if (out / item.case_id).exists() and not (out / item.case_id / CASE_FILE).is_file()
-    ]
-    if holds or foreign:
-        raise UsageError(
-            f"{out} holds inputs, or case folders that `rsuper predict` did not write",
-            code="output_holds_inputs",
-            case_id=foreign[0] if foreign else None,
-            hint="choose an empty folder for the predictions",
-        )
+    inside = any(path.resolve().is_relative_to(target) for item in inputs for path in item.files)
+    if inside or target == source.resolve():
+        raise UsageError(f"{out} holds the inputs", code="output_holds_inputs", hint="choose another --out")
+    require_own_folders(out, [item.case_id for item in inputs], marker=CASE_FILE, writer="rsuper predict")
 
 
 def _key(model: Model, item: _Input) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsuper.errors import DataError, UsageError
+from rsuper.files import write_atomic_text
 from rsuper.synthesis.phantom_case import PHANTOM_VERSION, SPLITS, PhantomCase, Split, make_case, truth_record
 from rsuper.synthesis.phantom_config import ORGANS, PhantomConfig
 
@@ -29,9 +30,10 @@ class CaseSummary:
     has_tumour: bool
 
 
-MaskChoice = Literal["all", "none"] | int | Collection[str] | Callable[[CaseSummary], bool]
+MaskChoice = Literal["all", "few", "none"] | int | Collection[str] | Callable[[CaseSummary], bool]
 Progress = Callable[[int, int], None]
 Resume = Literal["refuse", "resume"]
+FEW_MASKS = 4
 
 
 def write_cohort(
@@ -56,7 +58,8 @@ def write_cohort(
         seed: cohort seed.
         config: recipe.
         mask_cases: which cases are voxel-labelled: ``all``, ``none``, a number (the first so many tumour
-            cases of the training split and as many of its normals), case ids, or a predicate on the
+            cases of the training split and as many of its normals), ``few`` (a third of the training tumour
+            cases, at most 4, so that reports have something to add), case ids, or a predicate on the
             ``CaseSummary``. A normal's all-zero mask is a voxel-labelled negative.
         splits: how many cases of each split, in index order (train, val, test); None interleaves by the
             recipe's shares. The images do not depend on it.
@@ -99,7 +102,7 @@ def synth(
     *,
     cases: int = 24,
     seed: int = 0,
-    masks: int = 4,
+    masks: int | None = None,
     organs: Collection[str] = ("pancreas",),
     resume: Resume = "refuse",
     progress: Progress | None = None,
@@ -110,13 +113,15 @@ def synth(
         out: folder to make.
         cases: number of cases.
         seed: cohort seed.
-        masks: number of training tumour cases (and as many normals) that keep their lesion masks.
+        masks: number of training tumour cases (and as many normals) that keep their lesion masks; None is ``few`` of
+            ``write_cohort``.
         organs: organs that carry tumours: pancreas, kidney, liver.
         resume: ``refuse`` a non-empty folder or ``resume`` a cohort begun there.
         progress: called with (done, total).
 
     Returns:
-        Counts for the closing line: cases, tumour_cases, lesions, voxel_labelled, train, val, test.
+        Counts for the closing line: cases, tumour_cases, lesions, voxel_labelled, train_reported (training tumours
+        without a mask), train, val, test.
 
     Raises:
         UsageError: for counts or organs that make no cohort, or a non-empty folder.
@@ -126,19 +131,24 @@ def synth(
         raise UsageError(
             f"no phantom tumours in {sorted(unknown)}", code="bad_option", hint=f"choose from {ORGANS}"
         )
-    if masks < 0:
+    if masks is not None and masks < 0:
         raise UsageError(f"masks is {masks}", code="bad_option", hint="give 0 or more")
     share = 0.5 if len(set(organs)) == 1 else 0.35
     config = PhantomConfig(prevalence={organ: share for organ in ORGANS if organ in organs})
+    choice: MaskChoice = "few" if masks is None else masks
     write_cohort(
-        out, n_cases=cases, seed=seed, config=config, mask_cases=masks, resume=resume, progress=progress
+        out, n_cases=cases, seed=seed, config=config, mask_cases=choice, resume=resume, progress=progress
     )
     truths = [_read_truth(Path(out), _case_id(index)) for index in range(cases)]
+    labelled = _chosen(truths, choice)
     return {
         "cases": cases,
         "tumour_cases": sum(t["has_tumour"] for t in truths),
         "lesions": sum(len(t["lesions"]) for t in truths),
-        "voxel_labelled": len(_chosen(truths, masks)),
+        "voxel_labelled": len(labelled),
+        "train_reported": sum(
+            t["has_tumour"] and t["split"] == "train" and t["case_id"] not in labelled for t in truths
+        ),
         **{str(split): sum(t["split"] == split for t in truths) for split in SPLITS},
     }
 
@@ -207,7 +217,7 @@ def _begin(root: Path, settings: dict[str, Any], resume: Resume) -> None:
         for partial in (*root.glob("*.partial"), *(root / "reference").glob("*.partial")):
             shutil.rmtree(partial)
     root.mkdir(parents=True, exist_ok=True)
-    _write_text(marker, text)
+    write_atomic_text(marker, text)
 
 
 def _write_case(root: Path, case: PhantomCase, *, split: Split) -> None:
@@ -217,7 +227,7 @@ def _write_case(root: Path, case: PhantomCase, *, split: Split) -> None:
     for name, mask in case.lesion_masks.items():
         _write_nifti(reference / f"{name}.nii.gz", mask.astype(np.uint8), case.affine)
     truth = {**truth_record(case), "patient_id": case.patient_id, "split": split, "text": case.report}
-    _write_text(reference / "truth.json", json.dumps(truth))
+    write_atomic_text(reference / "truth.json", json.dumps(truth))
     final = root / "reference" / case.case_id
     if final.is_dir():
         shutil.rmtree(final)
@@ -246,11 +256,12 @@ def _chosen(truths: list[dict[str, Any]], choice: MaskChoice) -> list[str]:
         return []
     if choice == "all":
         return [t["case_id"] for t in truths]
-    if isinstance(choice, int):
+    if choice == "few" or isinstance(choice, int):
         training = [t for t in truths if t["split"] == "train"]
-        tumours = [t["case_id"] for t in training if t["has_tumour"]][:choice]
-        normals = [t["case_id"] for t in training if not t["has_tumour"]][:choice]
-        return tumours + normals
+        tumours = [t["case_id"] for t in training if t["has_tumour"]]
+        normals = [t["case_id"] for t in training if not t["has_tumour"]]
+        number = min(FEW_MASKS, len(tumours) // 3) if choice == "few" else int(choice)
+        return tumours[:number] + normals[:number]
     if callable(choice):
         keys = ("case_id", "split", "site", "has_tumour")
         return [t["case_id"] for t in truths if choice(CaseSummary(**{key: t[key] for key in keys}))]
@@ -261,27 +272,14 @@ def _write_tables(root: Path, truths: list[dict[str, Any]]) -> None:
     reports = [
         {"id": t["case_id"], "case_id": t["case_id"], "kind": "radiology", "text": t["text"]} for t in truths
     ]
-    _write_text(root / "reports.jsonl", "".join(json.dumps(r) + "\n" for r in reports), mode=0o600)
+    write_atomic_text(root / "reports.jsonl", "".join(json.dumps(r) + "\n" for r in reports), mode=0o600)
     hidden = [{key: value for key, value in t.items() if key != "text"} for t in truths]
-    _write_text(root / "truth.jsonl", "".join(json.dumps(t) + "\n" for t in hidden))
-    partial = root / ".cases.csv.partial"
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["case_id", "patient_id", "site", "phase", "split"])
-        writer.writerows(
-            [t["case_id"], t["patient_id"], t["site"], "portal_venous", t["split"]] for t in truths
-        )
-    partial.replace(root / "cases.csv")
-
-
-def _write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.chmod(mode)
-    partial.replace(path)
+    write_atomic_text(root / "truth.jsonl", "".join(json.dumps(t) + "\n" for t in hidden))
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["case_id", "patient_id", "site", "phase", "split"])
+    writer.writerows([t["case_id"], t["patient_id"], t["site"], "portal_venous", t["split"]] for t in truths)
+    write_atomic_text(root / "cases.csv", table.getvalue())
 
 
 def _write_nifti(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> None:

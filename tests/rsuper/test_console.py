@@ -76,3 +76,8 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys, monkeypatch)
 def test_say_goes_where_it_is_told(capsys):
     say("hello")
     assert capsys.readouterr().out == "hello\n"
+
+
+def test_the_next_command_can_be_pasted(capsys):
+    console.say_next("rsuper", "train", Path("my runs/a"), "--out", "b")
+    assert capsys.readouterr().out == "Next: rsuper train 'my runs/a' --out b\n"

@@ -306,3 +306,11 @@ def test_classes_are_suggested_from_the_masks(toy_dataset, tmp_path):
     with pytest.raises(UsageError) as caught:
         suggest_classes(Dataset.open(root))
     assert caught.value.code == "missing_argument"
+
+
+@pytest.mark.parametrize("name", ["pancreas_leison", "pancreatic_lesion", "pancreas", "Pancreas_Lesion"])
+def test_a_misspelt_class_is_named_with_the_nearest_one(toy_dataset, name):
+    with pytest.raises(UsageError) as caught:
+        suggest_classes(Dataset.open(toy_dataset), (name,))
+    assert caught.value.code == "unknown_lesion_class"
+    assert "pancreas_lesion" in caught.value.hint

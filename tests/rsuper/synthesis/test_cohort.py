@@ -169,3 +169,12 @@ def test_synth_counts_what_it_wrote(tmp_path):
     assert counts["tumour_cases"] == sum(t["has_tumour"] for t in truths.values())
     assert all(truths[c]["split"] == "train" for c in labelled)
     assert sum(truths[c]["has_tumour"] for c in labelled) <= 1
+
+
+def test_by_default_most_training_tumours_are_known_from_their_reports(tmp_path):
+    counts = synth(tmp_path / "s", cases=8, seed=2)
+    dataset = Dataset.open(tmp_path / "s")
+    truths = [t for t in read_truths(tmp_path / "s") if t["split"] == "train" and t["has_tumour"]]
+    labelled = {c.case_id for c in dataset.cases if dataset.lesion_classes(c)}
+    unlabelled = [t for t in truths if t["case_id"] not in labelled]
+    assert counts["train_reported"] == len(unlabelled) >= 2 * (len(truths) - len(unlabelled)) > 0
