@@ -59,13 +59,20 @@ def agree(
         calls the organ free, wrong sides, wrong sizes.
 
     Raises:
-        DataError: no prediction folder, no predicted case, or no records.
+        DataError: no prediction folder, no predicted case, no records (``records_missing``), or none of the records
+            is about a predicted case (``no_common_case``).
     """
     folder = PredictionFolder(predictions_dir)
     case_ids = _case_ids(folder)
     lost = invalid = 0
     if isinstance(records, Path):
         records, lost, invalid = read_records(records, case_ids)
+        if lost and not any(records.values()):
+            raise DataError(
+                f"none of the {lost} records is about one of the {len(case_ids)} predicted cases",
+                code="no_common_case",
+                hint="records carry case_id; where it differs from the case folders, add links.csv beside the records",
+            )
     table = anatomy or load_anatomy()
     rules = policy or load_policy()
     names = tuple(classes) if classes else folder.classes

@@ -153,8 +153,9 @@ def prepare(  # noqa: PLR0913 - one parameter an option
     with its reason. Exit codes: 0 all cases, 3 none, 4 some.
     """
     with failures(as_json=as_json):
+        from rsuper.data.classes import suggest_classes
         from rsuper.data.layout import Dataset
-        from rsuper.data.prepare import PrepareConfig, suggest_classes
+        from rsuper.data.prepare import PrepareConfig
         from rsuper.data.prepare import prepare as run
         from rsuper.files import require_writable
 

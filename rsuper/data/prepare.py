@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_extract.anatomy import load_anatomy
 from rsuper.data.layout import CaseEntry, Dataset
 from rsuper.data.prepared import PREPARED_FILE, CaseFailure, PrepareConfig, PreparedDataset
 from rsuper.data.roi import organ_box, whole_box
 from rsuper.data.store import FORMAT_VERSION, read_case, write_case
 from rsuper.errors import DataError, ResourceError, RsuperError, UsageError
 from rsuper.files import file_stamps, publish_folder, require_own_folders, write_atomic_text
-from rsuper.supervision import build_case_targets, load_policy, organ_of_class
+from rsuper.supervision import build_case_targets
 from rsuper.volumes import Volume, grid_difference, read_mask, resample, to_canonical
 
 Progress = Callable[[int, int, str], None]
 Masks = dict[str, NDArray[np.bool_]]
 KEY_FILE = "key.txt"
-__all__ = ["CaseFailure", "PrepareConfig", "PreparedDataset", "prepare", "suggest_classes"]
+__all__ = ["CaseFailure", "PrepareConfig", "PreparedDataset", "prepare"]
+SUPERVISION_TABLES = ("policy.yaml", "size_factors.json")
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -40,7 +41,7 @@ def prepare(
     cases: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> PreparedDataset:
-    """Prepare a dataset; cases that are already there, from the same files, records and settings, are kept.
+    """Prepare a dataset; cases that are already there, from the same files, records, tables and settings, are kept.
 
     Args:
         dataset: an opened dataset folder.
@@ -95,58 +96,6 @@ def prepare(
     return PreparedDataset.open(out)
 
 
-def suggest_classes(
-    dataset: Dataset, lesion_classes: Sequence[str] = (), structures: Sequence[str] | None = None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Lesion classes and structures of a data set, where a person does not name them.
-
-    Args:
-        dataset: an opened dataset folder.
-        lesion_classes: the wanted ones; empty takes every class with a human mask in some case.
-        structures: the wanted ones; None takes the organs of these classes that every case has.
-
-    Returns:
-        Lesion classes and structures, for ``PrepareConfig``.
-
-    Raises:
-        UsageError: ``missing_argument`` if there is no lesion mask to go by; ``unknown_lesion_class`` if neither a
-            mask nor the anatomy table nor the policy knows a class that is wanted.
-    """
-    labelled = set().union(*(dataset.lesion_classes(entry) for entry in dataset.cases))
-    _require_known(lesion_classes, labelled)
-    chosen = tuple(lesion_classes) or tuple(sorted(labelled))
-    if not chosen:
-        raise UsageError(
-            "no case has a lesion mask, so the lesion classes must be named",
-            code="missing_argument",
-            hint="add --lesion-class pancreas_lesion, or another organ",
-        )
-    if structures is not None:
-        return chosen, tuple(structures)
-    anatomy = load_anatomy()
-    organs = [organ for name in chosen if (organ := organ_of_class(name, anatomy)) is not None]
-    hosts = dict.fromkeys(stem for organ in organs for stem in anatomy.organ_structures(organ))
-    everywhere = frozenset.intersection(*(dataset.structures(entry) for entry in dataset.cases))
-    return chosen, tuple(stem for stem in hosts if stem in everywhere)
-
-
-def _require_known(lesion_classes: Sequence[str], labelled: Collection[str]) -> None:
-    """A misspelt class would be prepared without a single target."""
-    known = {
-        *labelled,
-        *(organ.lesion_class for organ in load_anatomy().organs.values()),
-        *(rule.then for rule in load_policy().rules if rule.then not in ("count", "ignore", "drop")),
-    }
-    for name in lesion_classes:
-        if name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
-            raise UsageError(
-                f"no mask, organ or policy rule has the lesion class {name}",
-                code="unknown_lesion_class",
-                hint=f"did you mean {near[0]}?",
-            )
-
-
 def _try(
     dataset: Dataset, entry: CaseEntry, out: Path, *, config: PrepareConfig, reference: Path | None
 ) -> CaseFailure | None:
@@ -199,6 +148,7 @@ def _key(dataset: Dataset, entry: CaseEntry, *, config: PrepareConfig, reference
     )
     parts = (
         config.sha256,
+        _tables_sha256(),
         repr(entry),
         repr(sorted(dataset.labels.items())),
         dataset.class_map.model_dump_json(),
@@ -206,6 +156,16 @@ def _key(dataset: Dataset, entry: CaseEntry, *, config: PrepareConfig, reference
         *(record.model_dump_json() for record in dataset.records(entry)),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+@cache
+def _tables_sha256() -> str:
+    """Hash of the tables that turn a record into a target: anatomy, policy, size factors."""
+    tables = (
+        files("llm_extract") / "anatomy.yaml",
+        *(files("rsuper.supervision") / n for n in SUPERVISION_TABLES),
+    )
+    return hashlib.sha256(b"\0".join(table.read_bytes() for table in tables)).hexdigest()
 
 
 def _prepare_one(

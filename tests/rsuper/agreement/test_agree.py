@@ -300,6 +300,9 @@ def test_missing_places_are_named(tmp_path, folders):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no_predictions"):
         agree(tmp_path / "empty", {})
+    (tmp_path / "others.jsonl").write_text(record(report_id="elsewhere").model_dump_json() + "\n")
+    with pytest.raises(DataError, match="no_common_case"):
+        agree(predictions, tmp_path / "others.jsonl")
 
 
 def test_settings_are_closed():

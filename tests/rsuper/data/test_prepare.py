@@ -10,8 +10,9 @@ import pytest
 import toy_data
 
 import rsuper.data.prepare as module
+from rsuper.data.classes import suggest_classes
 from rsuper.data.layout import Dataset
-from rsuper.data.prepare import PrepareConfig, PreparedDataset, prepare, suggest_classes
+from rsuper.data.prepare import PrepareConfig, PreparedDataset, prepare
 from rsuper.errors import DataError, ResourceError, UsageError
 from rsuper.volumes import Volume, read_volume, write_volume
 
@@ -103,6 +104,18 @@ def test_other_settings_make_every_case_again_and_an_interrupted_change_is_no_da
     with pytest.raises(DataError, match="not a prepared dataset"):
         PreparedDataset.open(out)
     assert prepare(Dataset.open(dataset), out, config=other).cases[0].image().min() >= -500
+
+
+def test_new_tables_of_the_package_make_every_case_again(dataset, tmp_path, monkeypatch):
+    """An upgrade that calibrates sizes or changes the policy must not train on targets of the old tables."""
+    out = tmp_path / "out"
+    prepare(Dataset.open(dataset), out, config=CONFIG)
+    before = stamps(out)
+    monkeypatch.setattr(module, "_tables_sha256", lambda: "other tables")
+    prepare(Dataset.open(dataset), out, config=CONFIG)
+    after = stamps(out)
+    assert before.keys() == after.keys()
+    assert all(after[name] != before[name] for name in before)
 
 
 def test_a_killed_prepare_goes_on_where_it_stopped(dataset, tmp_path, monkeypatch):
