@@ -14,7 +14,7 @@ _VERB = (
     r"|distinguishable)"
 )
 _NEGATION = re.compile(
-    r"\b(?:no|without|negative for|absence of|free of|free from|neither|nor|lack of|not (?:show"
+    r"\b(?:no|without|none of|negative for|absence of|free of|free from|neither|nor|lack of|not (?:show"
     r"|demonstrate|reveal|contain|have)"
     r"|denies|never|devoid of|absent|lacks|excluded?|clear of|non)\b(?!-)",
     re.IGNORECASE,
@@ -24,6 +24,7 @@ _NOT_NEGATION = re.compile(
     r"|longer|doubt|enlargement in|alteration)\b"
     r"|\bwithout\s(?:\w+\s)?(?:\w+\s)?(?:change|contrast|enhancement|difference|increase|interval)\b"
     r"|\bno\.\s?\d|\bno contrast\b"
+    r"|\b(?:cannot|not|unable to|difficult to|impossible to)\s(?:\w+\s){0,3}(?:exclu\w+|ruled? out)\b"
     r"|\bwithout (?:iv|intravenous)\b|\bno(?: significant)? (?:contrast )?enhancement\b|\bno "
     r"(?:calcification|fat|cavitation|washout)\b",
     re.IGNORECASE,
@@ -105,19 +106,23 @@ _ORIGIN = re.compile(
     r"(?:the\s|this\s|that\s|these\s|a\s|an\s|his\s|her\s)?(?:\w+\s)?(?:\w+\s)?(?:\w+\s)?$",
     re.IGNORECASE,
 )
-_LINK = re.compile(
-    r"(?:\bsuspicious (?:for|of)|\bconcerning for|\bworrisome for|\bconcern for|\bsuggest\w*(?: of)?"
-    r"|\bindicative of|\bcharacteristic (?:of|for)|\btypical (?:of|for)"
-    r"|\bdiagnostic of|\bcompatible with|\bconsistent with|\bin keeping with|\bin (?:terms|favou?r) of"
-    r"|\binterpreted as|\bconsider(?:ed|ing)?(?: as| to be)?"
-    r"|\blikely(?: to be| to represent| representing)?|\bprobabl[ey]|\bpossibl[ey]|\bpresum\w+"
-    r"|\bfavou?r(?:ed|ing|s)?(?: to be| to represent)?|\brepresent\w*|\breflect\w*"
-    r"|\bmay be|\bmight be|\bcould be|\bcannot exclude|\bversus|\bvs\.?|\bdifferential\w*(?: "
-    r"diagnosis)?(?: includes?)?|\bthought to be|\bmost in line with"
-    r"|\bsuspected|\bsuspicion of|\bsuch as|\bis an?\b|\bare\b|\bbelong\w* to|\bcorrespond\w* to|\bin "
-    r"the context of|\bdiagnosed as|\bassessed as|\bevaluated as"
-    r"|\bknown|\bi\.e\.|\bnamely|\bas an?|\bor\b|\breferred to as|\bpossibility of|\bproven|\bmimick\w+"
-    r"|\bindicat\w+|\bof the type|\bin accordance with|\bwas a\b|\bwere\b)"
+_HEDGED_LINK = re.compile(
+    r"(?:\b(?:suspicious (?:for|of)|concerning for|worrisome for|(?:concern|suspicion|question|possibility) (?:for|of)"
+    r"|suggest\w*(?: of)?|indicative of|characteristic (?:of|for)|typical (?:of|for)|diagnostic of|compatible with"
+    r"|consistent with|in keeping with|in line with|in (?:terms|favou?r|accordance) (?:of|with)|interpreted as"
+    r"|consider(?:ed|ing|s)?(?: as| to be)?|likely(?: to be| to represent| representing)?|probabl[ey]|possibl[ey]"
+    r"|presum\w+|favou?r(?:ed|ing|s)?(?: to be| to represent)?|represent\w*|reflect\w*|indicat\w+"
+    r"|(?:may|might|could|would) (?:well )?(?:be|belong to|correspond to)|(?:cannot|not) (?:be )?exclud\w+"
+    r"|(?:exclusion|exclude|rule out)(?: of)?|r/o|query|d/d|ddx|versus|vs\.?|differential\w*(?: diagnosis)?"
+    r"(?: (?:includes?|of))?|thought to be|suspected|correspond\w* to|diagnosed as|assessed as|evaluated as"
+    r"|mimick\w+)|\?)"
+    r"[\s,:(]{0,3}(?:(?!(?:in|of|with|and|at|on|to|from|but|no|not|without|which|that|for|is|are|was|were|has|have)\b)"
+    r"[\w/-]+[\s,]{1,2}){0,4}$",
+    re.IGNORECASE,
+)
+_PLAIN_LINK = re.compile(
+    r"(?:\bsuch as|\bis an?\b|\bare\b|\bbelong\w* to|\bin the context of|\bknown|\bi\.e\.|\bnamely|\bas an?|\bor\b"
+    r"|\breferred to as|\bproven|\bof the type|\bwas a\b|\bwere\b)"
     r"[\s,:(]{0,3}(?:(?:the|a|an|is|be|as|first|primarily|mostly|most|small|simple|benign|renal|hepatic"
     r"|pancreatic|pulmonary|bone|osseous|hemorrhagic|tiny|large|possible|new|of|multiple|several|an?"
     r"|\w+al|\w+ic)\s{1,2}){0,4}$",
@@ -129,20 +134,32 @@ _APPOSITION = re.compile(
     re.IGNORECASE,
 )
 _POSSIBLE = re.compile(
-    r"\b(?:possibl[ey]|questionabl[ey]|equivocal|may(?: \w+)? (?:represent|be|reflect|correspond)|might"
-    r"|could|cannot (?:be )?exclude\w*|can not be excluded|not excluded"
-    r"|suspected|suspicion of|suspicious for|concern(?:ing)? for|question of|query|uncertain|vague"
-    r"|indeterminate for|worrisome for|suggest\w* of|suspicious)\b|\?",
+    r"\b(?:possib\w+|questionabl[ey]|equivocal|may|might|could|would|cannot|not (?:be )?exclud\w+|exclu(?:de|sion)"
+    r"|rule out|r/o|suspected|suspicion|concern(?:ing)?|question|query|uncertain|vague|indeterminate|worrisome"
+    r"|versus|vs|or|differential|d/d|ddx)\b|\?",
     re.IGNORECASE,
 )
 _PROBABLE = re.compile(
-    r"\b(?:probabl[ey]|likely|presum\w+|favou?r\w*|thought to|suspicious for|compatible with"
-    r"|consistent with|in keeping with|considered|in favou?r)\b",
+    r"\b(?:probabl[ey]|likely|presum\w+|favou?r\w*|thought|suspicious|compatible|consistent|keeping|line with"
+    r"|consider\w*|suggest\w*|interpreted|assessed|evaluated|indicat\w+|reflect\w*|correspond\w*|accordance)\b",
     re.IGNORECASE,
 )
-_CERTAIN = re.compile(
-    r"\b(?:diagnostic of|proven|known|biopsy|consistent with|compatible with|in keeping with|definite"
-    r"|characteristic|typical)\b",
+_SURE = re.compile(
+    r"\b(?:diagnostic of|pathognomonic|proven|known|confirmed|biops\w+|definite\w*|characteristic|typical)\b",
+    re.IGNORECASE,
+)
+_DISEASE = re.compile(
+    r"(?:lymphoma|carcinoma|cancer|tumou?r|melanoma|sarcoma|myeloma|malignancy|mesothelioma|neoplasm)s?$",
+    re.IGNORECASE,
+)
+_FOLLOWED = re.compile(
+    r"\s(?:\w+\s){0,2}(?:on|in|under)\s(?:follow[- ]?up|surveillance|treatment|remission)\b", re.IGNORECASE
+)
+_OPERATED_FOR = re.compile(
+    r"\b(?:\w+ectomy|\w+plasty|resection|excision|ablation|removal|transplant\w*|surgery|operation|radiotherapy"
+    r"|chemotherapy|whipple\w*|irradiation|emboli[sz]ation)\b[^.;,]{0,40}?\b(?:for|of|due to|because of|secondary to"
+    r"|given)\b(?:(?!\b(?:there|with|now|currently|shows?|showing|demonstrat\w+|reveals?|residual|recurren\w+|new)\b)"
+    r"[^.;,]){0,80}$",
     re.IGNORECASE,
 )
 _DEFINITE_ARTICLE = re.compile(
@@ -174,6 +191,10 @@ def polarity(sentence: str, start: int, end: int, *, measured: bool) -> Polarity
     before, after = sentence[:start], sentence[end:]
     if _RESOLVED.search(after):
         return "resolved"
+    if _OPERATED_FOR.search(before):
+        return "history"
+    if not measured and _FOLLOWED.match(after) and _DISEASE.search(sentence[start:end]):
+        return "history"
     if not measured and (_HYPOTHETICAL.search(before)):
         return "hypothetical"
     if measured and re.search(r"\b(?:if|should)\b", before, re.IGNORECASE) and _RECOMMENDS.search(sentence):
@@ -209,7 +230,9 @@ def _pre_negation(before: str) -> Polarity | None:
             return None
         if re.match(r"\D{0,30}\d", piece):
             return None
-    elif re.search(r"\b(?:has|have|shows?|contains?)\b", between):
+    elif not last[0].lower().startswith(("neither", "none")) and re.search(
+        r"\b(?:has|have|shows?|contains?)\b", between
+    ):
         return None
     return "no_new" if _NO_NEW.match(before[last.start() :]) else "negated"
 
@@ -237,7 +260,7 @@ def _post_negated(before: str, after: str) -> bool:
 
 def names_other(between: str) -> bool:
     """True if a finding only names the one before it: "a mass, suspicious for carcinoma"."""
-    return bool(_LINK.search(between))
+    return bool(_HEDGED_LINK.search(between) or _PLAIN_LINK.search(between))
 
 
 def is_apposition(between: str) -> bool:
@@ -254,8 +277,8 @@ def existence(before: str, after: str) -> Hedge:
     """How sure the text is that the finding exists, from the words of its own noun phrase and a hedge on its nature."""
     window = before[-48:]
     if re.search(
-        r"\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|\?\s?|suspicion of|vague"
-        r"|possibility of)\W{0,2}(?:\w+[\s-]){0,5}$",
+        r"(?:\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|suspicion of|vague|possibility of"
+        r"|(?:cannot|not|unable to) (?:be )?(?:exclud\w+|rule out))|\?)\W{0,2}(?:\w+[\s-]){0,5}$",
         window,
         re.IGNORECASE,
     ):
@@ -278,19 +301,26 @@ def existence(before: str, after: str) -> Hedge:
     return "definite"
 
 
-def certainty(between: str) -> Hedge:
-    """How sure the text is of a diagnosis, from the words that lead to it."""
-    if _CERTAIN.search(between):
+def certainty(link: str) -> Hedge:
+    """How sure the text is of a diagnosis, from the words that lead to it.
+
+    >>> certainty(", which may be a "), certainty(" compatible with "), certainty(", a biopsy-proven ")
+    ('possible', 'probable', 'definite')
+    """
+    match = _HEDGED_LINK.search(link.rstrip("?"))
+    window = link[max(0, match.start() - 16) :] if match is not None else link[-40:]
+    if link.endswith("?"):
+        return "possible"
+    if _SURE.search(window):
         return "definite"
-    if re.search(
-        r"\b(?:suspicious for|likely|probabl[ey]|favou?r\w*|presum\w+|considered)\b", between, re.IGNORECASE
-    ):
-        return "probable"
-    return (
-        "possible"
-        if _POSSIBLE.search(between) or re.search(r"\b(?:versus|vs|or|differential)\b", between)
-        else "definite"
-    )
+    if _POSSIBLE.search(window) and not re.search(r"\bsuspicious for\b", window, re.IGNORECASE):
+        return "possible"
+    return "probable" if _PROBABLE.search(window) else "definite"
+
+
+def led_up_to(before: str) -> Hedge:
+    """How sure the text is of a finding that is itself the reading of a sign: "density in the ribs, suggesting ..."."""
+    return certainty(before[-90:]) if _HEDGED_LINK.search(before[-90:]) else "definite"
 
 
 def refers_back(before: str, after: str) -> bool:

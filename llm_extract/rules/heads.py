@@ -14,6 +14,11 @@ from llm_extract.rules.statements import Statement
 
 _GENERIC = frozenset({"mass", "nodule", "lesion", "tumor", "metastasis", "cyst"})
 _COMPOUND = re.compile(r"[\s-]{0,2}(?:of\s|type\s|\()?")
+_DESCRIBED = re.compile(
+    r"\s(?:(?:low|high|mixed|fluid|soft|tissue|fat|density|hypodense|hyperdense|attenuation|round|oval|solid|cystic"
+    r"|nodular|shaped|like)[\s-]){1,4}",
+    re.IGNORECASE,
+)
 _SEPARATOR = re.compile(
     r"[,;(•]|\b(?:and|with|plus|as well as|in addition to|along with|including|while|but|whereas|also"
     r"|another|or|other than|which|there (?:is|are))\b|\s-\s|:",
@@ -38,7 +43,8 @@ _WALL = re.compile(
 _NORMAL_NODE = re.compile(
     r"\b(?:normal|non-?pathological|non-?enlarged|not (?:pathologically )?enlarged|subcentimet\w+"
     r"|sub-centimet\w+|millimet\w+|small|reactive|benign|physiologic|non-?specific"
-    r"|not (?:in|reach\w*|of) pathological|insignificant|fatty hilum|fatty hilus|visible|nonspecific)\b",
+    r"|not (?:in|reach\w*|of|show\w*|have) (?:\w+ ){0,2}pathologic\w*"
+    r"|insignificant|fatty hilum|fatty hilus|visible|nonspecific)\b",
     re.IGNORECASE,
 )
 
@@ -80,8 +86,11 @@ def find_heads(statement: Statement) -> list[Head]:
             last = heads[-1].names[-1][0] if heads[-1].names else heads[-1].mark
             between = statement.text[last.end - statement.start : mark.start - statement.start]
             if _is_name(statement, heads[-1], mark, between):
-                heads[-1].names.append((mark, between))
+                asked = re.match(r"[\s)]{0,2}\?", statement.text[mark.end - statement.start :]) is not None
+                heads[-1].names.append((mark, between + "?" if asked else between))
                 continue
+        if mark.value.needs == "named":
+            continue
         measured = bool(_near(statement, mark))
         polarity = context.polarity(
             statement.text, mark.start - statement.start, mark.end - statement.start, measured=measured
@@ -103,8 +112,8 @@ def _compounds(statement: Statement, marks: Sequence[Mark]) -> list[tuple[Mark, 
             last = joined[-1][0]
             gap = statement.text[last.end - statement.start : mark.start - statement.start]
             if (
-                len(gap) < 3
-                and _COMPOUND.fullmatch(gap)
+                last.value.needs != "named"
+                and (_COMPOUND.fullmatch(gap) or _DESCRIBED.fullmatch(gap))
                 and mark.value.kind in _GENERIC
                 and mark.value.diagnosis is None
             ):
@@ -115,13 +124,20 @@ def _compounds(statement: Statement, marks: Sequence[Mark]) -> list[tuple[Mark, 
     return joined
 
 
+_READ_AS = (
+    r"(?:compatible|consistent|in favou?r|in the direction|suggest\w*|consider\w*|which (?:is|are|may be)|secondary|due"
+    r"|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|reflect\w*|belong\w*)[^.;]{0,40}\b"
+)
 _EXPLAINED = re.compile(
-    r"(?:compatible|consistent|in favou?r|in the direction|suggest\w*|consider\w*|which (?:is|are|may "
-    r"be)|secondary|due|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|reflect\w*)"
-    r"[^.;]{0,40}\b(?:accessory spleen|splenule|calcul\w+|stones?|\w*steatosis|fatty|fat spar\w+"
-    r"|calcifi\w+|plaques?|effusions?|postoperative|post-operative|pneumoni\w+|infect\w+|inflamm\w+"
-    r"|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring|thromb\w+|h(?:a)?ematoma|fractures?"
-    r"|degenerat\w+|catheter\w*|stents?|artifacts?|arteriosclerosis|atherosclero\w+|thickening)\b",
+    _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
+    r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical|operation"
+    r"|implant\w*|pneumoni\w+|infect\w+|inflamm\w+|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring"
+    r"|thromb\w+|h(?:a)?ematoma|fractures?|degenerat\w+|catheter\w*|stents?|pacemaker|artifacts?|arteriosclerosis"
+    r"|atherosclero\w+|thickening|secretions?|mucus|residue|food)\b",
+    re.IGNORECASE,
+)
+_STONE = re.compile(
+    _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|catheter\w*|stents?)\b",
     re.IGNORECASE,
 )
 _SPREAD_OUT = re.compile(
@@ -142,6 +158,8 @@ def _counts(statement: Statement, mark: Mark) -> bool:
             return False
         if mark.value.attenuation and mark.value.needs is None and _fluid(before, after):
             return False
+    if mark.value.kind == "nodule" and mark.value.diagnosis is None and _STONE.search(after[:110]):
+        return False
     if needs == "size":
         return bool(_near(statement, mark))
     if needs == "density_or_size" and (_near(statement, mark) or _in_solid_organ(statement)):
@@ -173,7 +191,10 @@ def _in_solid_organ(statement: Statement) -> bool:
 
 
 def _large(statement: Statement, head: Head) -> bool:
-    return any(min(m.values_mm[:2]) >= NODE_LIMIT_MM and not m.worded for m in _near(statement, head.mark))
+    return any(
+        min(m.values_mm[:2]) >= NODE_LIMIT_MM and not m.worded and not m.bound_is_strict
+        for m in _near(statement, head.mark)
+    )
 
 
 def _describes(statement: Statement, density: Mark, mark: Mark) -> bool:
@@ -203,15 +224,15 @@ def qualified(statement: Statement, head: Head) -> bool:
 
 def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool:
     """True if ``mark`` only names the finding before it."""
+    after = statement.text[mark.end - statement.start :]
+    if re.search(r"\([\w\s,-]{0,30}$", between) and re.match(r"[\w\s,-]{0,24}[?)]", after):
+        return True
     own_size = any(
         head.mark.end <= m.start < mark.start and m.tense == "current" for m in statement.measurements
     )
     new_size = own_size and _adjacent_size(statement, mark)
     if new_size or mark.value.needs == "qualified":
         return False
-    after = statement.text[mark.end - statement.start :]
-    if re.search(r"\([\w\s,-]{0,30}$", between) and re.match(r"[\w\s,-]{0,24}[?)]", after):
-        return True
     if context.names_other(between):
         bare_or = re.search(
             r"\b(?:or|are|is an?|was a|were|as an?)\W*(?:\w+\s){0,2}$", between, re.IGNORECASE

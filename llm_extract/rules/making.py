@@ -108,6 +108,8 @@ class MentionMaker:
         if made.kind in {"tumor", "mass", "lesion", "nodule"} and _METASTATIC.search(before):
             made.kind, made.malignancy, made.malignancy_basis = "metastasis", "malignant", "stated"
         made.presence = context.existence(before, after)
+        if made.presence == "definite":
+            made.presence = context.led_up_to(statement.text[: mark.start - statement.start])
         made.refers_back = context.refers_back(before, after) and not attributes.is_indefinite(before)
         made.spans.append(("kind", mark.start, mark.end))
         if made.location.laterality == "bilateral" and not made.is_group:
@@ -128,6 +130,8 @@ class MentionMaker:
             made.diagnosis_text = self.reading.text[made.head.start : made.head.end]
             made.diagnosis_certainty = context.existence(before, "")
         if not specific:
+            if head.names and made.diagnosis is None and context.certainty(head.names[-1][1]) != "definite":
+                made.diagnosis_certainty = context.certainty(head.names[-1][1])
             return
         mark, link = specific[-1]
         values = {m.value.diagnosis for m, _ in specific}
