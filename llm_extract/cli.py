@@ -1,20 +1,19 @@
-"""The command line of extraction: ``extract`` and ``score``; also mounted into ``rsuper``."""
+"""The command line of extraction: ``extract``, ``score`` and ``audit``; also mounted into ``rsuper``."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 
-from llm_extract.errors import InterruptedRunError, PipelineError, ResourceError
+from llm_extract import cli_score
+from llm_extract.cli_errors import failures
 
 Kind = Literal["radiology", "pathology", "auto"]
 
@@ -23,7 +22,7 @@ EXTRACT_EXAMPLE = """Turn reports into records.
 REPORTS is a .csv, .tsv, .parquet or .jsonl file with the columns (or keys) id and text, and optionally
 kind, patient_id, date and case_id; or a folder of .txt files.
 
-Example: llm-extract extract reports.csv --out records --id-column accession --text-column report
+Example: {program} extract reports.csv --out records --id-column accession --text-column report
 
 Exit codes: 0 all done, 2 usage, 3 bad input, 4 some reports quarantined, 5 disk full or similar, 130 or 143
 stopped and resumable. The same command goes on where a stopped one ended.
@@ -67,7 +66,7 @@ def _extract(  # noqa: PLR0913 - one parameter an option
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    with _failures(as_json=as_json):
+    with failures(as_json=as_json):
         from llm_extract.archive import ArchiveOptions, Shard, extract_archive
         from llm_extract.reports import ReportSource
 
@@ -112,90 +111,19 @@ def _next_steps(out: Path, *, shard: str | None, quarantined: int) -> Iterator[s
     yield f"Next: rsuper check DATASET --records {shlex.quote(str(out / 'records.jsonl'))}"
 
 
-SCORE_EXAMPLE = """Compare records with a gold file.
-
-Example: llm-extract score records/records.jsonl gold.jsonl
-
-GOLD holds one report a line with its lesions: "findings" and "organs_negative", or "expected".
-"""
-
-
-def _score(
-    records: Annotated[Path, typer.Argument(help="records.jsonl of an extraction.", metavar="RECORDS")],
-    gold: Annotated[Path, typer.Argument(help="Gold answers, one report a line.", metavar="GOLD")],
-    *,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Also write the scores to this JSON file.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
-) -> None:
-    with _failures(as_json=as_json):
-        from llm_extract.scoring import score_files
-        from llm_extract.scoring_report import score_lines
-
-        scores = score_files(records, gold, seed=seed)
-        if out is not None:
-            out.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-        if as_json:
-            typer.echo(json.dumps(scores))
-        else:
-            for line in score_lines(scores):
-                typer.echo(line)
-
-
-@contextmanager
-def _failures(*, as_json: bool) -> Iterator[None]:
-    """Turn expected failures into one line and an exit code; nothing of a report is ever printed."""
-    try:
-        yield
-    except PipelineError as error:
-        _fail(error, as_json=as_json)
-    except InterruptedRunError as error:
-        typer.echo(f"interrupted: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt as error:  # outside of the loop; a subclass stands for SIGTERM
-        typer.echo("interrupted: the same command goes on where it stopped", err=True)
-        raise typer.Exit(130 if type(error) is KeyboardInterrupt else 143) from None
-    except OSError as error:
-        reason = f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}"
-        _fail(ResourceError(reason, code="file_error", hint="check path and permissions"), as_json=as_json)
-    except (typer.Exit, typer.Abort):
-        raise
-    except (
-        Exception
-    ) as error:  # its message may quote a report: only its type and the lines of code are shown
-        for line in traceback.format_tb(error.__traceback__)[-6:]:
-            typer.echo(line.rstrip(), err=True)
-        name = type(error).__name__
-        if as_json:
-            typer.echo(json.dumps({"error": {"code": "internal_error", "message": name, "hint": None}}))
-        typer.echo(
-            f"error internal_error: unexpected {name} — please report it with the lines above", err=True
-        )
-        raise typer.Exit(1) from None
-
-
-def _fail(error: PipelineError, *, as_json: bool) -> NoReturn:
-    if as_json:
-        message = {"code": error.code, "message": str(error.args[0]), "hint": error.hint}
-        typer.echo(json.dumps({"error": message}))
-    typer.echo(f"error {error}", err=True)
-    raise typer.Exit(error.exit_code) from None
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs ``extract`` and ``score`` to an app.
+def register(app: typer.Typer, *, program: str = "llm-extract") -> None:
+    """Add the verbs of extraction to an app.
 
     Args:
         app: the app of this program, or of one that includes it.
+        program: what a user types before the verb.
     """
     commands: tuple[tuple[str, str, Callable[..., None]], ...] = (
         ("extract", EXTRACT_EXAMPLE, _extract),
-        ("score", SCORE_EXAMPLE, _score),
+        ("score", cli_score.HELP, cli_score.score),
     )
     for name, help_text, command in commands:
-        app.command(name, help=help_text)(command)
+        app.command(name, help=help_text.format(program=program))(command)
 
 
 def build_app() -> typer.Typer:

@@ -37,6 +37,7 @@ class Finding:
         attenuation: hypo, iso, hyper, mixed or None.
         is_definite: False where its existence or nature is hedged.
         spans: where the text says it.
+        place: where it lies in the organ, as the answer words it.
     """
 
     organ: str
@@ -48,6 +49,7 @@ class Finding:
     attenuation: str | None = None
     is_definite: bool = True
     spans: tuple[tuple[int, int], ...] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,12 @@ def read_gold(path: Path) -> list[GoldReport]:
         DataError: a line is no gold answer.
     """
     reports: list[GoldReport] = []
+    if not path.exists():
+        raise DataError(f"there is no gold file {path}", code="gold_missing", hint="check the path")
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", code="unreadable_input") from error
+        raise DataError(f"cannot read {path}: {error.strerror}", code="unreadable_table") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -117,7 +121,7 @@ def read_gold(path: Path) -> list[GoldReport]:
                 hint="each line needs id, text, and findings or expected",
             ) from error
     if not reports:
-        raise DataError(f"{path} holds no gold answers", code="empty_input")
+        raise DataError(f"{path} holds no gold answers", code="empty_table")
     return reports
 
 
@@ -132,6 +136,7 @@ def _report(value: Mapping[str, Any]) -> GoldReport:
             attenuation=item["attenuation"],
             is_definite=item["certainty"] == "definite",
             spans=(tuple(item["evidence_span"]),) if item.get("evidence_span") else (),
+            place=item.get("location") or "",
         )
         for item in value["findings"]
     )

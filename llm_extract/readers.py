@@ -55,19 +55,19 @@ def open_table(path: Path) -> Table:
         )
     try:
         if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty", code="empty_input", hint="check the export that wrote it")
+            raise DataError(f"{path} is empty", code="empty_table", hint="check the export that wrote it")
         if suffix == ".parquet":
             return parquet_table(path)
         return json_table(path) if suffix in {".jsonl", ".ndjson"} else csv_table(path)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", code="unreadable_input") from error
+        raise DataError(f"cannot read {path}: {error.strerror}", code="unreadable_table") from error
 
 
 def text_folder_rows(folder: Path) -> Iterator[Row]:
     """Read a folder of text files, in the order of their names; ids are the names without ``.txt``."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.is_file())
     if not paths:
-        raise DataError(f"{folder} holds no .txt files", code="empty_input", hint="check the path")
+        raise DataError(f"{folder} holds no .txt files", code="empty_table", hint="check the path")
     for path in paths:
         text, issues = decode(path.read_bytes())
         yield Row({"id": path.stem, "text": text}, issues)
@@ -135,7 +135,7 @@ def csv_table(path: Path) -> Table:
         raise DataError(f"{path} has no readable header line", code="broken_csv") from error
     if not any(header):
         raise DataError(
-            f"{path} has no header line", code="empty_input", hint="the first line names the columns"
+            f"{path} has no header line", code="empty_table", hint="the first line names the columns"
         )
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
@@ -234,7 +234,7 @@ def parquet_table(path: Path) -> Table:
     try:
         columns = tuple(pq.read_schema(path).names)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file", code="unreadable_input") from error
+        raise DataError(f"{path} is not a readable Parquet file", code="unreadable_table") from error
     return Table(columns, lambda names: _parquet_records(path, names))
 
 

@@ -116,8 +116,8 @@ def read_reports(source: ReportSource) -> Iterator[Report]:
         One report an input row.
 
     Raises:
-        UsageError: the path does not exist, has an unknown type, or a named column does not exist.
-        DataError: the file is empty, unreadable, or has no text column.
+        UsageError: the path has an unknown type, or a column named by an option does not exist.
+        DataError: the path does not exist, or the file is empty, unreadable, or has no text column.
     """
     from llm_extract import readers
 
@@ -127,7 +127,7 @@ def read_reports(source: ReportSource) -> Iterator[Report]:
         columns = Columns(id_column="id", text_column="text")
         _refuse_column_options(source)
     elif not path.exists():
-        raise UsageError(f"there is no file or folder {path}", code="missing_input", hint="check the path")
+        raise DataError(f"there is no file or folder {path}", code="reports_missing", hint="check the path")
     else:
         table = readers.open_table(path)
         columns = choose_columns(source, table.columns)
@@ -138,7 +138,7 @@ def read_reports(source: ReportSource) -> Iterator[Report]:
         empty = False
         yield _to_report(row, row_number=row_number, columns=columns, source=source)
     if empty:
-        raise DataError(f"{path} holds no reports", code="empty_input", hint="check the path and the file")
+        raise DataError(f"{path} holds no reports", code="empty_table", hint="check the path and the file")
 
 
 def choose_columns(source: ReportSource, available: tuple[str, ...]) -> Columns:

@@ -1,23 +1,44 @@
-"""Compare records with gold answers: lesions, sizes, sides, organ statements, with bootstrap intervals.
+"""Compare records with gold answers: lesions, sizes, sides, organ statements, harmful targets, with intervals.
 
-Lesions of one report are matched one to one, by optimal assignment, within an organ: a pair fits when neither
-side nor size contradict, or when both point at the same words. Every figure is a ratio of sums over reports,
-so that its interval comes from resampling reports.
+Every figure is a ratio of sums over reports, so that its interval comes from resampling reports; where all or none
+are right, resampling shows no spread and the exact binomial interval is given instead.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from llm_extract.errors import DataError
-from llm_extract.gold import Finding, GoldReport, Layout, organ_name, read_gold, size_key
-from llm_extract.records import Lesion, ReportRecord
+from llm_extract.gold import Finding, GoldReport, organ_name, read_gold
+from llm_extract.harm import HARMS, Target, judge_targets, risk_coverage
+from llm_extract.intervals import clopper_pearson
+from llm_extract.matching import (
+    agreement_of,
+    findings_of,
+    found_sizes,
+    is_ignored,
+    match_findings,
+    parts_fit,
+)
+from llm_extract.record_files import read_records
+from llm_extract.records import ReportRecord
+
+__all__ = [
+    "Tally",
+    "agreement_of",
+    "findings_of",
+    "match_findings",
+    "read_both",
+    "read_records",
+    "score",
+    "score_files",
+]
 
 RESAMPLES = 1000
 PUBLISHED_PRESENCE = {"sensitivity": 1.0, "specificity": 0.932, "reports": 447}
@@ -30,8 +51,10 @@ class Tally:
 
     sums: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, name: str, numerator: float, denominator: float) -> None:
-        """Add to one figure."""
+    def add(self, name: str, numerator: float, denominator: float, *, organ: str | None = None) -> None:
+        """Add to one figure, and to that of one organ if it is given."""
+        if organ is not None:
+            self.add(f"{name}/{organ}", numerator, denominator)
         both = self.sums.setdefault(name, [0.0, 0.0])
         both[0] += numerator
         both[1] += denominator
@@ -41,7 +64,7 @@ def score_files(records_path: Path, gold_path: Path, *, seed: int = 0) -> dict[s
     """Score a ``records.jsonl`` against a gold file.
 
     Args:
-        records_path: records, one a line.
+        records_path: records, one a line, or the folder of an extraction.
         gold_path: gold answers, one a line.
         seed: seed of the bootstrap.
 
@@ -51,34 +74,21 @@ def score_files(records_path: Path, gold_path: Path, *, seed: int = 0) -> dict[s
     Raises:
         DataError: a file is broken, or no record belongs to a gold answer.
     """
+    gold, records = read_both(records_path, gold_path)
+    return score(records, gold, seed=seed)
+
+
+def read_both(records_path: Path, gold_path: Path) -> tuple[list[GoldReport], dict[str, ReportRecord]]:
+    """Gold answers and records that belong together; raises as :func:`score_files` does."""
     gold = read_gold(gold_path)
     records = read_records(records_path)
     if not any(report.report_id in records for report in gold):
         raise DataError(
             f"no record of {records_path} has the id of a gold answer in {gold_path}",
             code="nothing_to_score",
-            hint="extract the reports of the gold file first",
+            hint=f"extract its reports first: rsuper extract {shlex.quote(str(gold_path))} --out gold-records",
         )
-    return score(records, gold, seed=seed)
-
-
-def read_records(path: Path) -> dict[str, ReportRecord]:
-    """Records by report id; of repeated ids the first."""
-    records: dict[str, ReportRecord] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", code="unreadable_input") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                record = ReportRecord.model_validate_json(line)
-            except ValidationError as error:
-                raise DataError(
-                    f"{path}, line {number} is no record ({error.error_count()} errors)", code="broken_record"
-                ) from None
-            records.setdefault(record.report_id, record)
-    return records
+    return gold, records
 
 
 def score(
@@ -92,137 +102,53 @@ def score(
         seed: seed of the bootstrap.
 
     Returns:
-        ``figures`` (value, low, high, numerator, denominator by name), ``organs`` (F1 by organ), and ids of
-        what went wrong.
+        ``figures`` (value, low, high, numerator, denominator by name), ``organs`` (F1 by organ),
+        ``fields_by_organ``, ``harms`` (how many of each kind), ``risk_coverage``, and ids of what went wrong.
     """
     judged = sorted({finding.organ for report in gold for finding in report.findings})
     tallies: list[Tally] = []
+    targets: list[Target] = []
     not_right: list[str] = []
     harmful: list[str] = []
     for report in gold:
         tally = Tally()
         record = records.get(report.report_id)
         is_right = _score_report(report, record, judged, tally)
+        targets += _score_targets(report, record, tally)
         if report.layout == "hard_case" and not is_right:
             not_right.append(report.report_id)
         if tally.sums["harmful_negatives"][0]:
             harmful.append(report.report_id)
         tallies.append(tally)
     figures = _with_intervals(tallies, seed=seed)
+    by_organ: dict[str, dict[str, Any]] = {}
+    for key, value in figures.items():
+        name, _, organ = key.partition("/")
+        if organ:
+            by_organ.setdefault(organ, {})[name] = value
     return {
         "reports": len(gold),
         "missing_records": sorted(report.report_id for report in gold if report.report_id not in records),
         "figures": {name: value for name, value in figures.items() if "/" not in name},
-        "organs": {name.partition("/")[2]: value for name, value in figures.items() if "/" in name},
+        "organs": {organ: by["lesion_f1"] for organ, by in by_organ.items() if "lesion_f1" in by},
+        "fields_by_organ": by_organ,
+        "harms": {harm: sum(harm in target.harms for target in targets) for harm in (*HARMS, "unmatched")},
+        "reports_with_harmful_targets": sorted({target.report_id for target in targets if target.is_harmful}),
+        "risk_coverage": risk_coverage(targets),
         "hard_cases_not_right": not_right,
         "reports_with_harmful_negatives": harmful,
         "published_presence": dict(PUBLISHED_PRESENCE),
     }
 
 
-def findings_of(record: ReportRecord | None, layout: Layout = "report") -> list[Finding]:
-    """The current lesions of a record in the terms of a gold layout.
-
-    Args:
-        record: the record; None gives no lesions.
-        layout: of a ``report`` an index lesion and its remainder are one group, in a ``hard_case`` they are two.
-
-    Returns:
-        Its lesions, resolved ones left out.
-    """
-    if record is None:
-        return []
-    current = [lesion for lesion in record.lesions if lesion.change != "resolved"]
-    if layout == "hard_case":
-        return [_finding(lesion) for lesion in current]
-    grouped = [(lesion.group_id, lesion) for lesion in current if lesion.group_id is not None]
-    indexes = {group for group, lesion in grouped if lesion.group_role == "index"}
-    remainders = {group: lesion for group, lesion in grouped if lesion.group_role == "remainder"}
-    findings: list[Finding] = []
-    for lesion in current:
-        if lesion.group_role == "remainder" and lesion.group_id in indexes:
-            continue
-        finding = _finding(lesion)
-        if lesion.group_role == "index" and lesion.group_id in remainders:
-            rest = _finding(remainders[lesion.group_id])
-            count = None if finding.count is None or rest.count is None else finding.count + rest.count
-            finding = replace(finding, count=count, spans=finding.spans + rest.spans)
-        findings.append(finding)
-    return findings
-
-
-def _finding(lesion: Lesion) -> Finding:
-    quotes = [*lesion.evidence, *lesion.mentions]
-    return Finding(
-        organ=organ_name(lesion.organ),
-        parts=frozenset(lesion.parts),
-        side=lesion.laterality if lesion.laterality in ("left", "right") else None,  # type: ignore[arg-type]
-        sizes_mm=size_key(lesion.diameters_mm),
-        largest_mm=lesion.size_max_mm if lesion.count != 1 and not lesion.diameters_mm else None,
-        count=lesion.count,
-        attenuation=None if lesion.attenuation == "unknown" else lesion.attenuation,
-        is_definite=lesion.presence == "definite" and lesion.diagnosis_certainty in (None, "definite"),
-        spans=tuple((quote.start, quote.end) for quote in quotes),
-    )
-
-
-def _found_sizes(gold: Finding, found: Finding) -> tuple[float, ...]:
-    """Sizes to compare with the gold ones: of a group without diameters its bound, where gold states a size."""
-    if found.sizes_mm or found.largest_mm is None or not gold.sizes_mm:
-        return found.sizes_mm
-    return size_key((found.largest_mm,))
-
-
-def match_findings(gold: Sequence[Finding], found: Sequence[Finding]) -> list[tuple[int, int]]:
-    """Match lesions one to one so that the total agreement is largest.
-
-    Args:
-        gold: lesions of the answer.
-        found: lesions of the record.
-
-    Returns:
-        Pairs of positions; lesions that fit none are left out.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    if not gold or not found:
-        return []
-    agreement = np.array([[_agreement(one, other) for other in found] for one in gold])
-    rows, columns = linear_sum_assignment(agreement, maximize=True)
-    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
-    return [(row, column) for row, column in pairs if agreement[row, column] > 0]
-
-
-def _agreement(gold: Finding, found: Finding) -> float:
-    """How well two lesions fit; 0 when they cannot be the same."""
-    if gold.organ != found.organ:
-        return 0.0
-    overlap = any(a < d and c < b for a, b in gold.spans for c, d in found.spans)
-    sides_fit = gold.side is None or found.side is None or gold.side == found.side
-    sizes_mm = _found_sizes(gold, found)
-    sizes_fit = not gold.sizes_mm or not sizes_mm or _sizes_fit(gold.sizes_mm[0], sizes_mm[0])
-    if not overlap and not (sides_fit and sizes_fit):
-        return 0.0
-    same_sizes = gold.sizes_mm == sizes_mm
-    parts_fit = not gold.parts or not found.parts or _parts_fit(gold, found)
-    return (
-        1.0
-        + 4.0 * same_sizes
-        + 2.0 * (sizes_fit and bool(gold.sizes_mm) == bool(sizes_mm))
-        + 2.0 * (gold.side == found.side)
-        + 2.0 * overlap
-        + 1.0 * parts_fit
-        + 1.0 * (gold.count == found.count)
-    )
-
-
-def _parts_fit(gold: Finding, found: Finding) -> bool:
-    """Whether a part is shared; part ids of records carry their organ, ``colon_rectum`` for ``rectum``."""
-    return any(part == name or part.endswith(f"_{name}") for name in gold.parts for part in found.parts)
-
-
-def _sizes_fit(one_mm: float, other_mm: float) -> bool:
-    return abs(one_mm - other_mm) <= max(1.0, 0.05 * one_mm)
+def _score_targets(gold: GoldReport, record: ReportRecord | None, tally: Tally) -> list[Target]:
+    """Harmful ones over the lesions that would supervise; a false negative adds to the harmful ones alone."""
+    targets = judge_targets(gold, record)
+    for target in targets:
+        supervises = target.lesion is not None
+        tally.add("harmful_targets", target.is_harmful, supervises, organ=target.organ)
+        tally.add("not_in_gold", "unmatched" in target.harms, supervises, organ=target.organ)
+    return targets
 
 
 def _score_report(
@@ -232,7 +158,7 @@ def _score_report(
     pairs = match_findings(gold.findings, found)
     matched = {column for _, column in pairs}
     counted = [
-        index for index, finding in enumerate(found) if index in matched or not _is_ignored(finding, gold)
+        index for index, finding in enumerate(found) if index in matched or not is_ignored(finding, gold)
     ]
     _score_detection(gold, found, pairs, counted, tally)
     for row, column in pairs:
@@ -248,10 +174,6 @@ def _score_report(
     return is_right
 
 
-def _is_ignored(finding: Finding, gold: GoldReport) -> bool:
-    return any(a < d and c < b for a, b in gold.ignored for c, d in finding.spans)
-
-
 def _score_detection(
     gold: GoldReport,
     found: Sequence[Finding],
@@ -264,31 +186,33 @@ def _score_detection(
     tally.add("lesion_recall", n_pairs, n_gold)
     tally.add("lesion_f1", 2 * n_pairs, n_gold + n_found)
     measured_gold = sum(bool(finding.sizes_mm) for finding in gold.findings)
-    effective = {column: _found_sizes(gold.findings[row], found[column]) for row, column in pairs}
+    effective = {column: found_sizes(gold.findings[row], found[column]) for row, column in pairs}
     measured_found = sum(bool(effective.get(index, found[index].sizes_mm)) for index in counted)
     both = sum(bool(gold.findings[row].sizes_mm) and bool(effective[column]) for row, column in pairs)
     tally.add("measured_precision", both, measured_found)
     tally.add("measured_recall", both, measured_gold)
     tally.add("measured_f1", 2 * both, measured_gold + measured_found)
-    for finding in gold.findings:
-        tally.add(f"lesion_f1/{finding.organ}", 0, 1)
+    matched_gold, matched_found = {row for row, _ in pairs}, {column for _, column in pairs}
+    for row, finding in enumerate(gold.findings):
+        tally.add(f"lesion_f1/{finding.organ}", row in matched_gold, 1)
+        tally.add(f"lesion_recall/{finding.organ}", row in matched_gold, 1)
     for index in counted:
-        tally.add(f"lesion_f1/{found[index].organ}", 0, 1)
-    for row, _ in pairs:
-        tally.add(f"lesion_f1/{gold.findings[row].organ}", 2, 0)
+        tally.add(f"lesion_f1/{found[index].organ}", index in matched_found, 1)
+        tally.add(f"lesion_precision/{found[index].organ}", index in matched_found, 1)
 
 
 def _score_pair(gold: Finding, found: Finding, layout: str, tally: Tally) -> None:
+    organ = gold.organ
     if gold.sizes_mm:
-        tally.add("exact_size", gold.sizes_mm == _found_sizes(gold, found), 1)
-    tally.add("count", gold.count == found.count, 1)
+        tally.add("exact_size", gold.sizes_mm == found_sizes(gold, found), 1, organ=organ)
+    tally.add("count", gold.count == found.count, 1, organ=organ)
     if gold.side is not None:
-        tally.add("laterality", gold.side == found.side, 1)
+        tally.add("laterality", gold.side == found.side, 1, organ=organ)
     if gold.attenuation is not None:
-        tally.add("attenuation", gold.attenuation == found.attenuation, 1)
+        tally.add("attenuation", gold.attenuation == found.attenuation, 1, organ=organ)
     if layout == "hard_case" and gold.parts:
-        tally.add("part", _parts_fit(gold, found), 1)
-    tally.add("certainty", gold.is_definite == found.is_definite, 1)
+        tally.add("part", parts_fit(gold, found), 1, organ=organ)
+    tally.add("certainty", gold.is_definite == found.is_definite, 1, organ=organ)
 
 
 def _score_organs(
@@ -304,7 +228,7 @@ def _score_organs(
     for organ in sorted(gold.free_organs - present):
         tally.add("organ_negatives_recall", organ in free, 1)
     tally.add("harmful_negatives", len(free & present), len(present))
-    predicted = {finding.organ for finding in found if not _is_ignored(finding, gold)}
+    predicted = {finding.organ for finding in found if not is_ignored(finding, gold)}
     tally.add("presence_sensitivity", len(present & predicted), len(present))
     absent = set(judged) - present
     tally.add("presence_specificity", len(absent - predicted), len(absent))
@@ -325,7 +249,7 @@ def _identity(finding: Finding) -> tuple[str, tuple[float, ...], int, str]:
 
 
 def _with_intervals(tallies: Sequence[Tally], *, seed: int) -> dict[str, dict[str, float | None]]:
-    """Ratio of sums and its 95 % percentile interval over resampled reports."""
+    """Ratio of sums and its 95 % percentile interval over resampled reports, exact where all or none are right."""
     generator = np.random.default_rng(seed)
     picks = generator.integers(0, len(tallies), size=(RESAMPLES, len(tallies)))
     names = sorted({name for tally in tallies for name in tally.sums})
@@ -336,6 +260,8 @@ def _with_intervals(tallies: Sequence[Tally], *, seed: int) -> dict[str, dict[st
         resampled = sums[picks].sum(axis=1)
         valid = resampled[resampled[:, 1] > 0]
         low, high = np.quantile(valid[:, 0] / valid[:, 1], (0.025, 0.975)) if len(valid) else (None, None)
+        if numerator in (0, denominator) and denominator and "f1" not in name:
+            low, high = clopper_pearson(numerator, denominator)
         figures[name] = {
             "value": float(numerator / denominator) if denominator else None,
             "low": None if low is None else float(low),

@@ -44,7 +44,7 @@ def _callback(
 
 app.command()(start.demo)
 app.command()(data.synth)
-llm_extract.cli.register(app)
+llm_extract.cli.register(app, program="rsuper")
 app.command()(data.check)
 app.command()(data.prepare)
 app.command()(learn.train)

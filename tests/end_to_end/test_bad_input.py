@@ -275,9 +275,9 @@ def test_a_second_run_tries_only_what_was_repaired(pipeline, root, tmp_path):
 
 
 MISTAKES = {  # {b} holds what the good run wrote, {root} is the data set; exit code and stable code
-    "reports that are not there": ("extract {b}/no.csv --out {b}/new", 2, "missing_input"),
-    "an empty table": ("extract {b}/empty.csv --out {b}/new", 3, "empty_input"),
-    "a table without rows": ("extract {b}/header.csv --out {b}/new", 3, "empty_input"),
+    "reports that are not there": ("extract {b}/no.csv --out {b}/new", 3, "reports_missing"),
+    "an empty table": ("extract {b}/empty.csv --out {b}/new", 3, "empty_table"),
+    "a table without rows": ("extract {b}/header.csv --out {b}/new", 3, "empty_table"),
     "a wrong column": ("extract {b}/table.csv --out {b}/new --text-column befund", 2, "missing_column"),
     "no text column": ("extract {b}/other.csv --out {b}/new", 3, "missing_column"),
     "a wrong backend": ("extract {b}/table.csv --out {b}/new --backend oracle", 2, "unknown_backend"),

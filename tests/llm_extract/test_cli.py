@@ -78,10 +78,10 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, toy_backend, write_rep
     assert "/proc/no-such-place" in result.stderr
 
 
-def test_usage_errors_are_exit_code_2(tmp_path, write_reports):
+def test_usage_errors_are_exit_code_2_and_missing_files_3(tmp_path, write_reports):
     path = write_reports(["mass"])
     assert extract(path, tmp_path / "out", "nope").exit_code == 2
-    assert extract(tmp_path / "missing.csv", tmp_path / "out", "rules").exit_code == 2
+    assert extract(tmp_path / "missing.csv", tmp_path / "out", "rules").exit_code == 3
     assert invoke("extract", path).exit_code == 2
     assert extract(path, tmp_path / "out", "rules", "--source", "dentistry").exit_code == 2
 

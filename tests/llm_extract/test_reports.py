@@ -210,7 +210,7 @@ def test_no_text_column_is_a_data_error_that_lists_columns(tmp_path):
 def test_an_empty_or_broken_file_is_a_data_error(tmp_path, name, data):
     with pytest.raises(DataError) as caught:
         read(write(tmp_path / name, data))
-    assert caught.value.code in {"empty_input", "unreadable_input", "missing_column"}
+    assert caught.value.code in {"empty_table", "unreadable_table", "missing_column"}
     assert caught.value.exit_code == 3
 
 
@@ -221,7 +221,7 @@ def test_an_empty_folder_is_a_data_error(tmp_path):
 
 
 def test_a_path_that_does_not_exist_or_has_an_unknown_type(tmp_path):
-    with pytest.raises(UsageError, match="there is no"):
+    with pytest.raises(DataError, match="there is no"):
         read(tmp_path / "nothing.csv")
     with pytest.raises(UsageError, match="not a"):
         read(write(tmp_path / "r.docx", "x"))

@@ -125,7 +125,7 @@ def figures(tmp_path, answer: dict, made: ReportRecord | None) -> dict[str, floa
 def test_a_perfect_record_scores_one_everywhere(tmp_path):
     organs = {**FREE, "adrenal_gland": OrganStatement(status="explicitly_lesion_free")}
     values = figures(tmp_path, REPORT, record("A", KIDNEY, LIVER, organs=organs))
-    bad = {"contamination", "harmful_negatives", "failed", "needs_review"}
+    bad = {"contamination", "harmful_negatives", "harmful_targets", "not_in_gold", "failed", "needs_review"}
     assert {name: value for name, value in values.items() if value is not None} == {
         name: 0.0 if name in bad else 1.0 for name, value in values.items() if value is not None
     }
@@ -259,13 +259,13 @@ some_findings = st.lists(
 
 @given(some_findings, some_findings)
 def test_matching_is_one_to_one_within_organs_and_best(left, right):
-    from llm_extract.scoring import _agreement
+    from llm_extract.matching import agreement_of
 
     pairs = match_findings(left, right)
     assert len({row for row, _ in pairs}) == len({column for _, column in pairs}) == len(pairs)
     assert all(left[row].organ == right[column].organ for row, column in pairs)
     if left and right:
-        agreement = np.array([[_agreement(one, other) for other in right] for one in left])
+        agreement = np.array([[agreement_of(one, other) for other in right] for one in left])
         assert sum(agreement[row, column] for row, column in pairs) == pytest.approx(brute_force(agreement))
 
 
@@ -303,6 +303,7 @@ def test_scoring_from_the_command_line(tmp_path):
     assert "lesions, F1" in result.stdout
     assert "hard cases not right: H" in result.stdout
     assert "sensitivity 100.0%" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("Next: llm-extract score ")
     assert json.loads((tmp_path / "s").read_text()) == score_files(records, path)
     other = gold(tmp_path, REPORT | {"id": "Z"})
     assert CliRunner().invoke(build_app(), ["score", str(records), str(other)]).exit_code == 3

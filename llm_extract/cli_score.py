@@ -1,0 +1,75 @@
+"""The verb ``score``: records against gold answers."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_extract.cli_errors import failures, program_of
+
+HELP = """Compare records with gold answers: by field, by organ, and by the harm that an error would do.
+
+GOLD holds one report a line with its lesions: "findings" and "organs_negative", or "expected". A harmful target is a
+lesion that would supervise a network on the wrong side, in the wrong part or organ, with a prior size or one outside
+its interval, or an organ called free that holds a lesion.
+
+Example: {program} score records gold.jsonl --errors errors.csv
+
+Exit codes: 0 scored, 2 usage, 3 bad data.
+"""
+
+
+def score(
+    context: typer.Context,
+    records: Annotated[
+        Path, typer.Argument(help="records.jsonl, or the folder of an extraction.", metavar="RECORDS")
+    ],
+    gold: Annotated[Path, typer.Argument(help="Gold answers, one report a line.", metavar="GOLD")],
+    *,
+    errors: Annotated[
+        Path | None,
+        typer.Option(
+            "--errors",
+            metavar="FILE",
+            help="Write every error with its sentence to this .csv or .jsonl. It holds report text: keep it private.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Also write the scores to this JSON file.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
+) -> None:
+    """Compare records with gold answers."""
+    with failures(as_json=as_json):
+        from llm_extract.score_errors import errors_of, refuse_other_types, write_errors
+        from llm_extract.scoring import read_both
+        from llm_extract.scoring import score as score_records
+        from llm_extract.scoring_report import score_lines
+
+        if errors is not None:
+            refuse_other_types(errors)
+        answers, made = read_both(records, gold)
+        scores = score_records(made, answers, seed=seed)
+        number = None
+        if errors is not None:
+            number = write_errors(
+                errors,
+                (error for answer in answers for error in errors_of(answer, made.get(answer.report_id))),
+            )
+        if out is not None:
+            out.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        if as_json:
+            typer.echo(json.dumps(scores))
+            return
+        for line in score_lines(scores):
+            typer.echo(line)
+        if number is not None:
+            typer.echo(f"{number:,} errors with their sentences: {errors} (holds report text, mode 0600)")
+        else:
+            command = f"{program_of(context)} score {shlex.quote(str(records))} {shlex.quote(str(gold))}"
+            typer.echo(f"Next: {command} --errors errors.csv   # every error with its sentence")

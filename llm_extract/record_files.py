@@ -1,0 +1,62 @@
+"""Find and read the records that an extraction wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from llm_extract.errors import DataError
+from llm_extract.records import ReportRecord
+
+
+def records_file(path: Path) -> Path:
+    """The ``records.jsonl`` of an extraction folder, or the file itself.
+
+    Raises:
+        DataError: there is none.
+    """
+    file = path / "records.jsonl" if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(
+            f"there are no records at {file}", code="records_missing", hint="run `rsuper extract` first"
+        )
+    return file
+
+
+def iter_records(path: Path) -> Iterator[ReportRecord]:
+    """Every record of a file or of an extraction folder, in order, one at a time.
+
+    Raises:
+        DataError: there is no such file, or a line is no record.
+    """
+    file = records_file(path)
+    try:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _record(line, file, number)
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}", code="unreadable_records") from error
+
+
+def _record(line: bytes, file: Path, number: int) -> ReportRecord:
+    try:
+        return ReportRecord.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"][:4]) or "line"
+        raise DataError(
+            f"{file}, line {number} is no record ({where}: {first['type']})",
+            code="record_invalid",
+            hint="extract this report again",
+        ) from None
+
+
+def read_records(path: Path) -> dict[str, ReportRecord]:
+    """Records by report id; of repeated ids the first."""
+    records: dict[str, ReportRecord] = {}
+    for record in iter_records(path):
+        records.setdefault(record.report_id, record)
+    return records
