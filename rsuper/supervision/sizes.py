@@ -29,6 +29,16 @@ CONFLICT_FRACTION = 0.25
 SIZE_FIELDS = frozenset({"size", "diameters_mm", "size_min_mm", "size_max_mm"})
 
 
+@dataclass(frozen=True, kw_only=True)
+class SizeRow:
+    """Distribution of mask volume / ellipsoid volume for one lesion: both ends, the median, the log spread."""
+
+    low: float
+    median: float
+    high: float
+    sigma_log: float
+
+
 class SizeFactors(BaseModel):
     """Distribution of mask volume / ellipsoid volume for one number of stated diameters.
 
@@ -42,6 +52,9 @@ class SizeFactors(BaseModel):
         high: its upper end.
         sigma_log: standard deviation of the log ratio.
         n: tumours it was fitted on.
+        irregularity: irregularity of the stated diameters at which the values hold.
+        irregularity_max: beyond it nothing was measured and nothing changes any more.
+        widening: log distances from the median grow by exp(widening · difference in irregularity).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +64,18 @@ class SizeFactors(BaseModel):
     high: tuple[float, float]
     sigma_log: tuple[float, float]
     n: int
+    irregularity: float = 0.0
+    irregularity_max: float = 0.0
+    widening: float = 0.0
+
+    def row(self, diameters_mm: Sequence[float]) -> SizeRow:
+        """The distribution for the size and the shape of these diameters."""
+        size_mm = equivalent_diameter_mm(diameters_mm)
+        shape = min(irregularity(diameters_mm), self.irregularity_max) - self.irregularity
+        wider = math.exp(self.widening * shape)
+        median = self.at(self.median, size_mm)
+        low, high = (median * (self.at(end, size_mm) / median) ** wider for end in (self.low, self.high))
+        return SizeRow(low=low, median=median, high=high, sigma_log=wider * self.at(self.sigma_log, size_mm))
 
     def at(self, values: tuple[float, float], size_mm: float) -> float:
         """One of the lists at an equivalent diameter, log-linear between the anchors."""
@@ -77,11 +102,43 @@ class SizeTarget:
     stated: bool = True
 
 
+class _Shipped(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    factors: dict[int, SizeFactors]
+    along_duct_or_wall: OrganFactors
+
+
+class OrganFactors(BaseModel):
+    """One-diameter factors of the organs whose tumours grow along a duct or a wall."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    organs: frozenset[str]
+    factors: SizeFactors
+
+
 @lru_cache(maxsize=1)
-def size_factors() -> Mapping[int, SizeFactors]:
-    """The calibrated factors by number of diameters, 1 to 3."""
+def _shipped() -> _Shipped:
     text = resources.files("rsuper.supervision").joinpath("size_factors.json").read_text(encoding="utf-8")
-    return {int(number): SizeFactors(**row) for number, row in json.loads(text)["factors"].items()}
+    return _Shipped.model_validate(json.loads(text))
+
+
+def size_factors() -> Mapping[int, SizeFactors]:
+    """The calibrated factors of compact tumours by number of diameters, 1 to 3."""
+    return _shipped().factors
+
+
+def factors_for(number: int, *, organ: str | None = None) -> SizeFactors:
+    """The calibrated factors for 1 to 3 stated diameters of a lesion of one organ.
+
+    Args:
+        number: how many diameters are stated.
+        organ: host of the lesion, as in a record; one diameter says less about a tumour that grows along a duct or
+            a wall (pancreas, bowel, …).
+    """
+    special = _shipped().along_duct_or_wall
+    if number == 1 and organ in special.organs:
+        return special.factors
+    return _shipped().factors[number]
 
 
 def ellipsoid_volume_mm3(diameters_mm: Sequence[float]) -> float:
@@ -107,14 +164,30 @@ def equivalent_diameter_mm(diameters_mm: Sequence[float]) -> float:
     return float((6 * ellipsoid_volume_mm3(diameters_mm) / math.pi) ** (1 / 3))
 
 
-def volume_interval_mm3(diameters_mm: Sequence[float], *, precision_mm: float = 0.0) -> tuple[float, float]:
+def irregularity(diameters_mm: Sequence[float]) -> float:
+    """How far a lesion is from a ball: the standard deviation of its log diameters; 0 for one diameter.
+
+    >>> irregularity([20.0]), irregularity([20.0, 20.0])
+    (0.0, 0.0)
+    """
+    logs = [math.log(d) for d in diameters_mm]
+    mean = sum(logs) / len(logs)
+    return math.sqrt(sum((value - mean) ** 2 for value in logs) / len(logs))
+
+
+def volume_interval_mm3(
+    diameters_mm: Sequence[float], *, precision_mm: float = 0.0, organ: str | None = None
+) -> tuple[float, float]:
     """Calibrated volume interval of one lesion: lo = f_lo·V₀(d − h), hi = f_hi·V₀(d + h), lo ≥ 14 mm³.
 
-    The factors f depend on the number of diameters and on the size V₀: small tumours are stated less exactly.
+    The factors f depend on the number of diameters, on the size V₀ (small tumours are stated less exactly), on the
+    shape (the third diameter of a 30 x 15 mm tumour is less certain than that of a 22 x 21 mm one) and, where one
+    diameter is all there is, on whether tumours of the organ grow along a duct or a wall.
 
     Args:
         diameters_mm: 0 to 3 stated diameters in mm; longest axial, perpendicular, cranio-caudal.
         precision_mm: h, half a unit of the last stated digit (``3.4 cm``: 0.5).
+        organ: host of the lesion, as in a record; None is a compact tumour.
 
     Returns:
         (lo, hi) in mm³; ``(65.4, inf)`` without a diameter.
@@ -129,16 +202,14 @@ def volume_interval_mm3(diameters_mm: Sequence[float], *, precision_mm: float = 
     _check_diameters(diameters_mm, precision_mm)
     if len(diameters_mm) == 0:
         return (UNKNOWN_LOW_MM3, math.inf)
-    factors = size_factors()[len(diameters_mm)]
-    size_mm = equivalent_diameter_mm(diameters_mm)
-    low, high = factors.at(factors.low, size_mm), factors.at(factors.high, size_mm)
-    low_mm3 = low * ellipsoid_volume_mm3([max(float(d) - precision_mm, 0.0) for d in diameters_mm])
-    high_mm3 = high * ellipsoid_volume_mm3([float(d) + precision_mm for d in diameters_mm])
+    row = factors_for(len(diameters_mm), organ=organ).row(diameters_mm)
+    low_mm3 = row.low * ellipsoid_volume_mm3([max(float(d) - precision_mm, 0.0) for d in diameters_mm])
+    high_mm3 = row.high * ellipsoid_volume_mm3([float(d) + precision_mm for d in diameters_mm])
     # a lesion that is there is at least a 3 mm ball, and below that size nothing more is known than around it
-    return (max(low_mm3, CERTAIN_LOW_MM3), max(high_mm3, CERTAIN_LOW_MM3 * high))
+    return (max(low_mm3, CERTAIN_LOW_MM3), max(high_mm3, CERTAIN_LOW_MM3 * row.high))
 
 
-def volume_prior(diameters_mm: Sequence[float]) -> tuple[float, float]:
+def volume_prior(diameters_mm: Sequence[float], *, organ: str | None = None) -> tuple[float, float]:
     """Calibrated median volume in mm³ and standard deviation of the log volume, for 1 to 3 diameters.
 
     Raises:
@@ -147,10 +218,8 @@ def volume_prior(diameters_mm: Sequence[float]) -> tuple[float, float]:
     _check_diameters(diameters_mm, 0.0)
     if len(diameters_mm) == 0:
         raise ValueError("a volume prior needs at least one diameter")
-    factors = size_factors()[len(diameters_mm)]
-    size_mm = equivalent_diameter_mm(diameters_mm)
-    median = factors.at(factors.median, size_mm) * ellipsoid_volume_mm3(diameters_mm)
-    return (median, factors.at(factors.sigma_log, size_mm))
+    row = factors_for(len(diameters_mm), organ=organ).row(diameters_mm)
+    return (row.median * ellipsoid_volume_mm3(diameters_mm), row.sigma_log)
 
 
 def lesion_size(lesion: Lesion) -> SizeTarget:
@@ -168,8 +237,16 @@ def lesion_size(lesion: Lesion) -> SizeTarget:
     if smallest is None and largest is None:
         return SizeTarget(volume_mm3=(UNKNOWN_LOW_MM3, math.inf), stated=False)
     h = lesion.size_precision_mm
-    low = CERTAIN_LOW_MM3 if smallest is None else volume_interval_mm3((smallest,), precision_mm=h)[0]
-    high = math.inf if largest is None else volume_interval_mm3((largest,), precision_mm=h)[1]
+    low = (
+        CERTAIN_LOW_MM3
+        if smallest is None
+        else volume_interval_mm3((smallest,), precision_mm=h, organ=lesion.organ)[0]
+    )
+    high = (
+        math.inf
+        if largest is None
+        else volume_interval_mm3((largest,), precision_mm=h, organ=lesion.organ)[1]
+    )
     search = (smallest,) if largest is None and smallest is not None else ()
     return SizeTarget(volume_mm3=(low, high), diameters_mm=search)
 
@@ -201,15 +278,17 @@ def _stated_diameters(lesion: Lesion) -> SizeTarget:
     h = lesion.size_precision_mm
     if lesion.size_kind == "approximate":
         h = max(h, APPROXIMATE_FRACTION * min(diameters))
-    low, high = volume_interval_mm3(diameters, precision_mm=h)
-    median, sigma = volume_prior(diameters)
+    low, high = volume_interval_mm3(diameters, precision_mm=h, organ=lesion.organ)
+    median, sigma = volume_prior(diameters, organ=lesion.organ)
     ends = [end for end in (lesion.size_min_mm, lesion.size_max_mm) if end is not None]
     conflict = bool(SIZE_FIELDS.intersection(lesion.conflict))
     if not ends and not conflict:
         return SizeTarget(volume_mm3=(low, high), diameters_mm=diameters, median_mm3=median, sigma_log=sigma)
     if conflict and not ends:
         ends = [(1 - CONFLICT_FRACTION) * max(diameters), (1 + CONFLICT_FRACTION) * max(diameters)]
-    others = [volume_interval_mm3((end,), precision_mm=lesion.size_precision_mm) for end in ends]
+    others = [
+        volume_interval_mm3((end,), precision_mm=lesion.size_precision_mm, organ=lesion.organ) for end in ends
+    ]
     low, high = min([low, *(o[0] for o in others)]), max([high, *(o[1] for o in others)])
     return SizeTarget(volume_mm3=(low, high), diameters_mm=diameters)
 

@@ -38,8 +38,8 @@ def test_counts(make_lesion, fields, expected):
 
 def test_two_lesions_of_one_size_are_searched_one_by_one_and_add_up(make_lesion):
     two = share(make_lesion(count=2, diameters_mm=(20.0,)))
-    low, high = volume_interval_mm3([20.0])
-    median, sigma = volume_prior([20.0])
+    low, high = volume_interval_mm3([20.0], organ="pancreas")
+    median, sigma = volume_prior([20.0], organ="pancreas")
     assert len(two.targets) == 2
     assert all(t.volume_mm3 == (low, high) and not t.remainder for t in two.targets)
     assert two.volume_mm3 == pytest.approx((2 * low, 2 * high))
@@ -69,9 +69,11 @@ def test_a_remainder_is_bounded_by_its_index_lesion_and_never_searched(make_lesi
     assert bounded.size_max_mm == 34.0
     result = share(bounded)
     assert [t.remainder for t in result.targets] == [True]
-    assert result.volume_mm3 == pytest.approx((4 * 14.0, 4 * volume_interval_mm3([34.0])[1]))
+    assert result.volume_mm3 == pytest.approx(
+        (4 * 14.0, 4 * volume_interval_mm3([34.0], organ="pancreas")[1])
+    )
     total, median, _ = pair_volume([share(index), result])
-    assert total[0] == pytest.approx(volume_interval_mm3([34.0])[0] + 56.0)
+    assert total[0] == pytest.approx(volume_interval_mm3([34.0], organ="pancreas")[0] + 56.0)
     assert median is None
 
 
@@ -84,14 +86,14 @@ def test_a_remainder_keeps_a_bound_of_its_own(make_lesion):
 def test_members_beyond_the_search_limit_become_remainder_and_nothing_is_lost(make_lesion):
     result = share(make_lesion(count=7, diameters_mm=(10.0,)), max_searched=3)
     assert [t.remainder for t in result.targets] == [False] * 3 + [True]
-    low, high = volume_interval_mm3([10.0])
+    low, high = volume_interval_mm3([10.0], organ="pancreas")
     assert sum(t.volume_mm3[0] for t in result.targets) == pytest.approx(7 * low)
     assert result.volume_mm3 == pytest.approx((7 * low, 7 * high))
 
 
 def test_a_possible_lesion_forces_nothing(make_lesion):
     result = share(make_lesion(diameters_mm=(20.0,)), certain=False, weight=0.3)
-    assert result.volume_mm3 == (0.0, volume_interval_mm3([20.0])[1])
+    assert result.volume_mm3 == (0.0, volume_interval_mm3([20.0], organ="pancreas")[1])
     assert all(t.remainder and t.volume_mm3[0] == 0.0 for t in result.targets)
 
 

@@ -86,9 +86,33 @@ def test_a_prior_needs_a_diameter():
 
 
 def test_factors_were_fitted_on_enough_tumours():
-    factors = size_factors()
-    assert set(factors) == {1, 2, 3}
-    assert all(row.n >= 100 for row in factors.values())
+    assert all(size_factors()[number].n >= 100 for number in (1, 2, 3))
+
+
+def log_width(diameters, **options) -> float:
+    low, high = volume_interval_mm3(diameters, **options)
+    return math.log(high / low)
+
+
+def test_an_elongated_lesion_of_two_diameters_has_the_wider_interval():
+    round_one, oval, long_one = ([22.0, 21.0], [26.0, 18.0], [34.0, 16.0])
+    assert log_width(round_one) < log_width(oval) < log_width(long_one)
+    assert log_width([60.0, 10.0]) == pytest.approx(
+        log_width([50.0, 60.0 / 5]), rel=0.05
+    )  # beyond what was measured
+
+
+@given(DIAMETERS)
+def test_the_order_of_the_diameters_does_not_matter(diameters):
+    assert volume_interval_mm3(diameters) == pytest.approx(volume_interval_mm3(diameters[::-1]))
+
+
+def test_one_diameter_says_less_where_tumours_grow_along_a_duct_or_a_wall():
+    for organ in ("pancreas", "colon", "stomach"):
+        assert log_width([30.0], organ=organ) > log_width([30.0], organ="kidney") == log_width([30.0])
+        assert volume_interval_mm3([30.0, 25.0], organ=organ) == volume_interval_mm3([30.0, 25.0])
+    lesion = Lesion(lesion_id="L1", organ="pancreas", diameters_mm=(30.0,), size_kind="exact")
+    assert lesion_size(lesion).volume_mm3 == volume_interval_mm3([30.0], organ="pancreas")
 
 
 def test_no_size_is_open_and_says_so():
