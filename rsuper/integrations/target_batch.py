@@ -15,6 +15,9 @@ from rsuper.supervision.types import LesionTarget, PairTarget, SupervisionBatch
 # Nearest neighbour on a turned grid loses or gains a few border voxels; less than this share is not a cut.
 RESAMPLING_LOSS = 0.03
 ROUNDING_LOSS = 0.001
+# A region that grew by more than this was zoomed without a word, or mirrored into the padding.
+GROWTH = 1.5
+GROWTH_VOXELS = 200
 
 
 def supervision_batch(
@@ -37,7 +40,7 @@ def supervision_batch(
         image_hu: HU of the crops, for the attenuation term only.
 
     Raises:
-        DataError: ``target_map_interpolated`` or ``target_keys_differ``.
+        DataError: ``target_map_interpolated``, ``target_region_grew`` or ``target_keys_differ``.
 
     >>> from rsuper.integrations import target_map
     >>> liver = torch.ones(8, 8, 8)
@@ -91,8 +94,8 @@ class _Sample:
         flat = torch.index_select(table.to(codes.device), 1, codes.reshape(-1))
         self.bits: Bool[Tensor, "M D H W"] = flat.view(count + 1, *codes.shape)
         self.inside = codes > 0
-        voxel_mm3 = spacing_mm[0] * spacing_mm[1] * spacing_mm[2]
-        self.held_mm3 = (flat.sum(dim=1, dtype=torch.float64) * voxel_mm3).tolist()
+        self.voxel_mm3 = spacing_mm[0] * spacing_mm[1] * spacing_mm[2]
+        self.held_mm3 = (flat.sum(dim=1, dtype=torch.float64) * self.voxel_mm3).tolist()
 
     def masks(self, numbers: Sequence[int | None]) -> Bool[Tensor, "C D H W"]:
         return self.bits[[-1 if number is None else number for number in numbers]]
@@ -105,6 +108,17 @@ class _Sample:
         faces = [mask.select(axis, end) for axis in range(3) for end in (0, -1)]
         return held >= (1 - ROUNDING_LOSS) * whole or not any(bool(face.any()) for face in faces)
 
+    def require_size(self, number: int) -> None:
+        """Refuse a region that is much larger than it was."""
+        whole, held = self.key.volumes_mm3[number], self.held_mm3[number]
+        if held > GROWTH * max(whole, GROWTH_VOXELS * self.voxel_mm3):
+            raise DataError(
+                f"a report region has {held / whole:.1f} times the volume it had in the whole case",
+                code="target_region_grew",
+                case_id=self.key.case_id,
+                hint="pass spacing_mm as it is after a zoom, and pad target maps with 0, not by reflection",
+            )
+
     def pair(self, item: PairKey, sample: int) -> PairTarget | None:
         """What the crop still asks of one class; None if it shows nothing of the region."""
         if item.region is None:
@@ -112,6 +126,7 @@ class _Sample:
         elif self.held_mm3[item.region] == 0:
             return None
         else:
+            self.require_size(item.region)
             region, complete = self.bits[item.region], self.holds(item.region)
         return PairTarget(
             sample=sample,

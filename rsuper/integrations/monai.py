@@ -1,0 +1,178 @@
+"""Report supervision in a MONAI pipeline: one dictionary transform, one collate function.
+
+transforms = Compose([
+    LoadImaged(["image", "pancreas", "pancreas_lesion"], allow_missing_keys=True),
+    EnsureChannelFirstd(["image", "pancreas", "pancreas_lesion"], allow_missing_keys=True),
+    ReportTargetsd(["pancreas", "pancreas_lesion"], channels=("pancreas", "pancreas_lesion")),
+    RandCropByPosNegLabeld(["image", "targets"], label_key="focus", spatial_size=(96, 96, 96)),
+    RandAffined(["image", "targets"], mode=("bilinear", "nearest"), padding_mode="zeros", ...),
+])
+loader = DataLoader(Dataset(cases, transforms), batch_size=2, collate_fn=collate_targets)
+loss = ReportSupervisionLoss()
+for batch in loader:
+    loss(network(batch["image"]), batch["targets"]).total.backward()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor, list_data_collate
+from monai.transforms import MapTransform
+from torch import Tensor
+
+from rsuper.errors import DataError
+from rsuper.integrations.target_batch import supervision_batch
+from rsuper.integrations.target_key import TargetKey
+from rsuper.integrations.target_map import Heads, TargetMap, target_map
+
+META_KEY = "rsuper_target_key"
+TARGETS = "targets"
+FOCUS = "focus"
+
+
+class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
+    """Turns the masks and reports of a case into one label map, ``data["targets"]``.
+
+    Put it after loading and resampling, before every random transform; name ``"targets"`` in all spatial transforms,
+    with ``mode="nearest"`` and zero padding. It takes the masks and the reports out of the dictionary: the map says
+    what they say. Zooms are read from the affine that MONAI keeps, so that mm and mm³ stay true. Leave left-right
+    flips out if channels have a side, as in any segmentation training.
+
+    Args:
+        keys: the masks, [1,D,H,W] each, named like the structures and classes: ``pancreas``, ``kidney_left``,
+            ``pancreas_lesion``. A case may lack some; a lesion mask means that a human drew it in this case.
+        channels: what each output channel of the network is; see :func:`rsuper.integrations.target_map`.
+        report_key: text or :class:`llm_extract.ReportRecord`, or a list of them; a case may have none.
+        heads: ``softmax`` if exactly one channel (or background) holds at a voxel.
+        margins_mm: organ or class -> margin of its region; the table's margins by default.
+        targets_key: where the map is put.
+        focus_key: where the voxels are put that a crop should show: report regions and drawn lesions, else the
+            structures; for ``RandCropByPosNegLabeld(label_key=...)``. None leaves it out.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        *,
+        channels: Sequence[str],
+        report_key: str = "report",
+        heads: Heads = "sigmoid",
+        margins_mm: Mapping[str, float] | None = None,
+        targets_key: str = TARGETS,
+        focus_key: str | None = FOCUS,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        self.channels = tuple(channels)
+        self.report_key = report_key
+        self.heads: Heads = heads
+        self.margins_mm = margins_mm
+        self.targets_key = targets_key
+        self.focus_key = focus_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The dictionary without masks and reports, with the map and the focus."""
+        rest = dict(data)
+        masks = {str(key): rest.pop(key) for key in self.key_iterator(data)}
+        reports = rest.pop(self.report_key, None)
+        if not masks:
+            raise DataError(
+                f"none of the masks {', '.join(map(str, self.keys))} is in the dictionary",
+                code="no_organ_masks",
+                hint="load them before ReportTargetsd",
+            )
+        affine = _affine(next(iter(masks.values())))
+        made = target_map(
+            [] if reports is None else reports,
+            masks,
+            spacing_mm=affine_spacing_mm(affine),
+            channels=self.channels,
+            heads=self.heads,
+            case_id=str(rest.get("case_id", "case")),
+            margins_mm=self.margins_mm,
+        )
+        meta = {META_KEY: made.key.model_dump_json()}
+        rest[self.targets_key] = MetaTensor(made.codes, affine=affine, meta=meta)
+        if self.focus_key is not None:
+            rest[self.focus_key] = MetaTensor(focus(made), affine=affine)
+        return rest
+
+
+def collate_targets(
+    samples: Sequence[Any], *, targets_key: str = TARGETS, hu_key: str | None = None
+) -> dict[str, Any]:
+    """MONAI's ``list_data_collate``, with the target maps of the batch as one ``SupervisionBatch``.
+
+    Args:
+        samples: what the data set returns; lists of crops are joined.
+        targets_key: where the maps are.
+        hu_key: where the crops in HU are (copy the image before its intensities change), for the attenuation term only.
+    """
+    flat = [crop for sample in samples for crop in (sample if isinstance(sample, list) else [sample])]
+    maps = [crop[targets_key] for crop in flat]
+    batch: dict[str, Any] = list_data_collate(
+        [{key: value for key, value in crop.items() if key != targets_key} for crop in flat]
+    )
+    batch[targets_key] = supervision_batch(
+        maps,
+        [_key_of(volume) for volume in maps],
+        spacing_mm=[affine_spacing_mm(volume.affine) for volume in maps],
+        image_hu=None if hu_key is None else batch[hu_key].as_subclass(Tensor),
+    )
+    return batch
+
+
+def affine_spacing_mm(affine: Tensor) -> tuple[float, float, float]:
+    """Voxel size in array order, from a 4x4 affine; its product is the voxel's volume even where axes are sheared.
+
+    >>> affine_spacing_mm(torch.diag(torch.tensor([-2.0, 3.0, 4.0, 1.0])))
+    (2.0, 3.0, 4.0)
+    """
+    turn = np.asarray(affine, dtype=np.float64)[:3, :3]
+    lengths = np.linalg.norm(turn, axis=0)
+    first, second, third = lengths * np.cbrt(abs(np.linalg.det(turn)) / lengths.prod())
+    return round(float(first), 9), round(float(second), 9), round(float(third), 9)
+
+
+def focus(made: TargetMap) -> Tensor:
+    """uint8 [1,D,H,W]: report regions and drawn lesions; where there are none, the structures."""
+    batch = made.supervision()
+    lesion = [name in made.key.states for name in made.key.channels]
+    wanted = batch.labels[0][lesion].any(dim=0) if any(lesion) else torch.zeros_like(batch.labels[0, 0])
+    for pair in batch.pairs:
+        if pair.present:
+            wanted = wanted | pair.region
+    if not wanted.any():
+        wanted = batch.labels[0].any(dim=0)
+    return wanted[None].to(torch.uint8)
+
+
+def _affine(mask: Any) -> Tensor:
+    if isinstance(mask, MetaTensor):
+        return torch.as_tensor(mask.affine, dtype=torch.float64)
+    raise DataError(
+        "a mask has no affine, so its voxel size is unknown",
+        code="no_spacing",
+        hint="load masks with LoadImaged, or wrap arrays: MetaTensor(mask, affine=torch.diag(...))",
+    )
+
+
+def _key_of(volume: Tensor) -> TargetKey:
+    text = volume.meta.get(META_KEY) if isinstance(volume, MetaTensor) else None
+    if text is None:
+        raise DataError(
+            "a target map lost its meta data on the way to the batch",
+            code="target_key_lost",
+            hint="keep set_track_meta(True); PersistentDataset needs track_meta=True and weights_only=False",
+        )
+    return _parsed(str(text))
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> TargetKey:
+    return TargetKey.model_validate_json(text)

@@ -1,0 +1,211 @@
+"""A case's targets go through MONAI's own spatial transforms and arrive as a batch of supervision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor, PersistentDataset, set_track_meta
+from monai.transforms import (
+    Compose,
+    CopyItemsd,
+    Orientationd,
+    RandAffined,
+    RandCropByPosNegLabeld,
+    RandFlipd,
+    RandRotate90d,
+    RandSpatialCropd,
+    RandZoomd,
+    Spacingd,
+)
+
+from llm_extract.reports import Report
+from llm_extract.rules import extract_record
+from rsuper.errors import DataError
+from rsuper.integrations.monai import ReportTargetsd, affine_spacing_mm, collate_targets
+from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss
+
+CHANNELS = ("pancreas", "pancreas_lesion")
+BOTH = ["image", "targets"]
+
+
+def item(case, *, masks=("pancreas", "duodenum", "liver"), drawn=False):
+    affine = torch.as_tensor(case.affine)
+    arrays = {name: case.organs[name] for name in masks if name in case.organs}
+    if drawn:
+        arrays["pancreas_lesion"] = case.lesion_masks["pancreas_lesion"]
+    data = {name: MetaTensor(torch.from_numpy(array)[None], affine=affine) for name, array in arrays.items()}
+    data["image"] = MetaTensor(torch.from_numpy(case.ct.astype(np.float32))[None], affine=affine)
+    return data | {"report": case.report, "case_id": case.case_id}
+
+
+def targets_transform(**options):
+    return ReportTargetsd(["pancreas", "duodenum", "liver", "pancreas_lesion"], channels=CHANNELS, **options)
+
+
+def sphere_item(spacing=(2.0, 2.0, 2.0), report="A 2.4 cm mass in the liver."):
+    """A liver that is a ball of 60 mm around a tumour of 24 mm; the image is 1 in the tumour."""
+    grid = [np.arange(-54 + step / 2, 54, step) for step in spacing]
+    x, y, z = np.meshgrid(*grid, indexing="ij")
+    affine = torch.diag(torch.tensor([*spacing, 1.0], dtype=torch.float64))
+    liver = x**2 + y**2 + z**2 <= 30**2
+    tumour = (x - 4) ** 2 + y**2 + z**2 <= 12**2
+    return {
+        "image": MetaTensor(torch.from_numpy(tumour).float()[None], affine=affine),
+        "liver": MetaTensor(torch.from_numpy(liver)[None], affine=affine),
+        "report": report,
+    }
+
+
+SPATIAL = {
+    "crop": RandSpatialCropd(BOTH, roi_size=(40, 40, 40), random_size=False),
+    "flip": RandFlipd(BOTH, prob=1.0, spatial_axis=(0, 2)),
+    "quarter turn": RandRotate90d(BOTH, prob=1.0, spatial_axes=(0, 2)),
+    "turn": RandAffined(BOTH, prob=1.0, rotate_range=0.4, mode=("bilinear", "nearest"), padding_mode="zeros"),
+    "scale": RandAffined(
+        BOTH, prob=1.0, scale_range=((0.2, 0.3),) * 3, mode=("bilinear", "nearest"), padding_mode="zeros"
+    ),
+    "zoom out": RandZoomd(
+        BOTH, prob=1.0, min_zoom=0.7, max_zoom=0.8, mode=("trilinear", "nearest"), padding_mode="constant"
+    ),
+    "zoom in": RandZoomd(BOTH, prob=1.0, min_zoom=1.1, max_zoom=1.2, mode=("trilinear", "nearest"), keep_size=False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPATIAL)
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (1.6, 2.0, 2.5)])
+def test_the_true_tumour_satisfies_the_report_after_every_transform(name, spacing):
+    """The tumour moves with the image; marking it perfectly must cost no volume error, and lie inside the region."""
+    data = ReportTargetsd(["liver"], channels=("liver_lesion",))(sphere_item(spacing))
+    transform = SPATIAL[name].set_random_state(3)
+    batch = collate_targets([transform(data)])
+    image, supervision = batch["image"].as_subclass(torch.Tensor), batch["targets"]
+    [pair] = supervision.pairs
+    tumour = image[0, 0] > 0.5
+    assert (pair.region & tumour).sum() >= 0.99 * tumour.sum()
+    volume_mm3 = float(tumour.sum() * supervision.spacing_mm[0].prod())
+    assert volume_mm3 == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.06), "millimetres keep their meaning"
+    logits = torch.where(image > 0.5, 20.0, -20.0)
+    assert ReportSupervisionLoss()(logits, supervision).terms["volume"] == 0
+    empty = ReportSupervisionLoss()(torch.full_like(image, -20.0), supervision).terms["volume"]
+    assert (empty > 0) == pair.complete
+    if name != "crop":
+        assert pair.complete
+
+
+def test_resampling_before_the_targets_is_seen(positive):
+    spatial = Compose(
+        [
+            Orientationd(["image", "pancreas", "liver"], axcodes="LPS", labels=None),
+            Spacingd(
+                ["image", "pancreas", "liver"], pixdim=(4, 4, 6), mode=("bilinear", "nearest", "nearest")
+            ),
+            ReportTargetsd(["pancreas", "liver"], channels=CHANNELS),
+        ]
+    )
+    data = spatial(item(positive, masks=("pancreas", "liver")))
+    assert affine_spacing_mm(data["targets"].affine) == (4.0, 4.0, 6.0)
+    assert set(data) == {"image", "targets", "focus", "case_id"}, "masks and report text are taken out"
+    assert data["targets"].shape == data["image"].shape
+
+
+def test_crops_of_a_loader_become_one_batch(positive, negative):
+    """Positive and negative reports, a drawn mask, several crops a case, a cache on disk, worker processes."""
+    transforms = Compose(
+        [
+            targets_transform(),
+            CopyItemsd(["image"], names=["image_hu"]),
+            RandCropByPosNegLabeld(
+                [*BOTH, "image_hu"], label_key="focus", spatial_size=(32, 32, 32), num_samples=2, neg=0
+            ),
+            RandFlipd([*BOTH, "image_hu"], prob=0.5, spatial_axis=1),
+        ]
+    )
+    cases = [item(positive), item(negative), item(positive, drawn=True)]
+    loader = DataLoader(
+        Dataset(cases, transforms),
+        batch_size=3,
+        collate_fn=lambda samples: collate_targets(samples, hu_key="image_hu"),
+    )
+    [batch] = list(loader)
+    supervision = batch["targets"]
+    assert batch["image"].shape == (6, 1, 32, 32, 32)
+    assert supervision.labels.shape == supervision.known.shape == (6, 2, 32, 32, 32)
+    assert {pair.sample for pair in supervision.pairs if pair.present} == {0, 1}
+    assert {pair.sample for pair in supervision.pairs if not pair.present} == {2, 3}
+    assert supervision.known[4:].all()
+    assert supervision.labels[4:, 1].any()
+    assert torch.equal(
+        supervision.organ[:, 1],
+        supervision.labels[:, 0] | (supervision.organ[:, 1] & ~supervision.labels[:, 0]),
+    )
+    logits = torch.zeros(6, 2, 32, 32, 32, requires_grad=True)
+    config = ReportSupervisionConfig(partial_crops="determined", absence=1.0)
+    terms = ReportSupervisionLoss(config)(logits, supervision)
+    terms.total.backward()
+    assert {"ball_bce", "volume", "absence", "attenuation"} <= set(terms.terms)
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_targets_survive_a_disk_cache_and_worker_processes(positive, tmp_path):
+    data = PersistentDataset(
+        [item(positive)],
+        Compose([targets_transform(), RandFlipd(BOTH, prob=1.0, spatial_axis=2)]),
+        tmp_path,
+        track_meta=True,
+        weights_only=False,
+    )
+    first, again = (collate_targets([data[0]])["targets"] for _ in range(2))
+    loader = DataLoader(data, batch_size=1, num_workers=1, collate_fn=collate_targets)
+    [batch] = list(loader)
+    for other in (again, batch["targets"]):
+        assert torch.equal(first.known, other.known)
+        assert first.pairs[0].lesions[0].volume_mm3 == other.pairs[0].lesions[0].volume_mm3
+
+
+def test_records_do_as_well_as_texts(positive):
+    record = extract_record(Report(report_id="r", text=positive.report))
+    one = collate_targets([targets_transform()(item(positive))])["targets"]
+    two = collate_targets([targets_transform()(item(positive) | {"report": [record]})])["targets"]
+    assert torch.equal(one.known, two.known)
+    without = item(positive)
+    del without["report"]
+    silent = collate_targets([targets_transform()(without)])["targets"]
+    assert silent.pairs == ()
+    assert not silent.known[0, 1].all()
+
+
+def test_what_a_user_forgets_is_said(positive):
+    data = targets_transform()(item(positive))
+    turned = RandAffined(BOTH, prob=1.0, rotate_range=0.3, padding_mode="zeros").set_random_state(1)(data)
+    with pytest.raises(DataError, match="mode='nearest'"):
+        collate_targets([turned])
+    plain = data | {"targets": data["targets"].as_tensor()}
+    with pytest.raises(DataError, match="set_track_meta"):
+        collate_targets([plain])
+    with pytest.raises(DataError, match="no_spacing"):
+        targets_transform()(item(positive) | {"pancreas": torch.ones(1, 4, 4, 4)})
+    with pytest.raises(DataError, match="no_organ_masks"):
+        targets_transform()({"image": data["image"], "report": "Normal."})
+    try:
+        set_track_meta(False)
+        dropped = RandFlipd(BOTH, prob=1.0, spatial_axis=0)(data)
+    finally:
+        set_track_meta(True)
+    with pytest.raises(DataError, match="target_key_lost"):
+        collate_targets([dropped])
+
+
+def test_a_zoom_that_nobody_tells_is_refused():
+    from rsuper.integrations import supervision_batch, target_map
+
+    data = sphere_item()
+    made = target_map(
+        data["report"], {"liver": data["liver"]}, spacing_mm=(2, 2, 2), channels=("liver_lesion",)
+    )
+    zoomed = torch.nn.functional.interpolate(
+        made.codes[None].float(), scale_factor=1.4, mode="nearest-exact"
+    )[0]
+    with pytest.raises(DataError, match="spacing_mm") as error:
+        supervision_batch([zoomed], [made.key])
+    assert error.value.code == "target_region_grew"
