@@ -34,7 +34,14 @@ from llm_extract.records import (
 from llm_extract.reports import Report
 
 REVIEW_CODES = frozenset(
-    {"conflicting_laterality", "conflicting_size", "extraction_error", "inferred_unit", "ungrounded_quote"}
+    {
+        "conflicting_laterality",
+        "conflicting_size",
+        "extraction_error",
+        "implausible_size",
+        "inferred_unit",
+        "ungrounded_quote",
+    }
 )
 """Issues that a person should look at before the record is relied on."""
 

@@ -31,14 +31,15 @@ _CHAIN_OF = (
 )
 
 
-def _chain(number: str) -> re.Pattern[str]:
-    """Up to three numbers joined by x, each with or without its unit."""
+def _chain(number: str, *, blanks: int = 2) -> re.Pattern[str]:
+    """Up to three numbers joined by x, each with or without its unit, and at most so many blanks between them."""
     pattern = _CHAIN_OF.replace("NUMBER", number).replace("UNIT", _UNIT).replace("AXIS", _AXIS)
-    return re.compile(pattern.replace("TIMES", _TIMES), re.IGNORECASE)
+    pattern = pattern.replace("TIMES", _TIMES)
+    return re.compile(pattern.replace("{0,2}", f"{{0,{blanks}}}"), re.IGNORECASE)
 
 
 _CHAIN = _chain(_NUMBER)
-_SPACED_CHAIN = _chain(rf"(?:\d{{1,2}}(?:\s\.\s?|\.\s)\d(?!\d)|{_NUMBER})")
+_SPACED_CHAIN = _chain(rf"(?:\d{{1,2}}(?:\s\.\s?|\.\s)\d(?!\d)|{_NUMBER})", blanks=12)
 _HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|re)|milim", re.IGNORECASE)
 
 _WORDS = {
@@ -71,7 +72,7 @@ _UPPER = re.compile(
 _UP_TO = re.compile(r"(?:up to|maximum of|max\.? of)\s{0,2}$", re.IGNORECASE)
 _LOWER = re.compile(
     r"(?:at least|more than|greater than|larger than|bigger than|exceeding|in excess of|minimum of|over|above"
-    r"|>\s?=?|≥)\s{0,2}$",
+    r"|(?<![-=])>\s?=?|≥)\s{0,2}$",
     re.IGNORECASE,
 )
 _AFTER_UPPER = re.compile(r"\s?or (?:less|smaller|below|under)\b", re.IGNORECASE)

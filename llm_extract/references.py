@@ -20,6 +20,12 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("date", rf"\b(?:\d{{1,2}}(?:st|nd|rd|th)?\s)?{_MONTH}\s(?:\d{{1,2}}(?:st|nd|rd|th)?,?\s)?(?:19|20)\d{{2}}\b"),
     ("date", r"\b(?:in|since|of|from|dated)\s(?P<year>(?:19|20)\d{2})\b(?!\s?(?:mm|cm))"),
     ("date", r"\b\d{1,2}:\d{2}(?::\d{2})?\s?(?:am|pm|hours|hrs|h)\b"),
+    ("segment",
+     rf"\b[Ss]eg[a-z]{{0,7}}\.?[\s-]{{0,2}}(?P<segments>{_SEGMENT}"
+
+        rf"(?:\s?(?:,|/|-|–|&|and|or|to|through)\s?(?:and\s"
+        rf"|or\s)?(?:[Ss]eg[a-z]{{0,7}}\s)?{_SEGMENT}(?!\s?(?:mm|cm|x|\.\d)))"
+     rf"{{0,6}})(?![\w]|[.,]\d|[/:]\d{{2}})"),
     ("series_image",
      r"\b(?:series|ser|se|srs)\.?\s{0,2}#?(?P<s1>\d{1,4})\s{0,2}[,;:/]?\s{0,2}(?:and\s)?"
      r"(?:(?:images?|img|im|slices?|se)\.?\s{0,2}#?|/\s?)(?P<i1>\d{1,4})(?:\s?[-,/&]\s?\d{1,4}\b)?"),
@@ -28,7 +34,7 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
      r"(?:the\s)?(?:series|se|ser)\.?\s{0,2}#?(?P<s2>\d{1,4}))?\b(?!\s?(?:mm|cm))"),
     ("series_image", r"\b[Ss](?P<s3>\d{1,3})[,;]?\s?(?:I|Im|i|im)\.?\s?(?P<i3>\d{1,4})\b"),
     ("series_image",
-     r"(?<=[(\[,;\s])(?P<s4>\d{1,3})(?:\s?/\s?|:)(?P<i4>\d{1,4})(?=[)\],;\s]|[.-](?!\d)|$)"
+     r"(?<=[(\[,;\s])(?P<s4>\d{1,3})(?:\s?/\s?|:|;\s?(?=\d{1,4}\s?\)))(?P<i4>\d{1,4})(?=[)\],;\s]|[.-](?!\d)|$)"
      r"(?!\s?(?:mm|cm|th|x\s?\d))"),
     ("series_image", r"\bseries\s(?P<s5>\d{1,4})\b"),
     ("score",
@@ -46,12 +52,6 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
         r"(?P<volume>\d{1,5}(?:[.,]\d{1,2})?)\s?(?P<vunit>cc|ml|cm3|cm³|cubic (?:cm|centimet(?:er|re)s?)"
         r"|mm3|mm³)\b"),
     ("volume", r"(?P<volume2>\d{1,5}(?:[.,]\d{1,2})?)\s?(?P<vunit2>cm³|mm³)"),
-    ("segment",
-     rf"\b[Ss]eg[a-z]{{0,7}}\.?[\s-]{{0,2}}(?P<segments>{_SEGMENT}"
-
-        rf"(?:\s?(?:,|/|-|–|&|and|or|to|through)\s?(?:and\s"
-        rf"|or\s)?(?:[Ss]eg[a-z]{{0,7}}\s)?{_SEGMENT}(?!\s?(?:mm|cm|x|\.\d)))"
-     rf"{{0,6}})(?![\w]|[.,]\d)"),
     ("vertebra",
 
         r"\b(?P<vertebra>(?:[CTLS]|Th|D)-?\d{1,2}(?:\s?(?:-|/|,|&|and|–)\s?(?:[CTLS]|Th"

@@ -245,6 +245,10 @@ def _breaks(text: str, match: re.Match[str]) -> bool:
         return False
     if mark[0] == "." and _SPLIT_DECIMAL.search(text, max(0, at - 3), min(len(text), at + 8)):
         return False
+    if mark[0] == ";" and re.match(r"\s?\d{1,4}\s?[),;]", text[match.end() : match.end() + 8]):
+        return False  # "(703; 261)"
+    if mark[0] == ";" and _bracketed(text, at):
+        return False
     if mark == "\n":
         return _line_ends(text, at)
     if mark[0] == "." and _ABBREVIATION.search(text[max(0, at - 8) : at]):
@@ -263,6 +267,13 @@ def _breaks(text: str, match: re.Match[str]) -> bool:
             and before[-2:].isupper()
         )
     return True
+
+
+def _bracketed(text: str, at: int) -> bool:
+    """True inside a bracket that opens and closes within a hundred characters on its line."""
+    before, after = text[max(0, at - 100) : at], text[at : at + 100].partition("\n")[0]
+    opened, closed = before.rfind("("), before.rfind(")")
+    return opened > closed and "\n" not in before[opened:] and ")" in after.partition("(")[0]
 
 
 def _line_ends(text: str, at: int) -> bool:

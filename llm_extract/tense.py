@@ -64,6 +64,21 @@ _DATED_PAST = re.compile(
     r"[^.;]{0,70}\b(?:measured|was|were)\b[^.;,]{0,25}$",
     re.IGNORECASE,
 )
+_THEN = re.compile(
+    r"\b(?:when|where|at (?:which|that) time)\s(?:it|they|this|these)?\s?(?:had\s)?(?:was|were|measur\w+)"
+    r"(?:\s(?:about|approximately|measuring|measured))?\s{0,2}$",
+    re.IGNORECASE,
+)
+_OWN_PLACE_IN_TIME = re.compile(
+    r"\s{0,2}(?:(?:in|with)\s\w+\s)?(?:on|in|at|during)\s(?:the\s|a\s|his\s|her\s)?(?:\w{1,14}\s)?(?:prior|previous|earlier"
+    r"|last|old|outside|baseline|preceding)\s(?:\w{1,14}\s)?(?:and|while|but|,|;|\()",
+    re.IGNORECASE,
+)
+_NOUN_THEN_DATE = re.compile(
+    r"\s{0,2}(?:mass|tumou?r|lesion|nodule|cyst|node)\s(?:in|on|from|dated)\s(?:\w{3,10}\s)?"
+    r"(?:(?:19|20)\d\d\b|\d{1,2}[./-]\d{1,2}[./-]\d{2,4})",
+    re.IGNORECASE,
+)
 _NEXT_IS_HERS = re.compile(
     r"(?:prior|previous|previously|earlier|old|before|baseline|formerly|last)\W{0,3}(?:\w{1,12}\W{0,3}){0,2}$",
     re.IGNORECASE,
@@ -84,13 +99,26 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
     >>> is_prior("The nodule now measures ", " (previously ", context="The nodule now measures ", followed=True)
     False
     """
-    if _LEFT.search(left) or _VERSUS.search(left) or _PAREN_WAS.search(left) or _GREW_FROM.search(left):
+    if left.strip() == "(" and left is not context and right.startswith(")") and len(context) > len(left):
+        return True
+    if (
+        _LEFT.search(left)
+        or _THEN.search(left)
+        or _VERSUS.search(left)
+        or _PAREN_WAS.search(left)
+        or _GREW_FROM.search(left)
+    ):
         return True
     if _RIGHT_NOW.match(right):
         return False
     if _COMMA_WAS.search(left) and left is not context and len(context) > len(left):
         return True
     cue = _RIGHT.match(right) or _RIGHT_DATE.match(right)
-    if cue and not (followed and _NEXT_IS_HERS.search(right)):
+    if cue and (
+        not (followed and _NEXT_IS_HERS.search(right))
+        or (_OWN_PLACE_IN_TIME.match(right) and "," not in right[:2])
+    ):
+        return True
+    if _NOUN_THEN_DATE.match(right):
         return True
     return bool(_DATED_PAST.search(left)) and not _LEFT_NOW.search(left)

@@ -148,6 +148,17 @@ _SURE = re.compile(
     r"\b(?:diagnostic of|pathognomonic|proven|known|confirmed|biops\w+|definite\w*|characteristic|typical)\b",
     re.IGNORECASE,
 )
+_GONE = re.compile(
+    r"[^.;,]{0,60}?\b(?:is|are|was|were|can|could)\s(?:not|no longer|never)\s(?:be\s)?(?:\w+ly\s)?"
+    + _VERB
+    + r"\b",
+    re.IGNORECASE,
+)
+_OPEN = re.compile(
+    r"\b(?:cannot|can not|could not|unable to|difficult to|too small to|not)\s(?:be\s)?(?:\w+ly\s|further\s|well\s)?"
+    r"(?:be\s)?characteri[sz]\w*|\b(?:differentiation|distinction|discrimination)\b[^.;]{0,30}\b(?:cannot|could not)\b",
+    re.IGNORECASE,
+)
 _DISEASE = re.compile(
     r"(?:lymphoma|carcinoma|cancer|tumou?r|melanoma|sarcoma|myeloma|malignancy|mesothelioma|neoplasm)s?$",
     re.IGNORECASE,
@@ -202,8 +213,8 @@ def polarity(sentence: str, start: int, end: int, *, measured: bool) -> Polarity
     negated = _pre_negation(before)
     if negated is not None:
         return negated
-    if not measured and _post_negated(before, after):
-        return "negated"
+    if (not measured or _GONE.match(after)) and _post_negated(before, after):
+        return "resolved" if measured else "negated"
     if _HISTORY.search(before) and not measured:
         return "history"
     return "affirmed"
@@ -316,6 +327,18 @@ def certainty(link: str) -> Hedge:
     if _POSSIBLE.search(window) and not re.search(r"\bsuspicious for\b", window, re.IGNORECASE):
         return "possible"
     return "probable" if _PROBABLE.search(window) else "definite"
+
+
+def is_suspicion(link: str) -> bool:
+    """True for words that voice a suspicion, which is no finding."""
+    return bool(
+        re.search(r"\b(?:suspicious|suspect\w*|suspicion|concern\w*|worrisome)\b", link, re.IGNORECASE)
+    )
+
+
+def is_open(stretch: str) -> bool:
+    """True if a text says that a lesion cannot be characterised."""
+    return bool(_OPEN.search(stretch))
 
 
 def led_up_to(before: str) -> Hedge:

@@ -10,7 +10,7 @@ from llm_extract.measurements import Measurement
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.making import MentionMaker
-from llm_extract.rules.mentions import Mention, Piece, place_marks
+from llm_extract.rules.mentions import Mention, Piece, pieces, place_marks
 from llm_extract.rules.statements import Statement
 
 _MEMBER = re.compile(
@@ -23,6 +23,9 @@ _CHANGE_OF = re.compile(
     r"|growth)\b[^.;]{0,24}\b(?:in|of)\s(?:the\s)?(?:size|number|dimensions?|appearance)?[^.;]{0,30}$",
     re.IGNORECASE,
 )
+
+
+_ANOTHER = re.compile(r"\b(?:others?|another|second|third|smaller|smallest|next|remaining)\b", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -55,20 +58,48 @@ class GroupReader(MentionMaker):
             if later and remainder.organ == "other":
                 remainder.organ = later[0].value.organ or "other"
         largest = [m for m in sizes if m.start > index.start]
-        lesion = self._mention(
-            statement, head, tuple(largest[:1]), [*_attribute_marks(group_marks), *index_marks], index_refs, remainder,
-            start=index.start,
-        )  # fmt: skip
+        if not largest:
+            return False
+        listed = pieces(statement, replace(head, start=index.start), largest)
+        lesion = self._of_group(statement, head, listed[0], group_marks, remainder)
         if lesion is None:
             return True
-        for m in sizes:
-            if m not in largest[:1]:
-                self.unused[m.id] = "other"
-        lesion.priors = priors
-        self._link(remainder, lesion)
-        self._add(remainder)
-        self._add(lesion)
+        others = [p for p in listed[1:] if _stands_alone(statement, p)]
+        made = [self._of_group(statement, head, p, group_marks, remainder) for p in others]
+        members = [m for m in made if m is not None]
+        used = {m.id for one in (lesion, *members) for m in one.sizes}
+        self.unused.update({m.id: "other" for m in sizes if m.id not in used})
+        lesion.priors = [p for p in priors if not others or p.start < others[0].start]
+        self._close_group(remainder, lesion, members)
         return True
+
+    def _of_group(
+        self, statement: Statement, head: Head, piece: Piece, marks: Sequence[Mark], group: Mention
+    ) -> Mention | None:
+        """One lesion that is picked out of a group."""
+        made = self._mention(
+            statement, head, piece.sizes, [*_attribute_marks(marks), *piece.marks], piece.references, group,
+            start=piece.start, end=piece.end, anchor=piece.sizes[0],
+        )  # fmt: skip
+        if made is not None:
+            made.count, made.count_kind = 1, "exact"
+        return made
+
+    def _close_group(self, remainder: Mention, index: Mention, members: Sequence[Mention]) -> None:
+        """Link the lesions of a group, or let them stand alone where they are all there are."""
+        exact = remainder.count_kind == "exact" and remainder.count is not None
+        if exact and members and len(members) + 1 >= (remainder.count or 0):
+            for made in (index, *members):
+                self._add(made)
+            return
+        self._link(remainder, index)
+        self._add(remainder)
+        self._add(index)
+        for made in members:
+            made.role, made.group = "member", remainder.group
+            if remainder.count is not None:
+                remainder.count -= 1
+            self._add(made)
 
     def _link(self, remainder: Mention, index: Mention) -> None:
         """Make two mentions the remainder and the index lesion of one group."""
@@ -122,7 +153,7 @@ class GroupReader(MentionMaker):
                 extra = [m for m in shared.marks if m.category == "place"]
                 specific = any(m.category in {"short", "side"} for m in marks)
                 if specific:
-                    extra = [m for m in extra if not m.value.part] or extra[:1]
+                    extra = [m for m in extra if not m.value.part] or [_whole_organ(m) for m in extra[:1]]
                 marks += extra
                 if not any(m.category == "short" for m in marks):
                     marks += [m for m in shared.marks if m.category == "short"]
@@ -233,6 +264,18 @@ class GroupReader(MentionMaker):
         _absorb(last, made)
         self._last_at = self._index
         return True
+
+
+def _whole_organ(mark: Mark) -> Mark:
+    """The organ of a place, without its part."""
+    return replace(mark, value=replace(mark.value, part=None))
+
+
+def _stands_alone(statement: Statement, piece: Piece) -> bool:
+    """True if a further size of a group has a place of its own or is called another one."""
+    text = statement.text[piece.start - statement.start : piece.end - statement.start]
+    placed = any(m.category in {"place", "short", "side"} for m in piece.marks)
+    return placed or any(r.kind == "segment" for r in piece.references) or _ANOTHER.search(text) is not None
 
 
 def _attribute_marks(marks: Sequence[Mark]) -> list[Mark]:

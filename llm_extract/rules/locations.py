@@ -25,7 +25,7 @@ _RELATION = re.compile(
     r"\b(?:invad\w+|encas\w+|abut\w*|contact\w*|compress\w*|displac\w*|exten\w+(?: \w+)?(?: "
     r"in)?to(?:wards?)?|infiltrat\w+|adjacent(?: to)?|next to|near(?:by)?"
     r"|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to|beneath|below the"
-    r"|above the|behind|surround\w*|between|caudal to|cranial to"
+    r"|above the|behind|surround\w*|between(?:\s\w+){0,4}|caudal to|cranial to"
     r"|narrowing|obstruct\w*|occlud\w*|involv\w+|along|border\w*|touching|reaching|proximity (?:to|of"
     r"|with)|neighbou?rhood of|effacing|inseparable from|separate from"
     r"|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)|extension "
@@ -33,7 +33,7 @@ _RELATION = re.compile(
     r"(?:\w+\s){0,3}$",
     re.IGNORECASE,
 )
-_BETWEEN = re.compile(r"\bbetween\s(?:\w+\s){0,3}$", re.IGNORECASE)
+_BETWEEN = re.compile(r"\bbetween\s(?:\w+\s){0,6}$", re.IGNORECASE)
 _ABDOMINAL = frozenset(
     {"liver", "pancreas", "kidney", "spleen", "stomach", "adrenal_gland", "duodenum", "gallbladder"}
 )
@@ -98,7 +98,8 @@ def resolve(
     if not free and places and all(_BETWEEN.search(text[max(0, m.start - 40) : m.start]) for m in places[:1]):
         organ, certain = ("peritoneum", False) if organ in _ABDOMINAL else (organ, certain)
     if organ is None or not certain:
-        organ = _from_short(marks, organ, free) or organ
+        node = head is not None and head.category == "finding" and head.value.kind == "lymph_node"
+        organ = _from_short(marks, organ, free, owners=("lymph_node",) if node else ()) or organ
     segments = _segments(text, references, organ, places)
     if segments and organ is None:
         organ = "liver"
@@ -139,17 +140,19 @@ def resolve(
     )
 
 
-def _from_short(marks: Sequence[Mark], organ: str | None, places: Sequence[Mark]) -> str | None:
-    """Organ of a part name that only one organ has, where no organ is named."""
+def _from_short(
+    marks: Sequence[Mark], organ: str | None, places: Sequence[Mark], *, owners: Sequence[str]
+) -> str | None:
+    """Organ of a part name that only one organ has, where no organ is named; stations are places of nodes alone."""
     if places:
         return None
     for mark in marks:
         if mark.category == "short":
-            owners: set[str] = {owner for owner, _ in mark.value.candidates}
-            if organ in owners:
+            held = {o for o, _ in mark.value.candidates if o != "lymph_node" or o in owners}
+            if organ in held:
                 return organ
-            if len(owners) == 1 and mark.end - mark.start > 6:
-                return next(iter(owners))
+            if len(held) == 1 and mark.end - mark.start > 6:
+                return next(iter(held))
     return None
 
 

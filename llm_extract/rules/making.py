@@ -13,10 +13,14 @@ from llm_extract.references import Reference
 from llm_extract.rules import attributes, context
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Finding, Mark
-from llm_extract.rules.locations import Location, resolve
+from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
 from llm_extract.rules.statements import Reading, Statement
 
+_CLAUSE = re.compile(
+    r"[;:]|\b(?:is|are|was|were|measur\w+|has|have|but|which|there|no|without)\b", re.IGNORECASE
+)
+_BOTH_ARE = re.compile(r"^[^;:]*\b(?:are|were)\s(?:\w+\s){1,4}$", re.IGNORECASE)
 _METASTATIC = re.compile(r"\bmetastatic\s(?:[\w-]+\s){0,3}$", re.IGNORECASE)
 
 
@@ -61,8 +65,9 @@ class MentionMaker:
         anchor: Measurement | None = None,
     ) -> Mention | None:  # fmt: skip
         mark = head.mark
-        where = place_marks(marks)
-        location = resolve(
+        where = _with_heading(place_marks(marks), statement)
+        shared = None if where or references or group is not None else self._shared(statement, head)
+        location = shared or resolve(
             self.reading.text, where, references, anatomy=self.anatomy, head=_anchored(mark, anchor),
             topic=statement.topic or ((self._list.organ,) if self._list is not None else ()),
             inherited=group.organ if group is not None else self._inherited(statement),
@@ -86,10 +91,11 @@ class MentionMaker:
             location = replace(location, laterality=self._subject_side)
         if (
             location.laterality is None
-            and not where
+            and not any(m.category in {"place", "side"} for m in where)
             and organ == self._subject
             and self._subject_side
             and not statement.topic
+            and not head.plural
         ):
             location = replace(location, laterality=self._subject_side)
         if (
@@ -105,6 +111,7 @@ class MentionMaker:
         made.count, made.count_kind = self._count(statement, head)
         self._name(made, head, before)
         describe(made, head, list(marks), list(references))
+        self._weigh(made, head, statement.text[low - statement.start : high - statement.start])
         if made.kind in {"tumor", "mass", "lesion", "nodule"} and _METASTATIC.search(before):
             made.kind, made.malignancy, made.malignancy_basis = "metastasis", "malignant", "stated"
         made.presence = context.existence(before, after)
@@ -143,6 +150,17 @@ class MentionMaker:
         else:
             made.diagnosis_certainty = "possible"
 
+    def _weigh(self, made: Mention, head: Head, stretch: str) -> None:
+        """What is only suspected settles nothing, and what cannot be characterised has an open nature."""
+        if made.malignancy_basis == "diagnosis" and not head.mark.value.malignancy:
+            link = head.names[-1][1] if head.names else ""
+            if made.diagnosis_certainty == "possible" or context.is_suspicion(link):
+                made.malignancy, made.malignancy_basis = "indeterminate", "suspected"
+        if made.diagnosis_certainty is None and context.is_open(stretch):
+            made.diagnosis_certainty = "possible"
+            if made.malignancy == "unknown":
+                made.malignancy, made.malignancy_basis = "indeterminate", "stated"
+
     def _count(self, statement: Statement, head: Head) -> tuple[int | None, str]:
         before = statement.text[max(0, head.start - statement.start) : head.mark.start - statement.start]
         plural = head.plural
@@ -178,6 +196,32 @@ class MentionMaker:
             return statement.topic[0]
         return self._subject if statement.sentence.line - self._subject_line <= 1 else None
 
+    def _shared(self, statement: Statement, head: Head) -> Location | None:
+        """Reads "In the left kidney a 15 mm cyst and a 9 mm angiomyolipoma": joined findings share their place."""
+        last = self.mentions[-1] if self.mentions and self.mentions[-1].statement is statement else None
+        if head.mark.value.organ not in {None, last.organ if last is not None else None}:
+            return None
+        if last is not None and last.head is not None and last.span[0] < head.mark.start:
+            if last.organ == "lymph_node" or head.mark.value.kind == "lymph_node":
+                return None
+            if last.location.spans and all(end <= last.head.start for _, end in last.location.spans):
+                return last.location
+            side = last.location.laterality if last.location.laterality in {"left", "right"} else None
+            return Location(last.organ, laterality=side, certain=False) if side else None
+        if statement.topic:
+            return None
+        later = [m for m in place_marks(statement.marks) if m.start >= head.end]
+        strong = next((m for m in later if m.category == "place"), None)
+        if strong is None:
+            return None
+        gap = statement.text[head.mark.end - statement.start : head.end - statement.start]
+        rest = statement.text[head.end - statement.start : strong.start - statement.start]
+        if _CLAUSE.search(gap) or not re.match(r"\s?(?:,|and|or|with|as well as|plus|\()", rest):
+            return None
+        if _CLAUSE.search(rest) and not _BOTH_ARE.search(rest):
+            return None
+        return resolve(self.reading.text, later, (), anatomy=self.anatomy, head=None)
+
     def _from_sentence(self, statement: Statement, head: Head, location: Location) -> Location:
         """Findings joined in one sentence share a place that only one of them states."""
         later = [m for m in place_marks(statement.marks) if m.start >= head.end]
@@ -185,7 +229,9 @@ class MentionMaker:
             later = [m for m in place_marks(statement.marks) if m.end <= head.start]
         if not later:
             return location
-        return resolve(self.reading.text, later, (), anatomy=self.anatomy, head=None, topic=statement.topic)
+        found = resolve(self.reading.text, later, (), anatomy=self.anatomy, head=None, topic=statement.topic)
+        own = location.laterality
+        return found if own is None else replace(found, laterality=own, side_spans=location.side_spans)
 
     def _last(self, reach: int) -> Mention | None:
         if not self.mentions or self._index - self._last_at > reach:
@@ -197,6 +243,20 @@ class MentionMaker:
         self._last_at = self._index
         if self._list is not None and self._list is not made:
             self._list.tentative = True
+
+
+def _with_heading(where: list[Mark], statement: Statement) -> list[Mark]:
+    """Place words of a finding, and those of its heading for what it does not say itself."""
+    if not statement.heading:
+        return where
+    sides = [m for m in statement.heading if m.category == "side"]
+    named = [m for m in statement.heading if m.category != "side"]
+    own = [m for m in where if m.category == "place" and m.value.organ not in {*statement.topic, *WEAK}]
+    if own:
+        return where
+    if not any(m.category == "side" for m in where):
+        where = [*sides, *where]
+    return where if any(m.category in {"place", "short"} for m in where) else [*named, *where]
 
 
 def _anchored(mark: Mark, anchor: Measurement | None) -> Mark:

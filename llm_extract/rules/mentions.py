@@ -27,6 +27,11 @@ _SEPARATOR = re.compile(r"[,;(]|\b(?:and|plus|while|with|another|others?)\b", re
 _EACH = re.compile(
     r"\b(?:each|both|all)\b(?: of (?:them|which))?(?: measur\w+| about| approximately)?\s", re.IGNORECASE
 )
+_BECAME = re.compile(
+    r"\b(?:is|are|was|were|now|be|become|became|appears?|slightly|mildly|minimally|significantly|markedly|much"
+    r"|somewhat|interval)\s$",
+    re.IGNORECASE,
+)
 _PLACES = frozenset({"place", "short", "side"})
 
 
@@ -131,7 +136,10 @@ def pieces(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> li
         found = [
             m.start() for m in _SEPARATOR.finditer(gap) if not any(a <= m.start() < b for a, b in hidden)
         ]
-        cuts.append(low + (found[-1] if found else 0))
+        first = max(cuts[-1], head.mark.end)
+        stated = _placed(statement, first, left[0].start) and bool(found)
+        leads = stated and not _placed(statement, low, low + found[0])
+        cuts.append(low + _cut(gap, found[:1] if leads else found))
     cuts.append(head.end)
     made = []
     for index, group in enumerate(groups):
@@ -146,6 +154,29 @@ def pieces(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> li
             )
         )
     return made
+
+
+def _placed(statement: Statement, start: int, end: int) -> bool:
+    """True if a place is named in a stretch."""
+    return any(m.category in _PLACES and start <= m.start < end for m in statement.marks) or any(
+        r.kind == "segment" and start <= r.start < end for r in statement.references
+    )
+
+
+def _cut(gap: str, separators: Sequence[int]) -> int:
+    """Where in the words between two sizes the second lesion begins.
+
+    "(1.1 cm), dome (7 mm)": behind the bracket that holds the first size; "3 cm in the dome, 7 mm": the last separator.
+    """
+    opened = re.search(r"\([^()]{0,24}$", gap)
+    if opened is not None:
+        closing = gap.find(")")
+        behind = [at for at in separators if at > closing]
+        inside = [at for at in behind if at < opened.start()]
+        if inside:
+            return inside[0] if closing >= 0 else inside[-1]
+        return closing + 1 if 0 <= closing < opened.start() else opened.start()
+    return separators[-1] if separators else 0
 
 
 def _axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measurement]]:
@@ -177,7 +208,7 @@ def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement])
     number = len(sizes)
     if number < 2:
         return None
-    explicit = re.search(r"\brespectively\b", text, re.IGNORECASE) is not None
+    explicit = re.search(r"\brespectively\b", text, re.IGNORECASE) is not None or _listed(statement, sizes)
     references = [r for r in statement.references if head.start <= r.start < head.end and r.kind == "segment"]
     marks = [m for m in statement.marks if head.start <= m.start < head.end]
     options: list[list[tuple[list[Mark], list[Reference]]]] = []
@@ -205,6 +236,15 @@ def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement])
     ]
 
 
+def _listed(statement: Statement, sizes: Sequence[Measurement]) -> bool:
+    """True for sizes in one enumeration behind the places: "6, 9 and 15 mm"."""
+    gaps = [
+        statement.text[a.end - statement.start : b.start - statement.start]
+        for a, b in itertools.pairwise(sizes)
+    ]
+    return all(re.fullmatch(r"\s?(?:,|,?\s?and|&|/)\s?", gap, re.IGNORECASE) for gap in gaps)
+
+
 def _split_segments(reference: Reference, number: int) -> list[Reference]:
     from llm_extract.rules.locations import segment_numbers
 
@@ -225,6 +265,14 @@ def place_marks(marks: Sequence[Mark]) -> list[Mark]:
     return [m for m in marks if m.category in _PLACES]
 
 
+def _compares(mention: Mention, mark: Mark) -> bool:
+    """True for "smaller lesions", "the larger one": compared with its neighbours, not with an earlier study."""
+    statement = mention.statement
+    word = statement.text[mark.start - statement.start : mark.end - statement.start].lower()
+    before = statement.text[max(0, mark.start - statement.start - 24) : mark.start - statement.start]
+    return word in {"smaller", "larger"} and not _BECAME.search(before)
+
+
 def describe(
     mention: Mention, head: Head | None, marks: Sequence[Mark], references: Sequence[Reference]
 ) -> None:
@@ -239,7 +287,7 @@ def describe(
     mention.enhancement, mark = attributes.density(marks, "enhancement", anchor=anchor)
     if mark is not None:
         mention.spans.append(("enhancement", mark.start, mark.end))
-    change = attributes.pick(marks, "change", anchor=anchor)
+    change = attributes.pick([m for m in marks if not _compares(mention, m)], "change", anchor=anchor)
     if change is not None:
         mention.change = change.value
         mention.spans.append(("change", change.start, change.end))

@@ -62,6 +62,18 @@ _EXTENT = re.compile(
     r"length of\s|a length of\s|segment measuring\s)$",
     re.IGNORECASE,
 )
+_MEASURING = re.compile(
+    r"\b(?:measur\w+|in size|sized?|dimensions?|diameters?|axis)(?:\s\w+){0,4}\s{0,2}$", re.IGNORECASE
+)
+_ATTRIBUTE = re.compile(
+    r"\b(?:with|contain\w*|causing|encas\w+|abut\w*|invad\w+|show\w*|and)\b[^;]{0,90}[,)]\s[^,;]{0,60}$",
+    re.IGNORECASE,
+)
+_CORRECTED = re.compile(
+    r"\b(?:not|instead of|rather than|(?:incorrectly|erroneously|wrongly|mistakenly)\s(?:\w+\s){1,2}(?:as|to be))"
+    r"\s(?:at\s|of\s|as\s|the\s)?$",
+    re.IGNORECASE,
+)
 _SEGMENT_AFTER = re.compile(
     r"\s?-?\s?(?:long\s)?(?:segment|portion|length|stretch|in length)\b", re.IGNORECASE
 )
@@ -97,6 +109,8 @@ def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> U
     text = statement.text
     start, end = measurement.start - statement.start, measurement.end - statement.start
     head_start, head_end = head.mark.start - statement.start, head.mark.end - statement.start
+    if _CORRECTED.search(text[:start]):
+        return "other"
     if _DISTANCE.match(text[end:]) and not text[max(0, start - 25) : start].lower().rstrip().endswith(
         ("measuring", "measures", "size")
     ):
@@ -108,10 +122,11 @@ def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> U
             if following is not None and not text[end:head_start].strip(" -")
             else _intruder(text[end:head_start], last=True)
         )
+    measured = _MEASURING.search(text[head_end:start]) is not None
     if (
         head.mark.value.kind == "wall_thickening"
         or _EXTENT.search(text[:start])
-        or _SEGMENT_AFTER.match(text[end:])
+        or (_SEGMENT_AFTER.match(text[end:]) and not measured)
     ):
         return "other"
     if following is not None:
@@ -119,7 +134,7 @@ def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> U
     between = text[head_end:start]
     if _DEPTH.search(between):
         return "other"
-    return _intruder(between, last=False)
+    return None if measured and _ATTRIBUTE.search(between) else _intruder(between, last=False)
 
 
 def plain_reason(statement: Statement, measurement: Measurement, *, pathology: bool) -> UnusedReason | None:

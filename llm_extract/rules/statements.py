@@ -10,6 +10,8 @@ from llm_extract.measurements import Measurement, scan_measurements
 from llm_extract.records import Section
 from llm_extract.references import Reference, scan_references
 from llm_extract.rules.lexicon import Lexicon, Mark
+from llm_extract.rules.pathology.layout import split_pathology
+from llm_extract.rules.pathology.scanned_text import mend
 from llm_extract.sections import CURRENT, Sentence, split_sections, split_sentences
 
 _HEADING = re.compile(
@@ -25,11 +27,12 @@ class Statement:
 
     Args:
         sentence: where it is.
-        text: its slice of the report.
+        text: its slice of the report; scanned text with look-alike characters mended, at the same length.
         marks: known phrases, positions of the report.
         measurements: lengths in it.
         references: numbers in it that are no lengths.
         topic: organs of the heading it stands under ("KIDNEYS:").
+        heading: words of that heading that place a finding ("Right kidney:", "Left lower lobe:").
         title_end: end of such a heading inside the sentence, else its start.
     """
 
@@ -39,6 +42,7 @@ class Statement:
     measurements: list[Measurement]
     references: list[Reference]
     topic: tuple[str, ...] = ()
+    heading: tuple[Mark, ...] = ()
     title_end: int = 0
 
     @property
@@ -70,16 +74,21 @@ class Reading:
 
 def read(text: str, lexicon: Lexicon, *, source: str) -> Reading:
     """Cut a report into statements."""
-    sections = split_sections(text)
-    sentences = split_sentences(text, sections)
-    references = scan_references(text)
+    pathology = source == "pathology"
+    plain = mend(text) if pathology else text
+    if pathology:
+        sections, sentences = split_pathology(plain)
+    else:
+        sections = split_sections(plain)
+        sentences = split_sentences(plain, sections)
+    references = scan_references(plain)
     measurements = scan_measurements(
-        text,
+        plain,
         references,
         bounds=tuple(s.start for s in sentences),
-        writing="scanned" if source == "pathology" else "typed",
+        writing="scanned" if pathology else "typed",
     )
-    marks = lexicon.find(text)
+    marks = lexicon.find(plain)
     measure_starts = [m.start for m in measurements]
     reference_starts = [r.start for r in references]
     statements = []
@@ -89,24 +98,26 @@ def read(text: str, lexicon: Lexicon, *, source: str) -> Reading:
         statements.append(
             Statement(
                 sentence,
-                text[sentence.start : sentence.end],
+                plain[sentence.start : sentence.end],
                 marks.between(sentence.start, sentence.end),
                 list(measurements[first:last]),
                 list(references[low:high]),
                 title_end=sentence.start,
             )
         )
-    _set_topics(statements)
+    if not pathology:
+        _set_topics(statements)
     by_id = {m.id: m for m in measurements}
-    return Reading(text, sections, statements, measurements, source == "pathology", by_id)
+    return Reading(plain, sections, statements, measurements, pathology, by_id)
 
 
 def _set_topics(statements: list[Statement]) -> None:
     topic: tuple[str, ...] = ()
+    heading: tuple[Mark, ...] = ()
     section = ""
     for statement in statements:
         if statement.sentence.section != section:
-            section, topic = statement.sentence.section, ()
+            section, topic, heading = statement.sentence.section, (), ()
         match = _HEADING.match(statement.text)
         if match is not None and len(match["title"].split()) <= _MAX_TITLE_WORDS:
             end = statement.start + match.end("title")
@@ -119,14 +130,32 @@ def _set_topics(statements: list[Statement]) -> None:
             )
             holds_finding = any(m.category == "finding" and m.end <= end for m in statement.marks)
             if organs:
-                topic = organs
+                topic, heading = organs, _placing(statement.marks, end, organs)
                 if not holds_finding and not statement.sentence.item:
                     statement.title_end = statement.start + match.end("mark")
+            elif topic and _only_side(statement.marks, match, statement.start):
+                heading = tuple(m for m in statement.marks if m.category == "side" and m.end <= end)
+                statement.title_end = statement.start + match.end("mark")
             elif (
                 match["mark"] == ":"
                 and not holds_finding
                 and not statement.sentence.item
                 and match.start("title") < 3
             ):
-                topic = ()
-        statement.topic = topic
+                topic, heading = (), ()
+        statement.topic, statement.heading = topic, heading
+
+
+def _only_side(marks: list[Mark], match: re.Match[str], offset: int) -> bool:
+    """True for the heading "Right:" under the heading of an organ."""
+    sides = [m for m in marks if m.category == "side" and m.end - offset <= match.end("title")]
+    return len(sides) == 1 and len(match["title"].split()) <= 2 and match["mark"] == ":"
+
+
+def _placing(marks: list[Mark], end: int, organs: tuple[str, ...]) -> tuple[Mark, ...]:
+    """Words of a heading of one organ that say on which side or in which part its findings lie."""
+    if len(organs) != 1:
+        return ()
+    titled = [m for m in marks if m.end <= end]
+    named = [m for m in titled if m.category == "short" or (m.category == "place" and not m.plural)]
+    return (*named, *(m for m in titled if m.category == "side" and m.value in {"left", "right"}))
