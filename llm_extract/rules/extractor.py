@@ -12,7 +12,7 @@ from llm_extract.reports import MAX_TEXT_CHARS, Report
 from llm_extract.rules.lesions import LesionReader
 from llm_extract.rules.lexicon import Lexicon
 from llm_extract.rules.organs import organ_drafts
-from llm_extract.rules.pathology import settle
+from llm_extract.rules.pathology.reader import PathologyReader
 from llm_extract.rules.statements import read
 from llm_extract.rules.surroundings import sign_drafts, surgery_drafts, technique_draft
 
@@ -49,15 +49,15 @@ class RulesExtractor:
         if len(self.lexicon.nlp.vocab) > MAX_VOCABULARY:
             self.lexicon = Lexicon(self.anatomy)
         reading = read(report.text, self.lexicon, source=source)
-        lesions = LesionReader(reading, self.anatomy)
+        reader = PathologyReader if reading.pathology else LesionReader
+        lesions = reader(reading, self.anatomy)
         lesions.run()
-        if reading.pathology:
-            settle(lesions)
         technique = technique_draft(reading)
         draft = RecordDraft(
             lesions=tuple(mention.draft(report.text) for mention in lesions.mentions),
-            organs=tuple(
-                organ_drafts(reading.statements, lesions.denials, self._paired, phase=technique.phase)
+            organs=(
+                *organ_drafts(reading.statements, lesions.denials, self._paired, phase=technique.phase),
+                *(lesions.organs if isinstance(lesions, PathologyReader) else ()),
             ),
             signs=tuple(sign_drafts(reading)),
             surgery=tuple(surgery_drafts(reading)),

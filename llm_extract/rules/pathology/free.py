@@ -1,0 +1,119 @@
+"""Organs that a pathology report calls benign or unremarkable, specimen by specimen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from llm_extract.drafts import OrganDraft
+from llm_extract.records import Laterality, OrganScope
+from llm_extract.rules.pathology.layout import CURRENT
+from llm_extract.rules.pathology.nodes import mentions_nodes
+from llm_extract.rules.pathology.specimens import Specimen
+from llm_extract.rules.statements import Statement
+
+_UNREMARKABLE = re.compile(
+    r"\b(?:unremarkable|within normal limits|histologically normal|no (?:significant |specific |diagnostic"
+    r" )?(?:histo)?(?:patholog\w+|diagnostic|histologic)"
+    r"\s(?:abnormalit\w+|changes?|findings?|alterations?|diagnos[ie]s)|no significant abnormalit\w+|no"
+    r" abnormalit\w+|normal|no (?:gross )?lesions?)\b",
+    re.IGNORECASE,
+)
+_FREE_OF_TUMOUR = re.compile(
+    r"\b(?:free of (?:tumou?r|neoplas\w+|carcinoma|malignan\w+)|negative for\s?(?:\w+\s){0,2}(?:tumou?r"
+    r"|neoplas\w+|carcinoma|malignan\w+)|benign"
+    r"|no (?:evidence of\s|residual\s|invasive\s)?(?:\w+\s)?(?:tumou?r|neoplas\w+|carcinoma|malignan\w+)"
+    r"|(?:absence|lack) of (?:neoplas\w+|tumou?r|malignan\w+|carcinoma)"
+    r"|tumou?r\s?-?\s?free|uninvolved|not involved)\b",
+    re.IGNORECASE,
+)
+_PART_ONLY = re.compile(
+    r"\b(?:margins?|mucosa|serosa\w*|capsule|vein|vessels?|invasion|surface|wall|section|lumen|remainder"
+    r"|remaining|adjacent|uninvolved|background"
+    r"|non-?neoplastic|rest|otherwise|surrounding|resection|extension|fat|atrophic|hyperplas\w+|edges?"
+    r"|fibroadipose|adipose|connective|mesothelial|soft tissue"
+    r"|skeletal muscle|residual|in situ|perineural|pelvis|calyc\w+|cut surface|cortex|cortical|external"
+    r"|parenchymal)\b",
+    re.IGNORECASE,
+)
+_LESION_WORD = re.compile(
+    r"\b(?:nodules?|polyps?|cysts?|leiomyomas?|adenomas?|masses|lesions? (?:is|are)|except|otherwise"
+    r"|with\b(?! no))",
+    re.IGNORECASE,
+)
+
+
+def free_organs(statements: Sequence[Statement], assigned: Sequence[Specimen | None]) -> Iterator[OrganDraft]:
+    """Statements that call the organ of a specimen, or an organ they name, free of tumour.
+
+    Args:
+        statements: the report.
+        assigned: specimen of each statement.
+    """
+    for statement, specimen in zip(statements, assigned, strict=True):
+        if statement.sentence.section not in CURRENT or mentions_nodes(statement.text):
+            continue
+        text = statement.text
+        match = _UNREMARKABLE.search(text) or _FREE_OF_TUMOUR.search(text)
+        if match is None:
+            continue
+        gross = statement.sentence.section == "gross"
+        named = _named(statement)
+        part = _PART_ONLY.search(text) is not None
+        if named and not (part and not _whole(statement, match)):
+            organs = named
+        elif (
+            not named
+            and not part
+            and not gross
+            and specimen is not None
+            and specimen.organ
+            and not specimen.margin
+        ):
+            organs = (specimen.organ,)
+        else:
+            continue
+        if _LESION_WORD.search(text) or (gross and _FREE_OF_TUMOUR.search(text)):
+            continue
+        scope: OrganScope = (
+            "any_focal_lesion"
+            if _UNREMARKABLE.search(text) or "benign" in text.lower()
+            else "suspicious_only"
+        )
+        for organ in organs:
+            yield OrganDraft(
+                organ=organ, status="explicitly_lesion_free", scope=scope, laterality=_side(statement, specimen, organ),
+                quote=text[:2000], quote_start=statement.start,
+            )  # fmt: skip
+
+
+def _named(statement: Statement) -> tuple[str, ...]:
+    """Whole organs that the statement is about; parts, adjectives and vague regions are none."""
+    found = {
+        m.value.organ: None for m in statement.marks
+        if m.category == "place" and m.value.organ and not m.value.adjective
+        and m.value.organ not in {"other", "vessel", "peritoneum", "soft_tissue", "lymph_node", "pleura"}
+    }  # fmt: skip
+    return tuple(found)
+
+
+def _whole(statement: Statement, match: re.Match[str]) -> bool:
+    """True if the predicate follows the organ itself: "spleen parenchyma is unremarkable", "benign adrenal gland"."""
+    return any(
+        m.category == "place" and not m.value.part and abs(m.end - statement.start - match.start()) < 24
+        for m in statement.marks
+    )
+
+
+def _side(statement: Statement, specimen: Specimen | None, organ: str) -> Laterality:
+    sides = {m.value for m in statement.of("side")} & {"left", "right"}
+    if (
+        not sides
+        and specimen is not None
+        and specimen.organ == organ
+        and specimen.location.laterality in {"left", "right"}
+    ):
+        sides = {specimen.location.laterality}
+    if len(sides) == 1:
+        return "left" if "left" in sides else "right"
+    return "unknown"

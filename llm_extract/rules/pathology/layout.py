@@ -1,0 +1,301 @@
+"""Sections and statements of a pathology report, from how such reports are laid out.
+
+Prose is wrapped at the page, lists are not; scanned text loses line ends, spaces after headings and full stops.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+
+from llm_extract.records import Section
+from llm_extract.sections import MAX_SENTENCE_CHARS, Sentence, section_at
+
+_TITLES: dict[str, str] = {
+    "diagnosis": (
+        "diagnosis; diagnoses; final diagnosis; final diagnoses; final pathologic diagnosis; final pathological "
+        "diagnosis; pathologic diagnosis; pathological diagnosis; surgical pathology diagnosis; pathology diagnosis; "
+        "diagnosis details; diagnosis/diagnoses; diagnosis(es); histopathologic diagnosis; histopathological "
+        "diagnosis; histological diagnosis; anatomic diagnosis; conclusion; conclusions; summary; interpretation; "
+        "revised diagnosis; amended diagnosis; opinion; microscopic diagnosis; final anatomic diagnosis; "
+        "pathology report; final report; final surgical pathology diagnosis; amended final diagnosis; results"
+    ),
+    "gross": (
+        "gross; gross description; gross descriptions; gross examination; gross pathology; gross findings; "
+        "macroscopic; macroscopy; macro; macroscopic description; macroscopic examination; macroscopic findings; "
+        "tissue description; gross and macroscopic description; description of gross; source of tissue"
+    ),
+    "microscopic": (
+        "microscopic; microscopic description; microscopic descriptions; microscopy; light microscopy; histology; "
+        "microscopic examination; microscopic findings; histological description; histopathology; micro; "
+        "microscopic description and comment"
+    ),
+    "synoptic": (
+        "synoptic report; synoptic; synoptic data; synoptic diagnosis; case synopsis; synopsis; cancer case summary; "
+        "case summary; tumor summary; tumour summary; tumor synopsis; tissue checklist; checklist; cancer checklist; "
+        "formatted path report; formatted path reports; synoptic worksheet; cap synoptic report; "
+        "tumor characteristics; tumour characteristics; pathologic data; template; cancer staging summary"
+    ),
+    "specimen": (
+        "specimen; specimens; specimen(s); specimen submitted; specimens submitted; specimen(s) submitted; tissue "
+        "submitted; specimen received; specimens received; specimen(s) received; source of specimen; source of "
+        "specimen(s); specimen source; material submitted; material received; material; type of material; "
+        "nature of specimen; nature of specimens; specimen description; part(s) submitted; specimen details; "
+        "submitted material; specimen type and location"
+    ),
+    "history": (
+        "history; clinical history; clinical information; clinical data; clinical details; clinical notes; clinical "
+        "diagnosis; clinical impression; clinical background; clinical indication; patient history; medical history; "
+        "clinical history/diagnosis; brief clinical history; pre-op diagnosis; preop diagnosis; preoperative "
+        "diagnosis; pre-operative diagnosis; pre op diagnosis; post-op diagnosis; postoperative diagnosis; "
+        "post-operative diagnosis; post op diagnosis; indication; indications; anamnesis; other related clinical "
+        "data; clinical diagnosis & history; clinical diagnosis and history; operative findings; clinical question; "
+        "surgical history; not reported; previous pathology; previous reports; prior pathology; clinical findings; "
+        "relevant history"
+    ),
+    "procedure": "procedure; operation; operative procedure; operative procedures; surgical procedure; procedures",
+    "intraoperative": (
+        "intraoperative consultation; intraoperative consultation diagnosis; intra-operative consultation; frozen "
+        "section; frozen section diagnosis; frozen sections; intraoperative diagnosis; intraoperative consult "
+        "diagnosis; frozen section report; intraoperative findings; frozen section consultation; "
+        "intraoperative consultations; intraoperative frozen section"
+    ),
+    "comment": (
+        "comment; comments; comment(s); note; notes; remark; remarks; addendum; addenda; addendum report; "
+        "supplementary report; addendum comment; additional note; special studies; immunohistochemistry; special stains; "
+        "immunohistochemical studies; ancillary studies; note(s); addendum diagnosis; procedures/addenda"
+    ),
+    "note": (
+        "block summary; blocks; section code; section codes; summary of sections; designation of sections; cassette "
+        "summary; key to cassettes; ink code; block key; key to blocks; slide key; summary of cassettes; slides; "
+        "diagnosis discrepancy; hipaa discrepancy; primary tumor site discrepancy; criteria; reviewer initials; "
+        "disclaimer; electronically signed; suggestion; cassettes; tcga pathologic diagnosis discrepancy form; "
+        "tumor bank; gross photo; icd codes; snomed codes; billing; references; performing lab; block; sections submitted"
+    ),
+}
+_SECTION_OF = {title.strip(): name for name, titles in _TITLES.items() for title in titles.split(";")}
+CURRENT = frozenset({"preamble", "diagnosis", "gross", "microscopic", "synoptic", "comment"})
+"""Sections that speak of the specimen at hand."""
+_SUBORDINATE = frozenset({"procedure", "specimen"})
+_DETAILED = frozenset({"gross", "synoptic", "microscopic"})
+
+
+def _loose(title: str) -> str:
+    """A title as recognition may have broken it: one blank more inside a word, any blanks between words."""
+    words = []
+    for word in title.strip().split():
+        letters = [r"\s?-\s?" if c == "-" else re.escape(c) for c in word]
+        words.append(r"\s?".join(letters) if len(word) > 8 else "".join(letters))
+    return r"\s{1,3}".join(words)
+
+
+_ANY_TITLE = "|".join(_loose(t) for t in sorted(_SECTION_OF, key=len, reverse=True))
+_LINE_TITLE = re.compile(
+    rf"^[^\w\n]{{0,8}}(?:PINAL\s)?(?P<title>{_ANY_TITLE})[*_]{{0,3}}(?P<after>\s{{0,4}}[:;=]"
+    rf"|\s{{0,3}}[-.]{{1,3}}(?=\s|$|[A-Z])"
+    r"|\s{0,4}(?=\n|$)|(?=\s?[\"“(\[])|(?=\s{0,2}[A-Z]))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_INNER_KEY = re.compile(
+    r"(?<=[a-z\d.;,)\]\s])(?P<words>[A-Z][A-Za-z()/-]{2,18}(?:[ ]{1,3}[A-Za-z()/-]{2,18}){0,4})\s{0,3}:"
+)
+_TITLE_HERE = re.compile(rf"(?:{_ANY_TITLE})\s{{0,3}}[:;=-]?", re.IGNORECASE)
+_SQUEEZED = {title.replace(" ", ""): name for title, name in _SECTION_OF.items()}
+_ITEM = (
+    r"(?:[-*=>_o+]{1,3}\s{0,3}(?=[A-Za-z(\d])|\(?(?:[A-Z]|\d{1,2}|[IVX]{1,4})\s?[.):](?!\d)\s{0,4}(?=\S)"
+    r"|(?:PART|Part|Specimen|SPECIMEN)\s(?:[A-Z]|\d{1,2})\b|\#\s?\d{1,2}\b)"
+)
+_STARTS_ITEM = re.compile(rf"\s{{0,8}}\"?{_ITEM}")
+_KEY_LINE = re.compile(r"\s{0,8}[A-Z][A-Za-z /()&,'-]{2,48}\s?:(?!\d)")
+_HANGING = re.compile(
+    r"(?:,|\b(?:and|of|the|a|an|with|in|to|for|is|are|was|x|by|from|or|at|no|on|as|that|which|involving"
+    r"|measuring|into"
+    r"|within|approximately|greatest|maximum|lymph|cell|into|through|moderately|poorly|well|up)|\d\s?x"
+    r"|[a-z]-)$",
+    re.IGNORECASE,
+)
+_STOP = re.compile(r"(?:[.]+[\"”')\]]{0,2}(?=\s|$|[A-Z\"(])|[!?]+(?=\s))|;|\s[.](?=[A-Z])")
+_INLINE_KEY = re.compile(
+    r"(?<=[\w.)])\s{1,3}(?=[A-Z])(?=(?i:histologic(?:al)?\s(?:type|grade)|tumou?r\s(?:size|site|location"
+    r"|extent|grade|type|focality)"
+    r"|(?:surgical\s)?margins?|lymph\snodes?|(?:venous|lymphatic|lymphovascular|perineural|vascular"
+    r"|angiolymphatic)\s"
+    r"(?:invasion|spread)|pathologic(?:al)?\s(?:stage|staging)|additional\spathologic\sfindings|comments?"
+    r"|procedure"
+    r"|specimen\stype|treatment\seffect|other\sfindings|microscopic\stumor\sextension"
+    r"|evidence\sof\sneo-?adjuvant"
+    r"|greatest\sdimension|additional\sdimensions?)(?:\s?\([^)]{0,30}\))?\s{0,2}:)",
+)
+_INLINE_PART = re.compile(
+    r"(?<=[\w.)\]:;-])\s{0,3}(?=(?:PART\s\d{1,2}\s?:|Part\s[A-Z]\s?:|[A-Z]\.\s?\"[A-Z]"
+    r"|\d{1,2}\.\s?(?:SP\s?:|[A-Z]{3,})))"
+)
+_NO_STOP = re.compile(
+    r"(?:\b(?:dr|mr|mrs|no|approx|vs|cf|ca|fig|e\.g|i\.e|incl|max|min|st|ca|resp|avg|diam|dim))$",
+    re.IGNORECASE,
+)
+_LENGTH_BEFORE = re.compile(r"\d\s{0,2}(?:cms?|mm|em|gm?|grams?|crn)$", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z]{2}")
+
+
+def split_pathology(text: str) -> tuple[tuple[Section, ...], tuple[Sentence, ...]]:
+    """Sections and statements of a pathology report.
+
+    Args:
+        text: the report, look-alike characters mended.
+
+    >>> sections, sentences = split_pathology("GROSS:\\nA 2 cm. tan mass.\\nDIAGNOSIS:\\nLiver, biopsy:\\nHepatoma")
+    >>> [s.name for s in sections], len(sentences)
+    (['gross', 'diagnosis'], 5)
+    """
+    sections = _sections(text)
+    cuts = {0, len(text), *(s.start for s in sections)}
+    cuts.update(_line_cuts(text))
+    cuts.update(m.end() for pattern in (_INLINE_KEY, _INLINE_PART) for m in pattern.finditer(text))
+    cuts.update(_title_ends(text, sections))
+    cuts.update(_stops(text, sorted(cuts)))
+    sentences: list[Sentence] = []
+    line, seen = 0, 0
+    for start, end in itertools.pairwise(_limited(text, sorted(cuts))):
+        stripped = text[start:end].strip(" \r\n")
+        if not stripped or not (_WORD.search(stripped) or any(c.isdigit() for c in stripped)):
+            continue
+        first = start + text[start:end].index(stripped)
+        line += text.count("\n", seen, first)
+        seen = first
+        item = _STARTS_ITEM.match(stripped) is not None
+        sentences.append(Sentence(first, first + len(stripped), section_at(sections, first), line, item))
+    return sections, tuple(sentences)
+
+
+def _sections(text: str) -> tuple[Section, ...]:
+    starts: list[tuple[int, str]] = []
+    for start, name, sure in sorted([*_line_titles(text), *_inner_titles(text)]):
+        held = starts[-1][1] if starts else "preamble"
+        if name in _SUBORDINATE and held in _DETAILED:
+            continue
+        if held == "synoptic" and name in {"history", "intraoperative"} and not sure:
+            continue
+        starts.append((start, name))
+    if not starts or text[: starts[0][0]].strip():
+        starts.insert(0, (0, "preamble"))
+    ends = [start for start, _ in starts[1:]] + [len(text)]
+    return tuple(Section(start=s, end=e, name=n) for (s, n), e in zip(starts, ends, strict=True))
+
+
+def _line_titles(text: str) -> Iterator[tuple[int, str, bool]]:
+    for match in _LINE_TITLE.finditer(text):
+        name = _name_of(match)
+        if name is not None:
+            yield match.start("title"), name, ":" in match[0]
+
+
+def _inner_titles(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Titles in the middle of a line, which scanned text has many of: the words before a colon."""
+    for match in _INNER_KEY.finditer(text):
+        words = match["words"].split()
+        for skip in range(len(words)):
+            title = " ".join(words[skip:]).lower()
+            name = _SECTION_OF.get(title)
+            before = text[max(0, match.start() - 2) : match.start()]
+            if name is None or not words[skip][0].isupper():
+                continue
+            if "\n" in before or (
+                skip == len(words) - 1 and not (skip == 0 and re.search(r"[.;)]\s?$", before))
+            ):
+                break
+            at = match.start("words") + match["words"].index(words[skip])
+            yield at, name, True
+            break
+
+
+def _name_of(match: re.Match[str]) -> str | None:
+    """The section a title opens; a single word needs a colon or a line of its own."""
+    title = match["title"]
+    words = " ".join(title.lower().split())
+    name = _SECTION_OF.get(words) or _SQUEEZED.get(words.replace(" ", ""))
+    after = match["after"].strip()
+    if after[:1] in {":", ";", "="} or (after and title.isupper()):
+        return name
+    following = match.string[match.end() : match.end() + 3].lstrip(" ")
+    if following[:1] in {"\n", ""}:
+        return name
+    return name if " " in words and title[:1].isupper() and following[:1].upper() == following[:1] else None
+
+
+def _title_ends(text: str, sections: tuple[Section, ...]) -> Iterator[int]:
+    """A heading and what follows it on its line are two statements."""
+    for section in sections:
+        match = _TITLE_HERE.match(text, section.start) if section.name != "preamble" else None
+        if match is not None:
+            yield match.end()
+
+
+def _line_cuts(text: str) -> Iterator[int]:
+    width = _page_width(text)
+    for match in re.finditer(r"\n", text):
+        at = match.start()
+        if _ends_here(text, at, width):
+            yield at + 1
+
+
+def _page_width(text: str) -> int:
+    lengths = sorted(
+        len(line.rstrip()) for line in text.split("\n") if len(re.findall(r"[a-zA-Z]{3,}", line)) >= 4
+    )
+    return lengths[int(0.9 * (len(lengths) - 1))] if lengths else 80
+
+
+def _ends_here(text: str, at: int, width: int) -> bool:
+    previous = text[text.rfind("\n", 0, at) + 1 : at].rstrip()
+    stop = text.find("\n", at + 1)
+    following = text[at + 1 : stop if stop >= 0 else len(text)].rstrip()
+    ahead = following.lstrip()
+    if not previous.strip() or not ahead:
+        return bool(previous.strip()) and text[at + 1 : at + 400].lstrip()[:1].isupper()
+    if _STARTS_ITEM.match(following) or previous[-1] in ".:;?!":
+        return not (_LENGTH_BEFORE.search(previous[:-1]) and ahead[:1].islower())
+    if _HANGING.search(previous):
+        return False
+    if ahead[0].islower() or ahead[0] in ",.;)":
+        return False
+    if _KEY_LINE.match(following):
+        return True
+    if ahead[0].isdigit() and re.match(r"\d{1,2}(?:[.,]\d{1,2})?\s?(?:x|cm|mm|em)\b", ahead, re.IGNORECASE):
+        return False
+    return len(previous.strip()) < 0.78 * width
+
+
+def _stops(text: str, cuts: list[int]) -> Iterator[int]:
+    for start, end in itertools.pairwise(cuts):
+        last = start
+        for match in _STOP.finditer(text, start, end):
+            before = text[last : match.start()]
+            ahead = text[match.end() : match.end() + 12].lstrip()
+            if match[0][0] != ";" and (
+                len(before.strip(' "(#-')) <= 3
+                or _NO_STOP.search(before)
+                or (_LENGTH_BEFORE.search(before) and ahead[:1].islower())
+                or (
+                    before[-1:].isdigit()
+                    and ahead[:1].isdigit()
+                    and text[match.end() : match.end() + 2].strip() == ""
+                )
+                or re.match(r"\d{0,2}\s?(?:cm|mm|x)\b", ahead)
+                or re.match(r"[a-z]", ahead)
+            ):
+                continue
+            last = match.end()
+            yield match.end()
+
+
+def _limited(text: str, cuts: list[int]) -> list[int]:
+    limited = cuts[:1]
+    for cut in cuts[1:]:
+        while cut - limited[-1] > MAX_SENTENCE_CHARS:
+            at = limited[-1] + MAX_SENTENCE_CHARS
+            space = text.rfind(" ", limited[-1] + MAX_SENTENCE_CHARS // 2, at)
+            limited.append(space if space > 0 else at)
+        limited.append(cut)
+    return limited

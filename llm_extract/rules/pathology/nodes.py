@@ -1,0 +1,155 @@
+"""Lymph nodes of a pathology report: how many hold tumour, how many were looked at."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from llm_extract.rules.statements import Statement
+
+_NODE = re.compile(r"\b(?:lymph\s?nod(?:e|es|s)|nodes?|nodal|lymphonod\w+|LNs?)\b", re.IGNORECASE)
+_WORDS = {
+    "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20,
+}  # fmt: skip
+_N = r"(?:\d{1,3}|" + "|".join(_WORDS) + r"|no|none)"
+_FRACTION = re.compile(r"(?<![\w/.])(?P<n>\d{1,3})\s?[/I|!]\s?(?P<of>\d{1,3})(?![\w/]|\s?(?:cm|mm))")
+_OF = re.compile(
+    rf"\b(?P<n>{_N})\s?(?:\(\d{{1,3}}\)\s)?(?:out\s)?of\s(?:the\s|a total of\s)?(?P<of>{_N})\b", re.IGNORECASE
+)
+_COUNT = re.compile(
+    rf"\b(?P<n>{_N})\s{{0,2}}(?:\(\d{{1,3}}\s?\)\s)?(?:\w+\s){{0,3}}lymph\s?nodes?\b", re.IGNORECASE
+)
+_TUMOUR = re.compile(
+    r"\b(?:metast\w+|positive|carcinoma|adenocarcinoma|tumou?r|malignan\w+|involved|neoplas\w+|melanoma"
+    r"|sarcoma)\b",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"\b(?:negative|no (?:evidence|tumou?r|malignan\w+|metast\w+|carcinoma|neoplas\w+|residual|lymph node"
+    r" metast\w+|regional"
+    r"|signs?|infiltration)|free\b|benign|without|absence|absent|uninvolved|not involved|none (?:of"
+    r"|involved)|neither|reactive"
+    r"|not identified|tumou?r\s?-?\s?free|unremarkable|not (?:displaying|show\w*)|cannot be (?:assessed"
+    r"|evaluated|determined))",
+    re.IGNORECASE,
+)
+_SAMPLE = re.compile(
+    r"\b(?:possible|probable|candidate|recovered|identified|palpa\w+|dissected|submitted|examined|found in"
+    r" the fat"
+    r"|bisected|cassettes?|grossly)\b",
+    re.IGNORECASE,
+)
+_UNKNOWN = re.compile(
+    r"cannot be (?:assessed|evaluated|determined)|not (?:specified|assessed|applicable|reported|submitted"
+    r"|sampled)"
+    r"|none (?:submitted|present|identified|sampled)|pNX|no (?:lymph\s)?nodes?\b|no lymph(?:oid)? (?:tissue"
+    r"|node)",
+    re.IGNORECASE,
+)
+_STAGE = re.compile(
+    r"\bp?T\s?\d[a-d]?\s?p?N|\bpN\s?[0-3OX]|regional lymph\s?nodes? \(p|\bstage\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFinding:
+    """What a statement says of lymph nodes.
+
+    Args:
+        positive: number with tumour; None for some without a number; 0 for none.
+        start, end: where the number or the noun stands, in the statement.
+    """
+
+    positive: int | None
+    start: int
+    end: int
+
+
+def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
+    """What a statement says about tumour in lymph nodes, or None.
+
+    Args:
+        statement: the statement.
+        heading: True under a heading that names nodes.
+    """
+    text = statement.text
+    noun = _NODE.search(text)
+    fraction = next((m for m in _FRACTION.finditer(text) if _plausible(m)), None)
+    if noun is None and not (heading and (fraction or _TUMOUR.search(text) or _DENIED.search(text))):
+        return None
+    if _UNKNOWN.search(text):
+        return None
+    ratio = fraction or next((m for m in _OF.finditer(text) if _plausible(m)), None)
+    tumour = _TUMOUR.search(text)
+    if ratio is not None and (tumour or _DENIED.search(text) or noun or heading):
+        count = _number(ratio["n"])
+        if count == 0:
+            return NodeFinding(0, ratio.start(), ratio.end())
+        if _DENIED.search(_around(text, ratio.start(), ratio.end(), noun)) and not re.search(
+            r"positive|metastatic|metastases to", text, re.IGNORECASE
+        ):
+            return NodeFinding(0, ratio.start(), ratio.end())
+        if tumour or re.search(r"positive", text, re.IGNORECASE):
+            return NodeFinding(count, ratio.start(), ratio.end())
+        return None
+    anchor = noun if noun is not None else tumour
+    if anchor is None:
+        return None
+    if _DENIED.search(text):
+        near = _around(text, anchor.start(), anchor.end(), None)
+        return NodeFinding(0, anchor.start(), anchor.end()) if _DENIED.search(near) else None
+    if tumour is None or _STAGE.search(text):
+        return None
+    if not heading and not _linked(text):
+        return None
+    counted = _COUNT.search(text)
+    number = _number(counted["n"]) if counted is not None else None
+    if number is None and heading and re.search(r"\blymph\s?node\b(?!s)", text, re.IGNORECASE):
+        number = 1
+    return NodeFinding(number or None, anchor.start(), anchor.end())
+
+
+def only_sampled(statement: Statement) -> bool:
+    """True for a gross statement that counts or measures nodes and says nothing of tumour in them."""
+    return _NODE.search(statement.text) is not None and _SAMPLE.search(statement.text) is not None
+
+
+def mentions_nodes(text: str) -> bool:
+    """True if a stretch names lymph nodes."""
+    return _NODE.search(text) is not None
+
+
+def _plausible(match: re.Match[str]) -> bool:
+    part, total = _number(match["n"]), _number(match["of"])
+    return part is not None and total is not None and part <= total and 0 < total <= 150
+
+
+def _number(word: str) -> int | None:
+    lowered = word.lower()
+    if lowered in {"no", "none"}:
+        return 0
+    return int(word) if word.isdigit() else _WORDS.get(lowered)
+
+
+def _linked(text: str) -> bool:
+    """True if tumour and nodes are joined: "metastatic carcinoma in a lymph node", "nodes positive for"."""
+    noun = r"(?:lymph\s?nodes?|nodes?|LNs?|nodal)"
+    return bool(
+        re.search(
+            rf"(?:metast\w+|carcinoma|tumou?r)\b[^.;]{{0,40}}\b(?:in|to|involving|into|involves|within"
+            rf"|of)\s(?:[\w-]+\s){{0,7}}{noun}\b"
+            rf"|\b{noun}\b[^.;]{{0,60}}\b(?:positive|involved|with metast|contain\w*|show\w*|replaced"
+            rf"|metastas[ei]s\b|:\s?metast)"
+            rf"|\b(?:positive|metastatic)\s(?:\w+\s){{0,2}}{noun}\b|\b{noun}\smetastas[ei]s\b",
+            text,
+            re.IGNORECASE,
+        )
+    )
+
+
+def _around(text: str, start: int, end: int, noun: re.Match[str] | None) -> str:
+    low = min(start, noun.start() if noun is not None else start)
+    high = max(end, noun.end() if noun is not None else end)
+    return text[max(0, low - 60) : high + 70]

@@ -1,0 +1,33 @@
+"""Repairs of character recognition that keep every character at its place, so that offsets stay true."""
+
+from __future__ import annotations
+
+import re
+
+_SAME_LENGTH = str.maketrans(
+    {"\xad": "-", "·": ".", "•": "-", "\u2013": "-", "\u2014": "-", "\xa0": " ", "\t": " "}
+)
+_DIGIT_NEIGHBOUR = re.compile(
+    r"(?<=\d[.,])[Ool](?=\d|\s?(?:cm|mm|em|x)\b)|(?<=\d)[Ool](?=[.,]\d|\d|\s?(?:cm|mm|crn)\b)"
+    r"|(?<![A-Za-z\d])[lIO](?=[.,]\d\s?(?:x|cm|mm|em|crn)\b)|(?<=x\s)[lI](?=\s?[.,]\s?\d)"
+    r"|(?<![A-Za-z\d])[lI](?=\d\s?(?:x\s?\d|mm\b|cm\b))"
+)
+_DIGITS = {"O": "0", "o": "0", "l": "1", "I": "1"}
+_SPLIT_UNIT = re.compile(r"(?<=\d)(\s?)(?:c\sm|m\sm|ctn|cin|crn)\b")
+
+
+def mend(text: str) -> str:
+    """The text with look-alike characters put right, character for character.
+
+    Args:
+        text: the report as read.
+
+    Returns:
+        A text of the same length: letters inside numbers are digits, soft hyphens and raised dots plain ones.
+
+    >>> mend("l.5 x 2.O cm") == "1.5 x 2.0 cm"
+    True
+    """
+    plain = text.translate(_SAME_LENGTH)
+    plain = _DIGIT_NEIGHBOUR.sub(lambda match: _DIGITS[match[0]], plain)
+    return _SPLIT_UNIT.sub(lambda match: (match[1] + "cm").ljust(len(match[0])), plain)

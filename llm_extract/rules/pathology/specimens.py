@@ -1,0 +1,292 @@
+"""Specimens of a pathology report: which statement speaks of which, and the organ, side and part of each."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from llm_extract.anatomy import Anatomy
+from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.locations import SIDELESS, WEAK, Location, resolve
+from llm_extract.rules.pathology.layout import CURRENT
+from llm_extract.rules.statements import Statement
+
+_LABEL = re.compile(
+    r"\W{0,4}(?:(?P<word>PART|Part|part|SPECIMEN|Specimen|Labeled|Source of"
+    r" Tissue)\s{0,2}[:#]?\s{0,2})?[#\"(]{0,2}"
+    r"(?P<label>[A-Z](?![a-z])|\d{1,2}|[IVX]{1,4}(?![A-Za-z]))(?:\s?[.):,#\"]{1,3}"
+    r"|\s-)\s{0,4}(?:SP\s?:\s?)?(?=\S)"
+)
+_PROCEDURE = re.compile(
+    r"\b(?:\w*biops(?:y|ies)|excisions?|resections?|\w+ectom(?:y|ies)|\w+otomy|dissections?|amputation"
+    r"|curett\w+"
+    r"|TURBT?|TURP|turbt?|removal|debulking|transplant\w*|explant\w*|fine needle|aspirat\w+|washings?"
+    r"|cytology|brushings?"
+    r"|shave|donuts?|polypectomy|ectomy|whipple|product of|core|cores|procedure|operation|sampling"
+    r"|sectorectomy)\b",
+    re.IGNORECASE,
+)
+_MARGIN = re.compile(r"\b(?:margins?|donuts?|doughnuts?|rings?|cuff|resection line)\b", re.IGNORECASE)
+_LABELLED_AS = re.compile(
+    r"(?:labell?ed(?:\s(?:as|with))?|designated(?:\sas)?|identified as|submitted as"
+    r"|marked)[^\"“:]{0,70}?[:\s]?[\"“'](?P<name>[^\"”]{3,110})[\"”']"
+    r"|(?:labell?ed|designated)(?:\sas)?\s(?P<bare>[^.:;\"]{3,80}?)\s(?:is|are|consists?|there|were|was)\b"
+    r"|^\W{0,3}(?:[A-Z]|\d{1,2})?[.,)]?\s?[\"“](?P<first>[^\"”]{3,90})[\"”]",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ENDS = re.compile(r":(?!\d)|\s?[-]{1,2}(?=\s|$)|\s[-](?=[A-Z])|(?<=[A-Za-z)])-(?=\s?\n)")
+_KEY_ONLY = re.compile(
+    r"\b(?:tumou?r|histolog\w*|grade|size|dimension|margins?|invasion|extension|stage|staging|site|location"
+    r"|focality|type"
+    r"|status|involve\w*|examined|findings?|extent|number|weight|distance|laterality|comment|note|treatment"
+    r"|resection status"
+    r"|pathologic|metasta\w+|implants?)\b",
+    re.IGNORECASE,
+)
+_IMPLANT = re.compile(r"\b(?:implants?|mesenter\w+|serosal nodule)\b", re.IGNORECASE)
+_PELVIC = re.compile(r"\b(?:pelvi[cs]|abdominal|abdomen|side\s?wall|presacral|cuff)\b", re.IGNORECASE)
+_MAX_HEADING = 190
+_TRUNK = frozenset({"lymph_node", "bone"})
+
+
+@dataclass(slots=True)
+class Specimen:
+    """One specimen, or one organ of it, as its heading names it.
+
+    Args:
+        label: its letter or number, or None.
+        organ: the organ it was taken from; None where the heading names none.
+        organs: every organ the heading names.
+        location: organ, side and part of the heading.
+        margin: True for a separately sent margin.
+        bare: True for a numbered item without a heading of its own.
+    """
+
+    label: str | None = None
+    organ: str | None = None
+    organs: tuple[str, ...] = ()
+    location: Location = field(default_factory=Location)
+    margin: bool = False
+    bare: bool = False
+
+
+class SpecimenReader:
+    """Walks through the statements and says which specimen each speaks of.
+
+    Args:
+        text: the report.
+        anatomy: table of organs.
+    """
+
+    def __init__(self, text: str, anatomy: Anatomy) -> None:
+        self._text = text
+        self._anatomy = anatomy
+        self._by_label: dict[str, Specimen] = {}
+        self.main: str | None = None
+        self.side: str | None = None
+
+    def assign(self, statements: Sequence[Statement]) -> list[Specimen | None]:
+        """The specimen of each statement; headings are marked by ``title_end`` and set ``topic``."""
+        self.main, self.side = _vote(statements)
+        for statement in statements:
+            if statement.sentence.section in {"specimen", "diagnosis", "preamble"}:
+                self._learn(statement)
+        assigned: list[Specimen | None] = []
+        current: Specimen | None = None
+        section = ""
+        for statement in statements:
+            if statement.sentence.section != section:
+                section, current = statement.sentence.section, None
+            if section not in CURRENT:
+                assigned.append(None)
+                continue
+            opened, lasting = self._opened(statement)
+            if opened is None and section in {"diagnosis", "preamble", "microscopic"}:
+                opened = _numbered(statement, current)
+                lasting = opened is not None
+            if opened is not None and lasting:
+                current = opened
+            held = opened or current
+            assigned.append(held)
+            if held is not None and held.organ is not None:
+                statement.topic = (held.organ,)
+        return assigned
+
+    def _learn(self, statement: Statement) -> None:
+        """Remember what a letter stands for, for sections that only give the letter."""
+        match = _LABEL.match(statement.text)
+        if match is None or match["label"] in self._by_label:
+            return
+        end = _body_end(statement.text, match.end())
+        made = self._specimen(statement, match.end(), end, match["label"])
+        if made.organ is not None and (
+            statement.sentence.section == "specimen" or _PROCEDURE.search(statement.text[:end])
+        ):
+            self._by_label[match["label"]] = made
+
+    def _opened(self, statement: Statement) -> tuple[Specimen | None, bool]:
+        """The specimen that a heading opens, and whether it lasts beyond this statement."""
+        text, section = statement.text, statement.sentence.section
+        match = _LABEL.match(text)
+        label = match["label"] if match is not None else None
+        if section == "gross":
+            return self._opened_in_gross(statement, label)
+        start = match.end() if match is not None else 0
+        end = _body_end(text, start)
+        body = text[start:end]
+        made = self._specimen(statement, start, end, label)
+        named = made.organ is not None
+        procedure = _PROCEDURE.search(body) is not None
+        closed = (end < len(text) and text[end] in ":-") or text.rstrip().endswith((":", "-"))
+        if label is not None and not named and label in self._by_label and (closed or not body.strip()):
+            return self._by_label[label], True
+        if not named or len(body) > _MAX_HEADING or _states(statement, start, end):
+            return None, False
+        word = match is not None and match["word"] is not None
+        content = text[end:].strip(" :-\n")
+        if not (procedure or closed or word or _only_places(body)):
+            return None, False
+        if section in {"synoptic", "comment", "microscopic"} and content and not procedure and not word:
+            if _KEY_ONLY.search(body) and made.organ != "lymph_node":
+                return None, False
+            statement.title_end = statement.start + end
+            return made, False
+        if _KEY_ONLY.search(body) and not procedure and label is None and not word:
+            return None, False
+        statement.title_end = statement.start + end
+        lasting = not content or procedure or label is not None
+        return made, lasting
+
+    def _opened_in_gross(self, statement: Statement, label: str | None) -> tuple[Specimen | None, bool]:
+        named = _LABELLED_AS.search(statement.text)
+        known = self._by_label.get(label) if label is not None else None
+        if named is not None:
+            name = next(n for n in ("name", "bare", "first") if named[n])
+            made = self._specimen(statement, named.start(name), named.end(name), label)
+            if made.organ is not None:
+                if known is not None and known.organ is not None and known.organ != made.organ:
+                    return known, True
+                statement.title_end = statement.start + named.end(name)
+                return made, True
+        if known is not None and (
+            len(statement.text) < 90 or named is not None or "eceived" in statement.text
+        ):
+            return known, True
+        if label is not None:
+            end = _body_end(statement.text, 3)
+            made = self._specimen(statement, 0, end, label)
+            if made.organ is not None and len(statement.text) < 80 and not statement.measurements:
+                statement.title_end = statement.start + len(statement.text)
+                return made, True
+        return None, False
+
+    def _specimen(self, statement: Statement, start: int, end: int, label: str | None) -> Specimen:
+        low, high = statement.start + start, statement.start + end
+        marks = [m for m in statement.marks if low <= m.start < high]
+        body = statement.text[start:end]
+        where = [m for m in marks if m.category in {"place", "short", "side"}]
+        organs = _organs(marks)
+        if not organs:
+            return Specimen(label, None, (), Location(), _MARGIN.search(body) is not None)
+        organ = organs[0]
+        if organ != "lymph_node" and (_IMPLANT.search(body) or (organ == "other" and _PELVIC.search(body))):
+            organ, organs = "peritoneum", ("peritoneum",)
+        elif organ != "lymph_node" and self.main in organs:
+            organ = self.main or organ
+        elif organ in WEAK:
+            organ = next((o for o in organs if o not in WEAK), organ)
+        own = [m for m in where if m.category != "place" or m.value.organ == organ]
+        place = resolve(
+            self._text, own, [r for r in statement.references if low <= r.start < high and r.kind == "segment"],
+            anatomy=self._anatomy, head=None, topic=(organ,),
+        )  # fmt: skip
+        sides = {m.value for m in where if m.category == "side"} & {"left", "right"}
+        side = next(iter(sides)) if len(sides) == 1 else ("bilateral" if len(sides) == 2 else None)
+        spans = tuple((m.start, m.end) for m in own if m.category == "place")
+        side_spans = tuple((m.start, m.end) for m in where if m.category == "side")
+        parts = place.parts if place.organ == organ else ()
+        location = Location(
+            organ, parts, place.relation if parts else "unknown",
+            None if organ in SIDELESS else (side or place.laterality), spans, side_spans if side else (), True,
+        )  # fmt: skip
+        return Specimen(label, organ, organs, location, _MARGIN.search(body) is not None)
+
+
+def _numbered(statement: Statement, current: Specimen | None) -> Specimen | None:
+    """A numbered item of a list without headings is a specimen of its own; under a heading it is a remark."""
+    match = _LABEL.match(statement.text)
+    if match is None or match["label"] is None or not (current is None or current.bare):
+        return None
+    return Specimen(match["label"], bare=True)
+
+
+def _organs(marks: Sequence[Mark]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for mark in marks:
+        if mark.category == "place" and mark.value.organ:
+            found[mark.value.organ] = None
+        elif mark.category == "finding" and mark.value.kind == "lymph_node":
+            found["lymph_node"] = None
+    if not found:
+        found = {m.value.organ: None for m in marks if m.category == "operation"}
+    if not found:
+        found = {m.value.organ: None for m in marks if m.category == "finding" and m.value.organ}
+    ordered = tuple(found)
+    if "lymph_node" in found and ordered[0] != "lymph_node":
+        first = next((m for m in marks if m.category == "place" and m.value.organ not in WEAK), None)
+        node = next(m for m in marks if (m.category == "finding" and m.value.kind == "lymph_node")
+                    or (m.category == "place" and m.value.organ == "lymph_node"))  # fmt: skip
+        if first is None or (first.value.adjective and first.end <= node.start):
+            return ("lymph_node", *(o for o in ordered if o != "lymph_node"))
+    return ordered
+
+
+def _body_end(text: str, start: int) -> int:
+    match = _ENDS.search(text, start)
+    return match.start() if match is not None else len(text)
+
+
+def _states(statement: Statement, start: int, end: int) -> bool:
+    """True for a stretch that states a diagnosis or a size, which no heading does."""
+    low, high = statement.start + start, statement.start + end
+    if any(low <= m.start < high for m in statement.measurements):
+        return True
+    return any(
+        m.category == "finding" and low <= m.start < high and m.value.diagnosis is not None
+        and m.value.kind != "lymph_node" for m in statement.marks
+    )  # fmt: skip
+
+
+def _only_places(body: str) -> bool:
+    words = re.findall(r"[A-Za-z]+", body)
+    return 0 < len(words) <= 5 and not re.search(r"\b(?:is|are|shows?|with|no|in|of)\b", body, re.IGNORECASE)
+
+
+def _vote(statements: Sequence[Statement]) -> tuple[str | None, str | None]:
+    """Organ and side that headings and first lines name most often."""
+    votes: Counter[str] = Counter()
+    sides: Counter[str] = Counter()
+    rest: Counter[str] = Counter()
+    for index, statement in enumerate(statements):
+        headline = statement.sentence.section in {
+            "specimen",
+            "diagnosis",
+            "synoptic",
+            "preamble",
+            "history",
+            "procedure",
+        }
+        weight = (3 if headline else 1) + (1 if index < 8 else 0)
+        for mark in statement.marks:
+            if (mark.category in {"place", "operation"} and mark.value.organ not in {None, *WEAK, *_TRUNK}) or (mark.category == "finding" and mark.value.organ not in {None, "lymph_node"}):
+                votes[mark.value.organ] += weight
+        stated = [m.value for m in statement.of("side") if m.value in {"left", "right"}]
+        (sides if headline else rest).update(
+            stated if statement.sentence.section in CURRENT or headline else ()
+        )
+    sides = sides or rest
+    common = sides.most_common(1)
+    side = common[0][0] if common and common[0][1] >= 0.8 * sum(sides.values()) else None
+    return (votes.most_common(1)[0][0] if votes else None), side

@@ -1,0 +1,209 @@
+"""What the words around a tumour noun say in a pathology report: a tumour stated, one spoken of again, or none."""
+
+from __future__ import annotations
+
+import re
+
+from llm_extract.measurements import Measurement
+from llm_extract.rules.heads import Head
+from llm_extract.rules.statements import Statement
+
+BLOCKS = re.compile(
+    r"^\W{0,3}(?:[A-Z]{0,3}\d{1,2}[A-Z]{0,3}|[A-Z]{1,3}\d{0,2})(?:\s?(?:[-&,]|to|and"
+    r"|through)\s?[A-Z]{0,3}\d{1,2}[A-Z]?){0,4}\s?[:=,\"-]{1,2}(?!\d)"
+    r"|\bx\s?\d{1,2}\s?$|\bcassettes?\b|\b(?:sections?|blocks?)\b[^.]{0,40}\b(?:submitted|taken|follows"
+    r"|labell?ed)\b"
+    r"|\bsubmitted\b[^.]{0,60}\b(?:blocks?|as follows|sections?|toto|entirety)\b|\bfrozen section\b"
+    r"|\bsection code\b|\btissue procure\w+"
+    r"|\btumou?r bank|\bprocured\b",
+    re.IGNORECASE,
+)
+_COMPOUND = re.compile(
+    r"[\s/-]{1,2}(?:cells?|free|markers?|bank\w*|board|necrosis|tissue|sections?|type|size|site|grade|stage"
+    r"|staging|extent|extension"
+    r"|focality|location|capsule|border|configuration|histology|differentiation|bed|burden|volume"
+    r"|regression|quantitation"
+    r"|characteristics|identified\s?:|present\s?:|multifocality|thrombus|nests?|glands?|nuclei"
+    r"|nodules?\s(?:are|is)\ssubmitted"
+    r"|infiltrat\w+\slymph|registry|summary|synopsis|deposits?\s\(|number|laterality|shape|color"
+    r"|procurement|budding|emboli|plug"
+    r"|associated|discrep\w+|history|hist\b|percentage|component)",
+    re.IGNORECASE,
+)
+_VERB = re.compile(
+    r"\s?(?:\([^)]{0,40}\)\s?)?(?:(?:also|is|are|was|appears?|does|do|has|focally|grossly|microscopically"
+    r"|not|to|directly|which|that|,)\s){0,4}"
+    r"(?:extends?|extending|invades?|infiltrates|penetrates?|involves?|is|are|was|were|appears?|comes?"
+    r"|abuts?|approach\w*|shows?"
+    r"|demonstrates?|confined|limited|lies|located|reaches|pushes|does|has|have|grossly|occupies|consists?"
+    r"|measures?|measuring"
+    r"|size|obliterates|surrounds|breaches|spreads?|present at|at the|displays?|exhibits?|reveals?|arises"
+    r"|retains|form|forms?|less"
+    r"|in (?:block|slide)|composed|contains|bulges|protrudes|replaces|encroaches|did|had)\b",
+    re.IGNORECASE,
+)
+_ASIDE_BEFORE = re.compile(
+    r"(?:\b(?:free (?:of|from)|negative for|uninvolved by|invasion (?:by|of|from)|extension (?:of|by|from)"
+    r"|invaded by|infiltrat\w+ (?:by|of)"
+    r"|spread of|distance (?:of|from|to|between)|adjacent to|away from|relationship to|next to|edge of"
+    r"|surface of|margins? of"
+    r"|portion of|remainder of|cells of|nests? of|foci of contact|rest of|exclude|(?:clear|cleared) of"
+    r"|\d\s?%\s(?:of\s)?|percent(?:age)? of"
+    r"|amount of|suspicious for|type of|diagnosis of|grade of|extent of|size of|support\w* the|uninvolved"
+    r"|appearance of|consistency of"
+    r"|history of|prior|previous\w*|known|intraepithelial|intra-?\s?epithelial|distribution of|volume of"
+    r"|evidence of|presence of"
+    r"|periphery of|depth of|proximal to|distal to|overlying|underlying|surrounding|between|from"
+    r"|outside)\s{1,2}"
+    r"(?:the\s|this\s|these\s|an?\s|any\s|invasive\s|residual\s|main\s)?(?:\w+\s){0,2})$",
+    re.IGNORECASE,
+)
+_BACKGROUND = re.compile(
+    r"\b(?:aris\w+\s(?:in|from|within|on|out of)|background of|in association with|associated with"
+    r"|transition (?:to|from)|originat\w+ "
+    r"(?:in|from)|derived from|with features of|differentiation|resembling|reminiscent of|similar to"
+    r"|metastatic from"
+    r"|component of|areas? of|features of|pattern of|subtypes? of)\s(?:an?\s|the\s)?(?:\w+[\s-]){0,3}$",
+    re.IGNORECASE,
+)
+_REPLACED = re.compile(
+    r"\b(?:involve(?:d|ment)|replaced|occupied|infiltrated|replacement|extension|infiltration)\s(?:by|with"
+    r"|of)\s(?:\w+[\s-]){0,5}$",
+    re.IGNORECASE,
+)
+_HEDGED = re.compile(
+    r"\bsuspicious for|\bsuggest\w*|\bcannot (?:be )?(?:exclude|rule)|\bpossib\w+|\bprobabl\w+"
+    r"|\bfavou?rs?\b|\bquestion\w*",
+    re.IGNORECASE,
+)
+_NO_STATEMENT = re.compile(
+    r"cannot be (?:assessed|evaluated|determined)|\(p[TNM]\)|not (?:specified|applicable|reported"
+    r"|identified|present|seen)"
+    r"|\bpM|question|\?\s?$|discrepan|attest|synchronous|insufficient|protocol|checklist"
+    r"|mutation|immunohisto|immunopero|\bstain\w*|\bpositive for (?:ck|p\d|psa|ttf|cd|er\b|pr\b)|procedure:"
+    r"|:\s?(?:no|none|absent|negative|unknown)\b"
+    r"|\bTNM\b|AJCC|classified as|\bstage\b.{0,30}\btumou?r",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(r"^\W{0,3}(?:_+|\[\s?\]|\(\s\)|o\s|q[A-Z])")
+TUMOUR_SIZE = re.compile(
+    r"tumou?r'?s?\s{0,2}(?:size|dimensions?|diameter|measur\w+)"
+    r"|size\s(?:of\s)?(?:the\s)?(?:\w+\s)?(?:tumou?r|lesion|carcinoma|neoplasm|mass|invasive)"
+    r"|(?:greatest|maxim(?:um|al)|largest)\s(?:tumou?r\s|nodular\s)?(?:dimension|diameter|size)"
+    r"|additional\sdimensions?"
+    r"|^\W{0,3}(?:lesion\s)?size\s{0,2}:|(?:tumou?r|carcinoma|lesion|mass|neoplasm"
+    r"|adenocarcinoma)\s(?:measur\w+|is\s\d)"
+    r"|dominant\s(?:tumou?r\s)?(?:nodule|mass|lesion)|other\sdimensions?",
+    re.IGNORECASE,
+)
+NOT_TUMOUR_SIZE = re.compile(
+    r"\b(?:margin|specimen|node|nodal|distance|depth|thickness|prostate\s(?:size|weight)|implants?"
+    r"|metasta\w+|thick|clearance|invasion"
+    r"|organ\s?size|weight|polyp)\b",
+    re.IGNORECASE,
+)
+
+
+_DISTANCE_BEFORE = re.compile(
+    r"(?:\bto within|\bwithin|\bdistance\b[^.;]{0,60}|\b(?:closest|nearest)\b[^.;]{0,60}"
+    r"|\bmargins?\b[^.;()]{0,30}(?:\bis|\bby|:)|\bclear\w*\b[^.;]{0,30}"
+    r"|\bdepth\b[^.;]{0,50}|\bthick\w*\b[^.;]{0,20}|\bbeyond\b[^.;]{0,30}|\blocated"
+    r"|\binvad\w+\b[^.;]{0,40}\b(?:to|for|by)|\b(?:away|separated) by|\bextend\w*"
+    r"|\binvasion\b[^.;]{0,40}|\b(?:weigh|length)\w*\b[^.;]{0,14}|\bextension\b[^.;]{0,30}"
+    r"|\bapproach\w*\b[^.;]{0,50}|\bto less than|\bstuds?\b)"
+    r"\s{0,2}(?:of\s|is\s|to\s|about\s|approximately\s|a\s|within\s|up to\s|less than\s|measures?\s"
+    r"|measuring\s|:\s?){0,4}$",
+    re.IGNORECASE,
+)
+_DISTANCE_AFTER = re.compile(
+    r"\s{0,2}(?:away\b|from\b|of the (?:inked|nearest|closest|surrounding|margin|capsul\w+|surface|serosal?"
+    r"|overlying|adrenal)"
+    r"|to (?:the )?(?:\w+\s){0,4}margin|proximal to|distal to|above|below|in thickness|thick\b|deep\b"
+    r"|beyond|into|beneath|in depth|in length|long\b|clear)",
+    re.IGNORECASE,
+)
+_TISSUE_AFTER = re.compile(
+    r"\s{0,2}(?:in (?:aggregate|greatest dimension|maximum"
+    r" dimension)\s)?(?:[\w-]+[\s,]{1,2}){0,4}?(?:fragments?|pieces?|portions?|segments?|specimens?"
+    r"|aggregates?"
+    r"|tissues?|cores?|kidney|liver|spleen|uterus|prostate|ovary|bladder|pancreas|gallbladder|colon|lobe"
+    r"|wedge|omentum|ureter|appendix"
+    r"|section of|ellipse|strip|cuff|collection|nodes?|fallopian|tubes?|cervix|vagina|seminal|sleeve|fat"
+    r"|adipose|hysterectomy"
+    r"|nephrectomy|resection|gland\b|rim\b|defect|scar|area of (?:fibrosis|necrosis|hemorrhage))\b",
+    re.IGNORECASE,
+)
+_TISSUE_BEFORE = re.compile(
+    r"\b(?:fragments?|pieces?|portions?|segments?|specimens?|aggregates?|aggregate|tissues?|cores?|kidney"
+    r"|spleen|uterus|prostate|ureter|gallbladder"
+    r"|bladder|omentum|appendix|vagina|organs?|node|nodes|cuff|tubes?|lobectomy|nephrectomy|hysterectomy"
+    r"|colectomy|resection)\b"
+    r"[^.;]{0,30}(?:measur\w+|dimensions?|size|\(|is|are|of|,)\s{0,2}(?:\w+\s){0,4}$",
+    re.IGNORECASE,
+)
+_MASS = re.compile(
+    r"\b(?:mass(?:es)?|tumou?rs?|lesions?|neoplasms?|carcinomas?|nodules?|polyps?|cysts?|adenocarcinomas?"
+    r"|leiomyomas?|fibroids?|implants?|ad[ec]nomas?)\b",
+    re.IGNORECASE,
+)
+
+
+def is_distance(statement: Statement, size: Measurement) -> bool:
+    """True for a distance, depth or thickness."""
+    text = statement.text
+    start, end = size.start - statement.start, size.end - statement.start
+    return _DISTANCE_BEFORE.search(text[:start]) is not None or _DISTANCE_AFTER.match(text[end:]) is not None
+
+
+def is_tissue(statement: Statement, size: Measurement) -> bool:
+    """True for the size of a specimen, fragment or organ: no tumour noun stands nearer than the tissue's."""
+    text = statement.text
+    start, end = size.start - statement.start, size.end - statement.start
+    after = _TISSUE_AFTER.match(text[end : end + 80])
+    if after is not None:
+        return _MASS.search(after[0]) is None
+    before = _TISSUE_BEFORE.search(text[:start])
+    if before is None or _MASS.search(before[0]):
+        return False
+    following = _MASS.search(text[end : end + 60])
+    return (
+        following is None
+        or re.search(r"[.,;]|\b(?:with|and|which|contain\w*)\b", text[end : end + following.start()])
+        is not None
+    )
+
+
+def is_aside(statement: Statement, head: Head) -> bool:
+    """True for a tumour noun that states no tumour of its own: cells, types, margins, what the tumour invades."""
+    text = statement.text
+    low, high = head.mark.start - statement.start, head.mark.end - statement.start
+    before, after = text[:low], text[high:]
+    if _OPTION.match(text) or _COMPOUND.match(after):
+        return True
+    specific = head.mark.value.diagnosis is not None
+    if _ASIDE_BEFORE.search(before) and not _REPLACED.search(before):
+        return True
+    if re.search(r"\b(?:non|un)-?\s?$|intra-?\s?epithelial\s$", before, re.IGNORECASE):
+        return True
+    return bool(specific and _BACKGROUND.search(before) and head.mark.value.kind != "metastasis") or bool(
+        _NO_STATEMENT.search(text)
+    )
+
+
+def speaks_again(statement: Statement, head: Head) -> bool:
+    """True where a sentence begins with the tumour and says what it does: it was stated before."""
+    text = statement.text
+    before = text[: head.mark.start - statement.start]
+    opening = re.fullmatch(
+        r"\W{0,4}(?:(?:[A-Z]|\d{1,2})\s?[.):]\s{0,3})?[-*\s]{0,3}(?:(?:the|this|invasive|infiltrating|main"
+        r"|entire|above|described|macroscopic)\s|"
+        r"\w+(?:al|ic|ous|ar|ive|ed)\s){0,5}",
+        before,
+        re.IGNORECASE,
+    )
+    return opening is not None and _VERB.match(text[head.mark.end - statement.start :]) is not None
+
+
+def is_replaced(statement: Statement, head: Head) -> bool:
+    """True for "ovary replaced by carcinoma": the noun is no mere cause."""
+    return _REPLACED.search(statement.text[: head.mark.start - statement.start]) is not None
