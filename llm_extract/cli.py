@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llm_extract import cli_score
+from llm_extract import cli_audit, cli_score
 from llm_extract.cli_errors import failures
 
 Kind = Literal["radiology", "pathology", "auto"]
@@ -121,6 +121,7 @@ def register(app: typer.Typer, *, program: str = "llm-extract") -> None:
     commands: tuple[tuple[str, str, Callable[..., None]], ...] = (
         ("extract", EXTRACT_EXAMPLE, _extract),
         ("score", cli_score.HELP, cli_score.score),
+        ("audit", cli_audit.HELP, cli_audit.audit),
     )
     for name, help_text, command in commands:
         app.command(name, help=help_text.format(program=program))(command)

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,16 @@ from llm_extract.private_files import private_text
 from llm_extract.records import ReportRecord
 from llm_extract.reports import Report
 
-__all__ = ["EvidencePages", "highlight_css", "highlight_report", "json_block", "page_html", "report_data"]
+__all__ = [
+    "EvidencePages",
+    "highlight_css",
+    "highlight_report",
+    "json_block",
+    "page_html",
+    "policy_hash",
+    "report_data",
+    "utf16_offsets",
+]
 
 REPORTS_PER_PAGE = 5_000
 PAGE_CHARS = 48_000_000
@@ -125,8 +134,8 @@ def page_html(
         environment.from_string(template_text(name)).render(
             css=Markup(css),  # noqa: S704 - our own files, hashed in the page's policy
             script=Markup(script),  # noqa: S704
-            css_hash=_policy_hash(css),
-            script_hash=_policy_hash(script),
+            css_hash=policy_hash(css),
+            script_hash=policy_hash(script),
             first=first,
             last=first + len(reports) - 1,
             total=total,
@@ -158,7 +167,7 @@ def json_block(value: object) -> str:
 def report_data(text: str, record: ReportRecord) -> dict[str, Any]:
     """What the page's script needs of one report; offsets in UTF-16 units, as the script counts."""
     shown = text[:SHOWN_CHARS]
-    units = _utf16_offsets(shown)
+    units = utf16_offsets(shown)
     highlights = highlights_of(record)
     number = {highlight: index for index, highlight in enumerate(highlights)}
     segments = [
@@ -221,7 +230,7 @@ def _mark(highlight: Highlight) -> list[str | int]:
     return [highlight.kind, highlight.index, label]
 
 
-def _utf16_offsets(text: str) -> Any:
+def utf16_offsets(text: str) -> Callable[[int], int]:
     """A function from code points to UTF-16 units of this text."""
     if text.isascii() or max(text) < "\U00010000":
         return lambda position: position
@@ -231,5 +240,6 @@ def _utf16_offsets(text: str) -> Any:
     return lambda position: offsets[position]
 
 
-def _policy_hash(text: str) -> str:
+def policy_hash(text: str) -> str:
+    """Source expression by which a page's policy allows exactly this script or style sheet."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
