@@ -122,14 +122,14 @@ def _report_data(report: SampledReport, text: str) -> dict[str, Any]:
                 "field": claim.field,
                 "question": claim.question,
                 "value": claim.value,
-                "spans": [[units(start), units(end)] for start, end in _joined(claim.spans)],
+                "spans": [[units(start), units(end)] for start, end in joined_spans(claim.spans)],
             }
             for claim in report.claims
         ],
     }
 
 
-def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def joined_spans(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """The same stretches in order and without overlaps."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted(spans):

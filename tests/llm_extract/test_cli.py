@@ -87,7 +87,7 @@ def test_usage_errors_are_exit_code_2_and_missing_files_3(tmp_path, write_report
 
 
 def test_help_has_an_example_for_every_verb():
-    for verb in ("extract", "score"):
+    for verb in ("extract", "score", "audit"):
         result = invoke(verb, "--help")
         assert result.exit_code == 0
         assert f"llm-extract {verb}" in result.stdout
@@ -97,7 +97,7 @@ def test_help_has_an_example_for_every_verb():
 def test_verbs_can_be_mounted_in_another_program():
     app = typer.Typer()
     register(app)
-    assert {command.name for command in app.registered_commands} == {"extract", "score"}
+    assert {command.name for command in app.registered_commands} == {"extract", "score", "audit"}
 
 
 def test_the_program_runs_as_a_module_and_tells_its_version():

@@ -238,6 +238,6 @@ def test_help_names_the_program_it_was_called_from():
     from rsuper.cli import app
 
     for program, build in (("rsuper", app), ("llm-extract", build_app())):
-        for verb in ("extract", "score"):
+        for verb in ("extract", "score", "audit"):
             text = CliRunner().invoke(build, [verb, "--help"]).stdout
             assert f"Example: {program} {verb}" in text

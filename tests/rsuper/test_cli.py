@@ -22,6 +22,7 @@ VERBS = (
     "synth",
     "extract",
     "score",
+    "audit",
     "check",
     "prepare",
     "train",
