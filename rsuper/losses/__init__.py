@@ -3,8 +3,10 @@
 from rsuper.losses.attenuation import attenuation_loss
 from rsuper.losses.ball import BallLoss, BallTargets, ball_loss, ball_targets, rank_weights
 from rsuper.losses.ball_rules import BallRules
+from rsuper.losses.malignancy import malignancy_loss
 from rsuper.losses.presence import presence_loss
-from rsuper.losses.report_supervision import LossTerms, ReportSupervisionConfig, ReportSupervisionLoss
+from rsuper.losses.report_config import ReportSupervisionConfig, report_ramp
+from rsuper.losses.report_supervision import LossTerms, ReportSupervisionLoss
 from rsuper.losses.segmentation import SegmentationLoss, segmentation_loss
 from rsuper.losses.volume import volume_loss
 from rsuper.supervision.types import LesionTarget
@@ -21,8 +23,10 @@ __all__ = [
     "attenuation_loss",
     "ball_loss",
     "ball_targets",
+    "malignancy_loss",
     "presence_loss",
     "rank_weights",
+    "report_ramp",
     "segmentation_loss",
     "volume_loss",
 ]

@@ -8,9 +8,11 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
-from rsuper.losses.boxes import gather_boxes, zero_of
+from rsuper.losses.boxes import gather_boxes, mask_as, zero_of
 from rsuper.losses.volume import weighted_mean
+from rsuper.morphology import upload
 
 StatedAttenuation = Literal["hypo", "iso", "hyper", "mixed", "unknown"]
 USABLE = ("hypo", "iso", "hyper")
@@ -30,7 +32,8 @@ def attenuation_loss(
     """Hinge on Δ = (soft mean HU of the lesion) − (mean HU of the organ around it), divided by ``scale_hu``.
 
     The soft mean weighs the voxels of the located ball by p. hypo: max(0, Δ + margin); hyper: max(0, margin − Δ);
-    iso: max(0, |Δ| − margin); mixed and unknown give no term, nor does an empty ball or organ.
+    iso: max(0, |Δ| − margin); mixed and unknown give no term, nor does an empty ball or organ. A density stated for
+    another contrast phase than the image's is unknown.
 
     Args:
         logits: [P,D,H,W], one entry a located lesion.
@@ -44,6 +47,11 @@ def attenuation_loss(
 
     Returns:
         Scalar, at least float32; 0 with a graph where nothing can be compared.
+
+    >>> image = torch.tensor([60.0, 60.0, 100.0, 100.0]).view(1, 4, 1, 1)
+    >>> ball = image < 80
+    >>> round(attenuation_loss(torch.zeros(1, 4, 1, 1), image, ball, ~ball, ["hyper"]).item(), 3)
+    0.5
     """
     if (
         not logits.shape == image_hu.shape == ball.shape == parenchyma.shape
@@ -53,21 +61,27 @@ def attenuation_loss(
             "logits, image_hu, ball and parenchyma are all [P,D,H,W] with P statements of attenuation"
         )
     rows = [row for row, stated in enumerate(attenuation) if stated in USABLE]
-    losses, weights = [], []
+    if not rows:
+        return zero_of(logits)
+    losses, valid = [], []
     for row, values in zip(rows, gather_boxes(logits, [(row,) for row in rows]), strict=True):
         inside, around = ball[row], parenchyma[row] & ~ball[row]
-        if not bool(inside.any()) or not bool(around.any()):
-            continue
-        organ_hu = image_hu[row][around].to(values.dtype).mean()
+        hu = image_hu[row].to(values.dtype)
         error = attenuation_error(
-            values[inside], image_hu[row][inside], organ_hu, attenuation[row], margin_hu=margin_hu
+            values.flatten(),
+            hu.flatten(),
+            mean_over(hu, around),
+            attenuation[row],
+            margin_hu=margin_hu,
+            held=inside.flatten(),
         )
         losses.append(error / scale_hu)
-        weights.append(1.0 if weight is None else float(weight[row]))
-    if not losses:
-        return zero_of(logits)
+        valid.append(inside.any() & around.any())
     stacked = torch.stack(losses)
-    return weighted_mean(stacked, stacked.new_tensor(weights))
+    certainty = torch.ones_like(stacked)
+    if weight is not None:
+        certainty = upload(weight, stacked)[upload(rows, stacked).long()]
+    return weighted_mean(stacked, certainty * torch.stack(valid))
 
 
 def attenuation_error(
@@ -77,13 +91,24 @@ def attenuation_error(
     attenuation: StatedAttenuation,
     *,
     margin_hu: float,
+    held: Bool[Tensor, " n"],
 ) -> Float[Tensor, ""]:
-    """The hinge of one lesion in HU; the weights p are a softmax of log p, so that a ball of tiny p has a mean too."""
-    share = torch.softmax(torch.nn.functional.logsigmoid(logits), dim=0)
+    """The hinge of one lesion in HU over the ``held`` voxels; finite, and of no meaning, where there are none.
+
+    The weights p are a softmax of log p, so that a ball of tiny p has a mean too.
+    """
+    ranks = functional.logsigmoid(logits)
+    share = torch.softmax(torch.where(held, ranks, torch.finfo(ranks.dtype).min), dim=0)
     # Against the organ's mean first: HU of ±1000 would cost digits.
-    difference = (share * (lesion_hu.to(share.dtype) - organ_hu)).sum()
+    difference = (share * torch.where(held, lesion_hu.to(share.dtype) - organ_hu, 0.0)).sum()
     if attenuation == "hypo":
         return (difference + margin_hu).clamp(min=0)
     if attenuation == "hyper":
         return (margin_hu - difference).clamp(min=0)
     return (difference.abs() - margin_hu).clamp(min=0)
+
+
+def mean_over(values: Float[Tensor, "*n"], mask: Bool[Tensor, "*n"]) -> Float[Tensor, ""]:
+    """Mean of the values inside the mask, 0 if it is empty."""
+    total = torch.where(mask, values, 0.0).sum(dtype=torch.float64)
+    return (total / mask_as(mask, torch.float64).sum().clamp(min=1)).to(values.dtype)

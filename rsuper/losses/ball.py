@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,11 +13,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.ball_rules import DEFAULT_RULES, BallRules
-from rsuper.losses.boxes import RegionBox, mask_as, pair_boxes, zero_of
-from rsuper.losses.localisation import Placement, place_lesions
+from rsuper.losses.boxes import RegionBox, as_tensor, check_pairs, mask_as, pair_boxes, zero_of
+from rsuper.losses.localisation import PlacedLesion, Placement, place_lesions, room_voxels
 from rsuper.losses.segmentation import asymmetric_dice
 from rsuper.losses.volume import weighted_mean
-from rsuper.morphology import SpacingLike, bounding_box, spacing_rows, voxel_volume_mm3
+from rsuper.morphology import (
+    SpacingLike,
+    box_profiles,
+    boxes_of_profiles,
+    read_once,
+    reads_are_free,
+    spacing_rows,
+    upload,
+    voxel_volume_mm3,
+)
 from rsuper.supervision.types import LesionTarget
 
 
@@ -43,12 +54,12 @@ class BallLoss:
     Args:
         bce: balanced cross-entropy on the pseudo-mask.
         dice: asymmetric Dice loss on the pseudo-mask.
-        skipped: number of pairs in which no lesion could be located.
+        skipped: number of pairs in which no lesion could be located, a scalar.
     """
 
     bce: Float[Tensor, ""]
     dice: Float[Tensor, ""]
-    skipped: int = 0
+    skipped: Float[Tensor, ""]
 
 
 def ball_targets(
@@ -91,20 +102,25 @@ def ball_targets(
         )
     foreground, ignore = torch.zeros_like(region), torch.zeros_like(region)
     centers = torch.full((len(lesions), 3), -1, dtype=torch.long, device=region.device)
-    box = bounding_box(region)
+    profiles, spacing, rooms = read_once(
+        box_profiles(region[None]), as_tensor(spacing_mm), room_voxels(region, lesions)
+    )
+    (box,) = boxes_of_profiles(profiles, (1, *region.shape))
     if box is not None and lesions:
         placement = place_lesions(
             _at_least_single(ranks.detach()[box]),
             region[box],
             lesions,
             box=box,
-            spacing_mm=spacing_rows(spacing_mm, 1)[0],
+            spacing_mm=spacing_rows(spacing, 1)[0],
+            rooms=rooms.tolist(),
             rules=rules,
         )
         foreground[box], ignore[box] = placement.foreground, placement.ignore
+        corner = upload([span.start for span in box], centers)
         for item in reversed(placement.placed):  # the best place of a lesion is its first
-            row = [at + span.start for at, span in zip(item.center, box, strict=True)]
-            centers[item.lesion] = torch.tensor(row, device=region.device)
+            here = item.center + corner
+            centers[item.lesion] = torch.where(item.located, here, centers[item.lesion])
     return BallTargets(foreground=foreground, ignore=ignore, centers=centers, located=centers[:, 0] >= 0)
 
 
@@ -142,11 +158,15 @@ def ball_loss(
     """
     if len(lesions_per_pair) != logits.shape[0]:
         raise ValueError(f"{logits.shape[0]} pairs but {len(lesions_per_pair)} lists of lesions")
-    boxes = pair_boxes(logits, region)
-    rows = spacing_rows(spacing_mm, logits.shape[0])
-    certainty = (
-        [1.0] * logits.shape[0] if weight is None else [float(w) for w in torch.as_tensor(weight).tolist()]
+    check_pairs(logits, region)
+    boxes, (spacing, certainty, *rooms) = pair_boxes(
+        logits,
+        region,
+        as_tensor(spacing_mm),
+        as_tensor(weight).expand(logits.shape[0]),
+        *(room_voxels(where, lesions) for where, lesions in zip(region, lesions_per_pair, strict=True)),
     )
+    rows = spacing_rows(spacing, logits.shape[0])
     placements = [
         place_lesions(
             item.logits,
@@ -154,6 +174,7 @@ def ball_loss(
             lesions_per_pair[item.pair],
             box=item.box,
             spacing_mm=rows[item.pair],
+            rooms=rooms[item.pair].tolist(),
             rules=rules,
         )
         for item in boxes
@@ -163,12 +184,12 @@ def ball_loss(
         placements,
         zero=zero_of(logits),
         voxel_mm3=[voxel_volume_mm3(row) for row in rows],
-        weight=certainty,
+        weight=certainty.tolist(),
         background_weight=background_weight,
         rank_concentration=rank_concentration,
         smooth_mm3=smooth_mm3,
     )
-    return replace(result, skipped=result.skipped + logits.shape[0] - len(boxes))
+    return replace(result, skipped=result.skipped + (logits.shape[0] - len(boxes)))
 
 
 def boxed_ball_loss(
@@ -183,20 +204,22 @@ def boxed_ball_loss(
     smooth_mm3: float,
 ) -> BallLoss:
     """:func:`ball_loss` of pairs that are cut to their boxes and located; rows are looked up by ``RegionBox.pair``."""
-    bces, dices, weights = [], [], []
+    bces, dices, weights, located = [], [], [], []
     for item, placement in zip(boxes, placements, strict=True):
         if not placement.placed:
             continue
         bces.append(_pair_bce(item.logits, placement, background_weight, rank_concentration))
         dices.append(_pair_dice(item.logits, placement, voxel_mm3[item.pair], smooth_mm3))
         weights.append(weight[item.pair])
+        located.append(torch.stack([lesion.located for lesion in placement.placed]).any())
     if not bces:
-        return BallLoss(bce=zero, dice=zero, skipped=len(boxes))
-    certainty = zero.new_tensor(weights)
+        return BallLoss(bce=zero, dice=zero, skipped=torch.full_like(zero.detach(), len(boxes)))
+    signal = torch.stack(located)
+    certainty = upload(weights, zero) * signal
     return BallLoss(
         bce=weighted_mean(torch.stack(bces), certainty),
         dice=weighted_mean(torch.stack(dices), certainty),
-        skipped=len(boxes) - len(bces),
+        skipped=len(boxes) - signal.to(zero.dtype).sum(),
     )
 
 
@@ -204,17 +227,34 @@ def _pair_bce(logits: Tensor, placement: Placement, background_weight: float, co
     flat = logits.flatten()
     total = flat.new_zeros(())
     lit = [item for item in placement.placed if item.weight > 0 and len(item.foreground) > 0]
-    shared = sum(item.weight * item.share for item in lit)
-    strongest = max((item.weight for item in lit), default=0.0)
-    for item in lit:
-        share = item.weight * item.share / shared * strongest
-        ranks = rank_weights(len(item.foreground), concentration).to(flat)
-        total = total + share * (ranks * functional.softplus(-flat[item.foreground])).mean()
+    if lit:
+        weights = upload([item.weight for item in lit], total)
+        weights = weights * torch.stack([item.located & (item.foreground[0] < len(flat)) for item in lit])
+        shares = weights * torch.stack([item.share for item in lit]).to(weights.dtype)
+        shares = shares * (weights.amax() / shares.sum().clamp(min=torch.finfo(shares.dtype).tiny))
+        means = torch.stack([_foreground_bce(flat, item, concentration) for item in lit])
+        total = total + (shares * means).sum()
     if background_weight > 0:
         background = mask_as(placement.background, flat.dtype)
         pushed = (functional.softplus(logits) * background).sum() / background.sum().clamp(min=1)
         total = total + background_weight * pushed
     return total
+
+
+def _foreground_bce(flat: Tensor, item: PlacedLesion, concentration: float) -> Tensor:
+    """Rank-weighted mean over the foreground of one place; 0 where it holds no voxel."""
+    count = len(item.foreground)
+    if reads_are_free(flat):
+        weights = _shared_rank_weights(count, concentration, flat.dtype)
+        return (weights * functional.softplus(-flat[item.foreground])).mean()
+    # The voxels that count come first; how many there are is not known here.
+    real = item.foreground < len(flat)
+    held = real.sum().clamp(min=1).to(torch.float64)
+    order = torch.arange(count, dtype=torch.float64, device=flat.device)
+    weights = torch.exp(math.log1p(-concentration) * order / held) * real
+    weights = (weights / weights.sum().clamp(min=torch.finfo(torch.float64).tiny)).to(flat.dtype)
+    values = flat[item.foreground.clamp(max=len(flat) - 1)]
+    return (weights * functional.softplus(-values)).sum()
 
 
 def _pair_dice(logits: Tensor, placement: Placement, voxel_mm3: float, smooth_mm3: float) -> Tensor:
@@ -234,6 +274,12 @@ def rank_weights(count: int, concentration: float) -> Float[Tensor, " n"]:
     """
     weights = torch.pow(1 - concentration, torch.arange(count, dtype=torch.float64) / max(count, 1))
     return weights / weights.mean() if count else weights
+
+
+@functools.lru_cache(maxsize=32)
+def _shared_rank_weights(count: int, concentration: float, dtype: torch.dtype) -> Tensor:
+    """Shared between calls: never write into it."""
+    return rank_weights(count, concentration).to(dtype)
 
 
 def _at_least_single(values: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ class BallRules(BaseModel):
             is background while it is likely.
         candidate_separation: distance between such places in search diameters.
         candidate_odds: a place counts with at least this share of the odds.
+        lit_odds: a place lights up with at least this share of the odds; below it the place is only not pushed down, so
+            that nothing is forced while several places are as likely. 0 always lights up.
         unknown_size_weight: weight of such a lesion beside lesions of stated size.
     """
 
@@ -42,6 +44,7 @@ class BallRules(BaseModel):
     candidates: int = Field(default=1, ge=1, le=16)
     candidate_separation: float = Field(default=0.75, gt=0)
     candidate_odds: float = Field(default=0.1, ge=0, lt=1)
+    lit_odds: float = Field(default=0.0, ge=0, le=1)
     unknown_size_weight: float = Field(default=0.5, ge=0, le=1)
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rsuper.morphology import Box, bounding_boxes
+from rsuper.morphology import Box, SpacingLike, box_profiles, boxes_of_profiles, read_once
 
 Place = tuple[int | slice, ...]
 
@@ -79,28 +79,48 @@ def mask_as(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def zero_of(source: Tensor) -> Tensor:
     """A scalar 0 that is connected to the graph of ``source``, in at least float32."""
     dtype = torch.float64 if source.dtype == torch.float64 else torch.float32
-    return source.flatten()[:0].to(dtype).sum()
+    return source.reshape(-1)[:0].to(dtype).sum()
 
 
-def pair_boxes(logits: Float[Tensor, "P D H W"], region: Bool[Tensor, "P D H W"]) -> tuple[RegionBox, ...]:
-    """The pairs with a region, each on the bounding box of it.
+def pair_boxes(
+    logits: Float[Tensor, "P D H W"], region: Bool[Tensor, "P D H W"], *read: Tensor
+) -> tuple[tuple[RegionBox, ...], tuple[Tensor, ...]]:
+    """The pairs with a region, each on the bounding box of it, with one device synchronisation.
 
     Args:
         logits: [P,D,H,W].
         region: bool [P,D,H,W]; pairs without a True voxel are left out.
+        read: small tensors that are wanted on the host as well.
+
+    Returns:
+        The boxes, and ``read`` as float64 tensors of the host.
 
     Raises:
         ValueError: if the shapes differ or the region is not bool.
     """
+    check_pairs(logits, region)
+    profiles, *values = read_once(box_profiles(region), *read)
+    boxes = boxes_of_profiles(profiles, tuple(region.shape))
+    found = [(pair, box) for pair, box in enumerate(boxes) if box is not None]
+    cut = gather_boxes(logits, [(pair, *box) for pair, box in found])
+    return tuple(
+        RegionBox(pair=pair, box=box, region=region[(pair, *box)], logits=part)
+        for (pair, box), part in zip(found, cut, strict=True)
+    ), tuple(values)
+
+
+def check_pairs(logits: Float[Tensor, "P D H W"], region: Bool[Tensor, "P D H W"]) -> None:
+    """Raise ValueError if the shapes differ or the region is not bool."""
     if logits.ndim != 4 or logits.shape != region.shape:
         raise ValueError(
             f"logits and region are both [P,D,H,W], got {tuple(logits.shape)} and {tuple(region.shape)}"
         )
     if region.dtype != torch.bool:
         raise ValueError(f"region is a bool mask, got {region.dtype}")
-    found = [(pair, box) for pair, box in enumerate(bounding_boxes(region)) if box is not None]
-    cut = gather_boxes(logits, [(pair, *box) for pair, box in found])
-    return tuple(
-        RegionBox(pair=pair, box=box, region=region[(pair, *box)], logits=values)
-        for (pair, box), values in zip(found, cut, strict=True)
-    )
+
+
+def as_tensor(values: SpacingLike | float | None, default: float = 1.0) -> Tensor:
+    """A tensor of numbers (float64), of a tensor on any device (as it is), or of nothing."""
+    if isinstance(values, Tensor):
+        return values
+    return torch.tensor(default if values is None else values, dtype=torch.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,14 +21,17 @@ from rsuper.losses.ball_rules import (
     without_vacuous_bound,
 )
 from rsuper.losses.boxes import mask_as
+from rsuper.losses.ranking import cells_at, ranked, values_at
 from rsuper.morphology import (
+    BallPlaces,
     Box,
     Spacing,
-    ball_mask,
+    ball_cells,
+    ball_places,
     dilate_within,
-    find_centers,
+    grow_box,
     reach_voxels,
-    squared_radius_mm2,
+    reads_are_free,
     voxel_volume_mm3,
 )
 from rsuper.supervision.types import LesionTarget
@@ -39,24 +42,24 @@ FLAT = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class PlacedLesion:
-    """One located lesion.
+    """One place of a lesion. Flat indices point into the box; one past its last voxel stands for no voxel.
 
     Args:
         lesion: its index in the sequence that was passed in.
         center: index of the centre in the box.
-        foreground: flat indices into the box of the foreground voxels, the most probable first.
-        window: the part of the box around the ball.
-        ball: bool on the window, the voxels that the ball holds.
+        foreground: flat indices of the foreground voxels, the most probable first.
+        ball: flat indices of the voxels that the ball holds.
+        located: bool scalar; False only off the CPU, where a lesion that cannot be located is carried along.
         share: share of the lesion's odds that lie here; the places of one lesion follow each other, the best first.
         weight: weight of the lesion.
     """
 
     lesion: int
-    center: tuple[int, int, int]
+    center: Int[Tensor, " 3"]
     foreground: Int[Tensor, " n"]
-    window: Box
-    ball: Bool[Tensor, "a b c"]
-    share: float
+    ball: Int[Tensor, " m"]
+    located: Bool[Tensor, ""]
+    share: Float[Tensor, ""]
     weight: float
 
 
@@ -65,7 +68,7 @@ class Placement:
     """All lesions of one pair on its box.
 
     Args:
-        placed: the lesions that were located.
+        placed: the lesions that were located (off the CPU: or may be).
         foreground: bool, lesion voxels.
         ignore: bool, neither lesion nor background.
         background: bool, allowed voxels that must not light up.
@@ -84,9 +87,10 @@ def place_lesions(
     *,
     box: Box,
     spacing_mm: Spacing,
+    rooms: Sequence[float],
     rules: BallRules = DEFAULT_RULES,
 ) -> Placement:
-    """Locate the lesions of one pair on its box, from the largest to the smallest.
+    """Locate the lesions of one pair on its box, from the largest to the smallest. Off the CPU, reads nothing.
 
     Args:
         logits: or anything that ranks voxels; probabilities are taken as its sigmoid.
@@ -94,43 +98,32 @@ def place_lesions(
         lesions: their own regions and slabs refer to the whole patch.
         box: where this box lies in the patch.
         spacing_mm: voxel size in array order.
+        rooms: :func:`room_voxels` of the lesions, read on the host.
         rules: how a size becomes voxels.
     """
     with torch.no_grad():
         ranks, region = logits.detach().contiguous(), region.contiguous()
-        probability = torch.sigmoid(ranks)
-        foreground, ignore = torch.zeros_like(region), torch.zeros_like(region)
-        free = region.clone()
+        scene = _Scene(ranks=ranks, probability=torch.sigmoid(ranks), spacing_mm=spacing_mm, rules=rules)
+        foreground, ignore, free = torch.zeros_like(region), torch.zeros_like(region), region.clone()
         placed: list[PlacedLesion] = []
-        order = search_order(lesions, rules)
+        order = search_order(lesions, rooms, rules)
         for position, index in enumerate(order):
             host = own_region(region, lesions[index], box)
-            lesion = without_vacuous_bound(lesions[index], int(host.sum()) * voxel_volume_mm3(spacing_mm))
-            places: list[_Found] = []
-            if not lesion.remainder:
-                centers = None if lesion.centers is None else lesion.centers[box].to(region.device)
-                places = _place(ranks, probability, host & free, centers, lesion, spacing_mm, rules)
-            if not places or is_unsized(lesion):
+            lesion = without_vacuous_bound(lesions[index], rooms[index] * voxel_volume_mm3(spacing_mm))
+            unsized = is_unsized(lesion)
+            places = [] if lesion.remainder else _place(scene, host & free, lesion, box)
+            if unsized or not places:
                 ignore |= host
             if not places:
                 continue
-            best = places[0]
-            foreground.view(-1)[best.foreground] = True
+            if not unsized and not reads_are_free(ranks):
+                ignore |= host & ~places[0].located
+            foreground |= _mask(places[0].foreground, free)
             for place in places:
-                ignore[place.window] |= dilate_within(place.reach, rules.gap_mm, spacing_mm=spacing_mm)
-                placed.append(
-                    PlacedLesion(
-                        lesion=index,
-                        center=place.center,
-                        foreground=place.foreground,
-                        window=place.window,
-                        ball=place.ball,
-                        share=place.share,
-                        weight=lesion.weight * (rules.unknown_size_weight if is_unsized(lesion) else 1.0),
-                    )
-                )
+                ignore[place.window] |= scene.grown(place.reach, place.window)
+                placed.append(place.of(index, lesion, rules))
             if position + 1 < len(order):
-                free[best.window] &= ~dilate_within(best.middle, rules.gap_mm, spacing_mm=spacing_mm)
+                free[places[0].window] &= ~scene.grown(places[0].middle, places[0].window)
         ignore &= region & ~foreground
         background = region & ~foreground & ~ignore
         return Placement(placed=tuple(placed), foreground=foreground, ignore=ignore, background=background)
@@ -138,7 +131,7 @@ def place_lesions(
 
 def own_region(region: Bool[Tensor, "d h w"], lesion: LesionTarget, box: Box) -> Bool[Tensor, "d h w"]:
     """The part of the pair's region in which this lesion may lie: its own host region and slab."""
-    own = region if lesion.region is None else region & lesion.region[box].to(region.device)
+    own = region if lesion.region is None else region & _cut(lesion.region, box, region)
     if lesion.slab is None:
         return own
     axis, start, stop = lesion.slab
@@ -150,171 +143,167 @@ def own_region(region: Bool[Tensor, "d h w"], lesion: LesionTarget, box: Box) ->
     return own & inside
 
 
-def search_order(lesions: Sequence[LesionTarget], rules: BallRules = DEFAULT_RULES) -> list[int]:
+def room_voxels(region: Bool[Tensor, "D H W"], lesions: Sequence[LesionTarget]) -> Float[Tensor, " L"]:
+    """Voxels that each lesion has to itself, where a rule asks for it; −1 where none does. Stays on the device."""
+    several = len(lesions) > 1
+    first, second, third = (slice(0, size) for size in region.shape)
+    rooms: list[Tensor | None] = []
+    for lesion in lesions:
+        bounded = not lesion.diameters_mm and math.isfinite(lesion.volume_mm3[1])
+        if bounded or (several and lesion.region is not None):
+            rooms.append(
+                own_region(region, lesion, (first, second, third)).view(torch.uint8).sum(dtype=torch.float32)
+            )
+        else:
+            rooms.append(None)
+    if all(room is None for room in rooms):
+        return torch.full((len(lesions),), -1.0)
+    unasked = torch.full((), -1.0, device=region.device)
+    return torch.stack([unasked if room is None else room for room in rooms])
+
+
+def search_order(
+    lesions: Sequence[LesionTarget], rooms: Sequence[float], rules: BallRules = DEFAULT_RULES
+) -> list[int]:
     """Indices of the lesions from the largest to the smallest, remainders last; the order passed in has no say."""
 
     def key(index: int) -> tuple[float | int | tuple[float, ...], ...]:
         lesion = lesions[index]
-        slab = lesion.slab or (-1, -1, -1)
-        voxels = -1 if lesion.region is None else int(lesion.region.sum())
         return (
             int(lesion.remainder),
             -middle_volume_mm3(lesion, rules),
             -search_diameter_mm(lesion, rules),
             lesion.volume_mm3,
             -lesion.weight,
-            slab,
-            voxels,
+            lesion.slab or (-1, -1, -1),
+            -1 if lesion.region is None else rooms[index],
         )
 
     return sorted(range(len(lesions)), key=key)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
-    """A place of a lesion: its foreground as flat indices into the box, bool sets on the window around its ball."""
+class _Scene:
+    """What all lesions of a pair look at."""
 
-    center: tuple[int, int, int]
+    ranks: Tensor
+    probability: Tensor
+    spacing_mm: Spacing
+    rules: BallRules
+
+    def window(self, center: Tensor, ball_mm: float) -> Box:
+        """The part of the box that the ball and its margin reach; all of it where the centre is not read."""
+        depth, height, width = self.ranks.shape
+        if not reads_are_free(self.ranks):
+            return slice(0, depth), slice(0, height), slice(0, width)
+        first, second, third = center.tolist()
+        middle = slice(first, first + 1), slice(second, second + 1), slice(third, third + 1)
+        reach = reach_voxels(ball_mm / 2 + self.rules.gap_mm, self.spacing_mm)
+        return grow_box(middle, reach, (depth, height, width))
+
+    def grown(self, flat: Tensor, window: Box) -> Tensor:
+        """The voxels and their margin, on the window."""
+        mask = _mask(flat, self.ranks)[window]
+        return dilate_within(mask, self.rules.gap_mm, spacing_mm=self.spacing_mm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A place of a lesion and its sets of voxels, as flat indices."""
+
+    center: Tensor
     window: Box
     foreground: Tensor
     ball: Tensor
     reach: Tensor
     middle: Tensor
-    share: float
+    located: Tensor
+    share: Tensor
+
+    def of(self, index: int, lesion: LesionTarget, rules: BallRules) -> PlacedLesion:
+        return PlacedLesion(
+            lesion=index,
+            center=self.center,
+            foreground=self.foreground,
+            ball=self.ball,
+            located=self.located,
+            share=self.share,
+            weight=lesion.weight * (rules.unknown_size_weight if is_unsized(lesion) else 1.0),
+        )
 
 
-def _place(
-    ranks: Tensor,
-    probability: Tensor,
-    free: Tensor,
-    centers: Tensor | None,
-    lesion: LesionTarget,
-    spacing_mm: Spacing,
-    rules: BallRules,
-) -> list[_Found]:
+def _place(scene: _Scene, free: Tensor, lesion: LesionTarget, box: Box) -> list[_Found]:
     """Locate one lesion in the free voxels of its own region; empty if there is no room or nothing to go by."""
-    inside_free = mask_as(free, probability.dtype)
-    q = probability * inside_free
-    top = float(q.max())
-    lowest = float(q.add(1 - inside_free).min())
-    allowed = free if centers is None else free & centers
-    if not top > 0 or top - lowest <= FLAT * top or not bool(allowed.any()):
+    rules, inside = scene.rules, mask_as(free, scene.probability.dtype)
+    q = scene.probability * inside
+    top, lowest = q.amax(), q.add(1 - inside).amin()
+    allowed = free if lesion.centers is None else free & _cut(lesion.centers, box, free)
+    sure = (top > 0) & (top - lowest > FLAT * top) & (allowed.view(torch.uint8).amax() > 0)
+    if reads_are_free(q) and not sure:
         return []
     search_mm = search_ball_mm(search_diameter_mm(lesion, rules))
-    found = find_centers(
-        q / top,
+    found = ball_places(
+        q / top.clamp(min=torch.finfo(q.dtype).tiny),
         allowed,
         search_mm,
-        spacing_mm=spacing_mm,
+        spacing_mm=scene.spacing_mm,
         sigma_radii=rules.sigma_radii,
         count=rules.candidates,
         separation_mm=rules.candidate_separation * search_mm,
     )
-    shares = _odds_shares([place.score * top for place in found], rules.candidate_odds)
+    shares = _odds_shares(found, top, rules.candidate_odds)
     return [
-        _fill(place.center, share, ranks, free, lesion, spacing_mm, rules)
-        for place, share in zip(found, shares, strict=False)
+        _fill(scene, free, lesion, center=center, share=share, located=sure & (share > 0))
+        for center, share in zip(found.centers, shares, strict=True)
+        if not reads_are_free(q) or share > 0
     ]
 
 
-def _odds_shares(scores: Sequence[float], least: float) -> list[float]:
-    """If exactly one place holds the lesion: p_k ∝ m_k/(1 − m_k) for a mean m_k; unlikely places are left out."""
-    odds = [score / max(1 - score, 1e-3) for score in scores]
-    kept = [value for value in odds if value >= least * sum(odds)] or odds[:1]
-    return [value / sum(kept) for value in kept]
+def _odds_shares(places: BallPlaces, scale: Tensor, least: float) -> Float[Tensor, " K"]:
+    """If exactly one place holds the lesion: p_k ∝ m_k/(1 − m_k) for a mean m_k; 0 for unlikely places."""
+    means = places.scores.clamp(min=0) * scale.to(places.scores.dtype)
+    odds = torch.where(places.found, means / (1 - means).clamp(min=1e-3), 0.0)
+    kept = odds >= least * odds.sum()
+    kept[0] = True
+    odds = odds * kept
+    return odds / odds.sum().clamp(min=torch.finfo(odds.dtype).tiny)
 
 
 def _fill(
-    center: tuple[int, int, int],
-    share: float,
-    ranks: Tensor,
-    free: Tensor,
-    lesion: LesionTarget,
-    spacing_mm: Spacing,
-    rules: BallRules,
+    scene: _Scene, free: Tensor, lesion: LesionTarget, *, center: Tensor, share: Tensor, located: Tensor
 ) -> _Found:
-    """The voxels of one place: nested sets of the highest ranks in the ball."""
+    """The voxels of one place: nested sets of the highest ranks in the ball, ties to the nearest to its centre."""
+    rules, spacing_mm = scene.rules, scene.spacing_mm
     diameter = search_diameter_mm(lesion, rules)
     ball_mm = diameter if is_unsized(lesion) else rules.ball_scale * diameter
-    window, inside, squared = _ball_window(center, free, ball_mm, spacing_mm, rules.gap_mm)
-    inside = inside & free[window]  # the template is shared
-    held = inside.flatten().nonzero().flatten()
-    values = ranks[window].flatten()[held]
-    foreground, reach, middle = voxel_counts(lesion, ball_mm, voxel_volume_mm3(spacing_mm), rules)
-    # Each set lies in the one before it.
-    reached = _highest(values, held, squared, reach)
-    likely = _narrow(values, held, squared, reached, middle)
-    lit = _narrow(values, held, squared, likely, foreground)
-    order = torch.argsort(values[lit], descending=True, stable=True)
+    ball = cells_at(center, ball_cells(ball_mm, spacing_mm, str(free.device)), free)
+    counts = voxel_counts(lesion, ball_mm, voxel_volume_mm3(spacing_mm), rules)
+    small, large, middle = counts
+    order = ranked(values_at(scene.ranks, ball), (small, middle, large))
+    lit = located & (share >= rules.lit_odds)
     return _Found(
         center=center,
-        window=window,
-        foreground=_box_index(held[lit[order]], window, free),
-        ball=inside,
-        reach=_as_mask(held[reached], inside),
-        middle=_as_mask(held[likely], inside),
+        window=scene.window(center, ball_mm),
+        foreground=_where(ball[order[:small]], lit, free),
+        ball=_where(ball, located, free),
+        reach=_where(ball[order[:large]], located, free),
+        middle=_where(ball[order[:middle]], located, free),
+        located=located,
         share=share,
     )
 
 
-def _narrow(values: Tensor, held: Tensor, squared_mm2: Tensor, among: Tensor, count: int) -> Tensor:
-    """:func:`_highest` among some of the positions."""
-    return among[_highest(values[among], held[among], squared_mm2, count)]
+def _where(flat: Tensor, taken: Tensor, free: Tensor) -> Tensor:
+    """The indices if ``taken``, else none of them."""
+    if reads_are_free(free):
+        return flat if taken else flat[:0]
+    return torch.where(taken, flat, free.numel())
 
 
-def _highest(values: Tensor, held: Tensor, squared_mm2: Tensor, count: int) -> Tensor:
-    """Positions of the ``count`` highest values; at the cut, ties go to the nearest to the centre, then by index."""
-    if count >= len(values):
-        return torch.arange(len(values), device=values.device)
-    if count == 0:
-        return torch.arange(0, device=values.device)
-    cut = torch.kthvalue(values, len(values) - count + 1).values
-    above = values > cut
-    tied = (values == cut).nonzero().flatten()
-    missing = count - int(above.sum())
-    if len(tied) > missing:
-        nearest = torch.argsort(squared_mm2.flatten()[held[tied]], stable=True)
-        tied = tied[nearest[:missing]]
-    above[tied] = True
-    return above.nonzero().flatten()
+def _mask(flat: Tensor, like: Tensor) -> Bool[Tensor, "d h w"]:
+    mask = torch.zeros(like.numel() + 1, dtype=torch.bool, device=like.device)
+    return mask.index_fill_(0, flat, value=True)[:-1].view(like.shape)
 
 
-def _as_mask(index: Tensor, like: Tensor) -> Tensor:
-    mask = torch.zeros_like(like)
-    mask.view(-1)[index] = True
-    return mask
-
-
-def _box_index(index: Tensor, window: Box, box: Tensor) -> Tensor:
-    """Flat indices into the box from flat indices into the window."""
-    _, height, width = (span.stop - span.start for span in window)
-    plane, rest = index.div(height * width, rounding_mode="floor"), index.remainder(height * width)
-    row, column = rest.div(width, rounding_mode="floor"), rest.remainder(width)
-    flat = (plane + window[0].start) * box.shape[1] + row + window[1].start
-    return torch.add(flat * box.shape[2], column + window[2].start)
-
-
-def _ball_window(
-    center: tuple[int, int, int], box: Tensor, diameter_mm: float, spacing_mm: Spacing, gap_mm: float
-) -> tuple[Box, Tensor, Tensor]:
-    """The window around the ball and its margin: where it lies, which voxels the ball holds, distances squared."""
-    inside, squared = _ball_template(diameter_mm, spacing_mm, gap_mm)
-    window, part = [], []
-    for index, size, width in zip(center, box.shape, inside.shape, strict=True):
-        steps = width // 2
-        start, stop = max(0, index - steps), min(size, index + steps + 1)
-        window.append(slice(start, stop))
-        part.append(slice(start - index + steps, stop - index + steps))
-    cut = tuple(part)
-    place = (window[0], window[1], window[2])
-    return place, inside[cut].contiguous().to(box.device), squared[cut].contiguous().to(box.device)
-
-
-@functools.lru_cache(maxsize=16)
-def _ball_template(diameter_mm: float, spacing_mm: Spacing, gap_mm: float) -> tuple[Tensor, Tensor]:
-    """The ball in the middle of a window that also holds its margin, and the squared distances of the window."""
-    reach = reach_voxels(diameter_mm / 2 + gap_mm, spacing_mm)
-    mask = ball_mask(diameter_mm, spacing_mm)
-    pads = [outer - width // 2 for outer, width in zip(reach, mask.shape, strict=True)]
-    inside = torch.nn.functional.pad(mask, [pad for size in reversed(pads) for pad in (size, size)])
-    return inside, squared_radius_mm2(reach, spacing_mm).to(torch.float32)
+def _cut(mask: Tensor, box: Box, like: Tensor) -> Tensor:
+    return mask[box].to(like.device, non_blocking=True)

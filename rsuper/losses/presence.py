@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,8 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from rsuper.losses.boxes import RegionBox, pair_boxes, zero_of
-from rsuper.morphology import SpacingLike, spacing_rows, voxel_volume_mm3
+from rsuper.losses.boxes import RegionBox, as_tensor, mask_as, pair_boxes, zero_of
+from rsuper.losses.volume import weighted_mean
+from rsuper.morphology import SpacingLike, spacing_rows, upload, voxel_volume_mm3
 
 
 def presence_loss(
@@ -43,17 +43,21 @@ def presence_loss(
     >>> round(presence_loss(logits, region, spacing_mm=(1, 1, 1)).item(), 4)
     0.6931
     """
-    boxes = pair_boxes(logits, region)
     count = logits.shape[0]
-    answers = torch.ones(count) if present is None else torch.as_tensor(present)
-    certainty = torch.ones(count) if weight is None else torch.as_tensor(weight)
+    boxes, (spacing, answers, certainty) = pair_boxes(
+        logits,
+        region,
+        as_tensor(spacing_mm),
+        as_tensor(present).expand(count),
+        as_tensor(weight).expand(count),
+    )
     return boxed_presence_loss(
         boxes,
         zero=zero_of(logits),
-        spacing_mm=spacing_rows(spacing_mm, count),
+        spacing_mm=spacing_rows(spacing, count),
         top_mm3=top_mm3,
-        present=answers,
-        weight=certainty,
+        present=answers.tolist(),
+        weight=certainty.tolist(),
     )
 
 
@@ -63,8 +67,8 @@ def boxed_presence_loss(
     zero: Tensor,
     spacing_mm: Sequence[tuple[float, float, float]],
     top_mm3: float,
-    present: Tensor,
-    weight: Tensor,
+    present: Sequence[float],
+    weight: Sequence[float],
 ) -> Float[Tensor, ""]:
     """:func:`presence_loss` of pairs that are cut to their boxes; rows are looked up by ``RegionBox.pair``."""
     if not boxes:
@@ -72,15 +76,14 @@ def boxed_presence_loss(
     losses = []
     for item in boxes:
         # The region's volume decides how many voxels there are; below it, the whole region answers.
-        values = item.logits[item.region]
+        flat, region = item.logits.flatten(), item.region.flatten()
         wanted = max(1, round(top_mm3 / voxel_volume_mm3(spacing_mm[item.pair])))
-        top = torch.topk(values, min(wanted, len(values)), sorted=False).values
-        size = math.log(len(top))
-        yes = torch.logsumexp(functional.logsigmoid(top), dim=0) - size
-        no = torch.logsumexp(functional.logsigmoid(-top), dim=0) - size
-        answer = present[item.pair].to(yes)
+        ranks = torch.where(region, flat.detach(), -torch.inf)
+        highest = torch.topk(ranks, min(wanted, len(ranks)), sorted=False).indices
+        top, inside = flat[highest], region[highest]
+        size = mask_as(inside, flat.dtype).sum().log()
+        yes = torch.logsumexp(torch.where(inside, functional.logsigmoid(top), -torch.inf), dim=0) - size
+        no = torch.logsumexp(torch.where(inside, functional.logsigmoid(-top), -torch.inf), dim=0) - size
+        answer = present[item.pair]
         losses.append(-(answer * yes + (1 - answer) * no))
-    stacked = torch.stack(losses)
-    rows = torch.tensor([item.pair for item in boxes], device=weight.device)
-    certainty = weight[rows].to(stacked)
-    return (stacked * certainty).sum() / certainty.sum().clamp(min=torch.finfo(stacked.dtype).tiny)
+    return weighted_mean(torch.stack(losses), upload([weight[item.pair] for item in boxes], zero))

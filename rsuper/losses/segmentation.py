@@ -188,7 +188,7 @@ def segmentation_and_boxes(
 def voxel_volumes(spacing_mm: SpacingLike, logits: Float[Tensor, "B C D H W"]) -> Float[Tensor, " B"]:
     """Voxel volume of each sample in mm³, where the logits are."""
     volumes = [voxel_volume_mm3(row) for row in spacing_rows(spacing_mm, logits.shape[0])]
-    return torch.tensor(volumes, dtype=torch.float64, device=logits.device)
+    return torch.tensor(volumes, dtype=torch.float64).to(logits.device, non_blocking=True)
 
 
 def asymmetric_dice(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
-from rsuper.losses.boxes import RegionBox, mask_as, pair_boxes, zero_of
-from rsuper.morphology import SpacingLike, spacing_rows, voxel_volume_mm3
+from rsuper.losses.boxes import RegionBox, as_tensor, mask_as, pair_boxes, zero_of
+from rsuper.morphology import SpacingLike, spacing_rows, upload, voxel_volume_mm3
 
 VolumeForm = Literal["interval", "published"]
+VolumeMass = Literal["sharpened", "power", "thresholded"]
+HAZE_PROBABILITY = 0.1
 
 
 def volume_loss(  # noqa: PLR0913 - the published contract
@@ -29,6 +33,9 @@ def volume_loss(  # noqa: PLR0913 - the published contract
     sigma_log: Float[Tensor, " P"] | None = None,
     median_weight: float = 0.05,
     sharpen: float = 1.0,
+    mass: VolumeMass = "sharpened",
+    located: Bool[Tensor, "P D H W"] | None = None,
+    outside_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Compare V̂ = v·Σ p over the region with [lo, hi]; the mean over the pairs, weighted by certainty.
 
@@ -50,7 +57,13 @@ def volume_loss(  # noqa: PLR0913 - the published contract
             ½·((log V̂ − log median)/σ)² inside the interval, constant beyond its ends.
         sigma_log: [P] standard deviation of the log volume; needed with ``median_mm3``.
         median_weight: weight of that pull.
-        sharpen: factor on the logits before the sum: above 1, voxels near 0 stop adding up to a tumour.
+        sharpen: γ of ``mass``; with 1, ``sharpened`` and ``power`` are the plain Σ p.
+        mass: what a voxel adds, so that haze does not pass for a tumour: ``sharpened`` sigmoid(γ·logit), ``power``
+            p^γ, ``thresholded`` max(0, p − 0.1)/0.9 (which leaves haze without a gradient).
+        located: bool [P,D,H,W], where the lesions were located. Then the lower end asks for volume there, the upper
+            end limits all of the region, and what lies elsewhere in the region costs
+            ``outside_weight``·log((V̂_out + hi' + E)/(hi' + E)) where hi is finite.
+        outside_weight: see ``located``.
 
     Returns:
         Scalar, at least float32; 0 with a graph where P = 0.
@@ -63,54 +76,80 @@ def volume_loss(  # noqa: PLR0913 - the published contract
     >>> volume_loss(logits, everywhere, torch.tensor([[60.0, 70.0]]), spacing_mm=(1, 1, 1)).item()
     0.0
     """
-    intervals = torch.as_tensor(volume_mm3)
-    if intervals.shape != (logits.shape[0], 2):
-        raise ValueError(f"volume_mm3 is [P,2] with P = {logits.shape[0]}, got {tuple(intervals.shape)}")
-    low, high = intervals[:, 0], intervals[:, 1]
-    if not bool(((low >= 0) & (low <= high)).all()):
-        raise ValueError(f"volume_mm3 rows are 0 <= lo <= hi, got {intervals.tolist()}")
-    boxes = pair_boxes(logits, region)
-    if not boxes:
-        return zero_of(logits)
-    predicted = predicted_volumes(
-        boxes, spacing_mm=spacing_rows(spacing_mm, logits.shape[0]), sharpen=sharpen
-    )
-    rows = torch.tensor([item.pair for item in boxes])
-
-    def pick(values: Tensor | float) -> Tensor:
-        table = torch.as_tensor(values).to(device=predicted.device, dtype=predicted.dtype)
-        return table.expand(logits.shape[0])[rows.to(predicted.device)]
-
+    count, table = logits.shape[0], as_tensor(volume_mm3)
+    if table.shape != (count, 2):
+        raise ValueError(f"volume_mm3 is [P,2] with P = {count}, got {tuple(table.shape)}")
     if median_mm3 is not None and sigma_log is None:
         raise ValueError("median_mm3 needs sigma_log")
-    losses = volume_errors(
-        predicted, pick(low), pick(high), tolerance=pick(tolerance), softening_mm3=softening_mm3, form=form
+    asked = (tolerance, weight, median_mm3, sigma_log)
+    rows = [as_tensor(value, math.nan if value is None else 1.0).expand(count) for value in asked]
+    boxes, (intervals, spacing, *columns) = pair_boxes(logits, region, table, as_tensor(spacing_mm), *rows)
+    if not bool(((intervals[:, 0] >= 0) & (intervals[:, 0] <= intervals[:, 1])).all()):
+        raise ValueError(f"volume_mm3 rows are 0 <= lo <= hi, got {intervals.tolist()}")
+    if not boxes:
+        return zero_of(logits)
+    voxel_mm3 = [voxel_volume_mm3(row) for row in spacing_rows(spacing, count)]
+    predicted = predicted_volumes(boxes, voxel_mm3, sharpen=sharpen, mass=mass)
+    inside = predicted
+    if located is not None:
+        where = [located[(item.pair, *item.box)] for item in boxes]
+        inside = predicted_volumes(boxes, voxel_mm3, sharpen=sharpen, mass=mass, where=where)
+
+    chosen = [item.pair for item in boxes]
+    low, high, slack, certainty, median, sigma = (
+        upload(column[chosen], predicted) for column in (*intervals.unbind(1), *columns)
     )
-    if median_mm3 is not None and sigma_log is not None:
+    losses = volume_errors(
+        predicted,
+        low,
+        high,
+        tolerance=slack,
+        softening_mm3=softening_mm3,
+        form=form,
+        inside=inside,
+        outside_weight=outside_weight,
+    )
+    if median_mm3 is not None:
         losses = losses + median_weight * median_pull(
-            predicted, pick(low), pick(high), median_mm3=pick(median_mm3), sigma_log=pick(sigma_log)
+            predicted, low, high, median_mm3=median, sigma_log=sigma
         )
-    certainty = torch.ones_like(losses) if weight is None else pick(weight)
-    return weighted_mean(losses, certainty)
+    return weighted_mean(losses, torch.ones_like(certainty) if weight is None else certainty)
+
+
+def voxel_mass(logits: Float[Tensor, "*n"], *, sharpen: float, mass: VolumeMass) -> Float[Tensor, "*n"]:
+    """How much of a voxel counts as lesion; formulas in :func:`volume_loss`."""
+    if mass == "sharpened":
+        return torch.sigmoid(logits if sharpen == 1 else logits * sharpen)
+    if mass == "power":
+        return torch.exp(sharpen * functional.logsigmoid(logits))
+    return (torch.sigmoid(logits) - HAZE_PROBABILITY).clamp(min=0) / (1 - HAZE_PROBABILITY)
 
 
 def predicted_volumes(
-    boxes: Sequence[RegionBox], *, spacing_mm: Sequence[tuple[float, float, float]], sharpen: float = 1.0
+    boxes: Sequence[RegionBox],
+    voxel_mm3: Sequence[float],
+    *,
+    sharpen: float = 1.0,
+    mass: VolumeMass = "sharpened",
+    where: Sequence[Bool[Tensor, "d h w"]] | None = None,
 ) -> Float[Tensor, " N"]:
-    """V̂ = v·Σ sigmoid(sharpen·logit) over the region of each box, in mm³.
+    """V̂ = v·Σ mass over the region of each box, in mm³.
 
     Args:
         boxes: at least one.
-        spacing_mm: one row a pair, looked up by ``RegionBox.pair``.
-        sharpen: factor on the logits.
+        voxel_mm3: one number a pair, looked up by ``RegionBox.pair``.
+        sharpen: γ.
+        mass: what a voxel adds.
+        where: the part of each region to sum over; None is all of it.
     """
-    volumes = []
-    for item in boxes:
-        probability = torch.sigmoid(item.logits if sharpen == 1 else item.logits * sharpen)
-        volumes.append(
-            voxel_volume_mm3(spacing_mm[item.pair])
-            * (probability * mask_as(item.region, probability.dtype)).sum()
-        )
+    parts = [item.region for item in boxes]
+    if where is not None:
+        parts = [region & part for region, part in zip(parts, where, strict=True)]
+    volumes = [
+        voxel_mm3[item.pair]
+        * (voxel_mass(item.logits, sharpen=sharpen, mass=mass) * mask_as(part, item.logits.dtype)).sum()
+        for item, part in zip(boxes, parts, strict=True)
+    ]
     return torch.stack(volumes)
 
 
@@ -122,8 +161,21 @@ def volume_errors(
     tolerance: Float[Tensor, " N"],
     softening_mm3: float,
     form: VolumeForm,
+    inside: Float[Tensor, " N"] | None = None,
+    outside_weight: float = 1.0,
 ) -> Float[Tensor, " N"]:
-    """The loss of each pair from its predicted volume; formulas in :func:`volume_loss`."""
+    """The loss of each pair from its predicted volume; formulas in :func:`volume_loss`.
+
+    Args:
+        predicted: V̂ of the whole region.
+        low: lo.
+        high: hi.
+        tolerance: t.
+        softening_mm3: E.
+        form: ``interval`` or ``published``, which knows no ``inside``.
+        inside: V̂ where the lesions were located; None is the whole region.
+        outside_weight: weight of the rest.
+    """
     tiny = torch.finfo(predicted.dtype).tiny
     bounded = torch.isfinite(high)
     if form == "published":
@@ -134,10 +186,16 @@ def volume_errors(
         return (error - allowed).clamp(0, 1)
     floor = (1 - tolerance).clamp(min=0) * low
     ceiling = (1 + tolerance) * torch.where(bounded, high, 0.0)
-    under = (floor - predicted) / (floor + predicted + softening_mm3).clamp(min=tiny)
+    counted = predicted if inside is None else inside
+    under = (floor - counted) / (floor + counted + softening_mm3).clamp(min=tiny)
     over = torch.log1p((predicted - ceiling).clamp(min=0) / (2 * ceiling + softening_mm3).clamp(min=tiny))
     too_much = (predicted > ceiling) & bounded
-    return torch.where(predicted < floor, under, torch.where(too_much, over, torch.zeros_like(predicted)))
+    none = torch.zeros_like(predicted)
+    if inside is None or inside is predicted:
+        return torch.where(predicted < floor, under, torch.where(too_much, over, none))
+    outside = torch.log1p((predicted - inside).clamp(min=0) / (ceiling + softening_mm3))
+    errors = torch.where(inside < floor, under, none) + torch.where(too_much, over, none)
+    return errors + outside_weight * torch.where(bounded, outside, none)
 
 
 def median_pull(

@@ -1,15 +1,15 @@
 """Distances, dilation and ball search in mm, on boxes."""
 
-from rsuper.morphology.ball import (
-    BallCenter,
-    ball_kernel,
-    ball_mask,
-    ball_scores,
-    find_center,
-    find_centers,
-    squared_radius_mm2,
+from rsuper.morphology.ball import ball_cells, ball_kernel, ball_mask, ball_scores, squared_radius_mm2
+from rsuper.morphology.boxes import (
+    Box,
+    bounding_box,
+    bounding_boxes,
+    box_profiles,
+    box_shape,
+    boxes_of_profiles,
+    grow_box,
 )
-from rsuper.morphology.boxes import Box, bounding_box, bounding_boxes, box_shape, grow_box
 from rsuper.morphology.distance import (
     dilate_mm,
     dilate_within,
@@ -17,19 +17,26 @@ from rsuper.morphology.distance import (
     reach_voxels,
     squared_distance_within,
 )
+from rsuper.morphology.host import read_once, reads_are_free, upload
+from rsuper.morphology.search import BallCenter, BallPlaces, ball_places, find_center, find_centers
 from rsuper.morphology.spacing import Spacing, SpacingLike, spacing_rows, voxel_volume_mm3
 
 __all__ = [
     "BallCenter",
+    "BallPlaces",
     "Box",
     "Spacing",
     "SpacingLike",
+    "ball_cells",
     "ball_kernel",
     "ball_mask",
+    "ball_places",
     "ball_scores",
     "bounding_box",
     "bounding_boxes",
+    "box_profiles",
     "box_shape",
+    "boxes_of_profiles",
     "dilate_mm",
     "dilate_within",
     "distance_mm",
@@ -37,8 +44,11 @@ __all__ = [
     "find_centers",
     "grow_box",
     "reach_voxels",
+    "read_once",
+    "reads_are_free",
     "spacing_rows",
     "squared_distance_within",
     "squared_radius_mm2",
+    "upload",
     "voxel_volume_mm3",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from torch import Tensor
+
+from rsuper.morphology.host import read_once
 
 Box = tuple[slice, slice, slice]
 
@@ -23,25 +25,32 @@ def bounding_boxes(masks: Bool[Tensor, "P D H W"]) -> tuple[Box | None, ...]:
     >>> bounding_boxes(mask)[0]
     (slice(1, 3, None), slice(2, 3, None), slice(4, 5, None))
     """
+    (rows,) = read_once(box_profiles(masks))
+    return boxes_of_profiles(rows, tuple(masks.shape))
+
+
+def box_profiles(masks: Bool[Tensor, "P D H W"]) -> UInt8[Tensor, "P n"]:
+    """Which planes of each axis hold a True voxel, D + H + W numbers a mask; stays on the device."""
     if masks.ndim != 4:
         raise ValueError(f"masks are [P,D,H,W], got shape {tuple(masks.shape)}")
-    count = masks.shape[0]
-    if count == 0 or masks[0].numel() == 0:
-        return (None,) * count
+    count, *sizes = masks.shape
+    if masks.numel() == 0:
+        return masks.new_zeros((count, sum(sizes)), dtype=torch.uint8)
     # The maximum of bytes is many times faster than any() of bools.
     bytes_ = masks.view(torch.uint8)
     last = bytes_.amax(dim=3)  # [P,D,H]
-    profiles = (last.amax(dim=2), last.amax(dim=1), bytes_.amax(dim=1).amax(dim=1))
-    rows = torch.cat(profiles, dim=1).cpu()
-    sizes = masks.shape[1:]
+    return torch.cat((last.amax(dim=2), last.amax(dim=1), bytes_.amax(dim=1).amax(dim=1)), dim=1)
+
+
+def boxes_of_profiles(profiles: Tensor, shape: tuple[int, ...]) -> tuple[Box | None, ...]:
+    """The boxes of masks of ``shape`` [P,D,H,W] from what :func:`box_profiles` says of them, read on the host."""
     boxes: list[Box | None] = []
-    for row in rows:
+    for row in profiles:
         spans = []
-        for profile in torch.split(row, list(sizes)):
-            hits = torch.nonzero(profile).flatten()
-            if len(hits) == 0:
-                break
-            spans.append(slice(int(hits[0]), int(hits[-1]) + 1))
+        for profile in torch.split(row, list(shape[1:])):
+            hits = torch.nonzero(profile).flatten().tolist()
+            if hits:
+                spans.append(slice(hits[0], hits[-1] + 1))
         boxes.append((spans[0], spans[1], spans[2]) if len(spans) == 3 else None)
     return tuple(boxes)
 

@@ -158,6 +158,10 @@ class SupervisionBatch:
         spacing_mm: [B,3] in array order.
         image_hu: [B,1,D,H,W] HU, only for the attenuation term.
         organ: [B,C,D,H,W] bool host organ of each lesion channel, only for the attenuation term.
+        malignant: (sample, lesion channel) -> what pathology says of all lesions drawn there; only for the malignancy
+            term of voxel-labelled classes.
+        reference: [B,C,D,H,W] bool masks of lesions that were reported, where there are any; read for diagnostics
+            alone, never by a loss.
     """
 
     labels: Float[Tensor, "B C D H W"] | Bool[Tensor, "B C D H W"]
@@ -166,6 +170,8 @@ class SupervisionBatch:
     pairs: tuple[PairTarget, ...] = ()
     image_hu: Float[Tensor, "B 1 D H W"] | None = None
     organ: Bool[Tensor, "B C D H W"] | None = field(default=None)
+    malignant: Mapping[tuple[int, int], bool] = field(default_factory=dict)
+    reference: Bool[Tensor, "B C D H W"] | None = None
 
     def to(self, device: torch.device | str) -> SupervisionBatch:
         """The same batch with every tensor on ``device``."""
@@ -189,4 +195,5 @@ class SupervisionBatch:
             pairs=tuple(move(pair) for pair in self.pairs),
             image_hu=None if self.image_hu is None else self.image_hu.to(device),
             organ=None if self.organ is None else self.organ.to(device),
+            reference=None if self.reference is None else self.reference.to(device),
         )

@@ -19,8 +19,10 @@ PUBLIC = {
     "attenuation_loss",
     "ball_loss",
     "ball_targets",
+    "malignancy_loss",
     "presence_loss",
     "rank_weights",
+    "report_ramp",
     "segmentation_loss",
     "volume_loss",
 }

@@ -1,0 +1,51 @@
+"""The border between a device and the host: one read a call, uploads that wait for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def reads_are_free(tensor: Tensor) -> bool:
+    """True on a CPU, where a value may decide what is computed next; elsewhere each look waits for the device."""
+    return tensor.device.type == "cpu"
+
+
+def read_once(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Copies on the host, float64, of small tensors, with at most one device synchronisation for all of them.
+
+    Args:
+        tensors: any shapes and real dtypes; those on the host already cost nothing.
+
+    Returns:
+        The values in the order passed in.
+
+    >>> [part.tolist() for part in read_once(torch.ones(2, dtype=torch.bool), torch.tensor(7))]
+    [[1.0, 1.0], 7.0]
+    """
+    away = [tensor.detach() for tensor in tensors if not reads_are_free(tensor)]
+    fetched: list[Tensor] = []
+    if away:
+        packed = torch.cat([tensor.reshape(-1).to(torch.float64) for tensor in away])
+        sizes = [tensor.numel() for tensor in away]
+        fetched = [
+            part.view(tensor.shape)
+            for part, tensor in zip(torch.split(_fetch(packed), sizes), away, strict=True)
+        ]
+    arrived = iter(fetched)
+    return tuple(
+        tensor.detach().to(torch.float64) if reads_are_free(tensor) else next(arrived) for tensor in tensors
+    )
+
+
+def upload(values: Sequence[float] | Sequence[Sequence[float]] | Tensor, like: Tensor) -> Tensor:
+    """Numbers of the host as a tensor of the dtype and on the device of ``like``, without waiting for the device."""
+    tensor = values if isinstance(values, Tensor) else torch.tensor(values, dtype=torch.float64)
+    return tensor.to(device=like.device, dtype=like.dtype, non_blocking=True)
+
+
+def _fetch(packed: Tensor) -> Tensor:
+    """The synchronisation."""
+    return packed.cpu()
