@@ -199,9 +199,14 @@ def _lesion(
         issues.append(Issue.model_validate({"code": code, "field": f"{lesion_id}.{conflict}", "span": span}))
     prior = tuple(v for m in c.priors[:1] for v in m.values_mm)
     known = anatomy.organs[draft.organ].parts if draft.organ in anatomy.organs else {}
+    laterality = c.laterality or draft.laterality
+    parts = tuple(p for p in draft.parts if p in known)
+    if laterality in {"left", "right"}:  # the side may have been stated elsewhere than the part
+        parts = tuple(p for p in parts if known[p].side in {None, laterality}) or parts
     return Lesion(
-        lesion_id=lesion_id, organ=draft.organ, parts=tuple(p for p in draft.parts if p in known),
-        part_relation=draft.part_relation, laterality=c.laterality or draft.laterality,
+        lesion_id=lesion_id, organ=draft.organ, parts=parts,
+        part_relation="within" if draft.part_relation == "one_of" and len(parts) == 1 else draft.part_relation,
+        laterality=laterality,
         location_text=draft.location_text, kind=draft.kind, diagnosis=draft.diagnosis,
         diagnosis_text=draft.diagnosis_text, diagnosis_certainty=draft.diagnosis_certainty, **size,
         measurement_ids=tuple(dict.fromkeys(m.id for m in c.sizes)), count=draft.count, count_kind=draft.count_kind,

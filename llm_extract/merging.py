@@ -119,6 +119,9 @@ def _target(
         for c in pool
         if _block(new) not in addressed.get(id(c), set()) or new.is_group or new.section == c.section
     ]
+    twin = _twin(new, kept)
+    if twin is not None:
+        return twin
     if not pool:
         return None
     if new.section == "addendum" and new.draft.refers_back:
@@ -128,9 +131,38 @@ def _target(
         return min(
             exact, key=lambda c: (_kind_gap(new, c) > 1, -_overlap(new, c), _kind_gap(new, c), c.order)
         )
-    if new.sizes:
+    if new.sizes and not all(map(_is_bound, new.sizes)):
         return _contradicted(new, pool, every)
+    return _summed_up(new, pool) if later else None
+
+
+def _twin(new: Candidate, kept: Sequence[Candidate]) -> Candidate | None:
+    """A lesion of the same place and the very same two or three diameters, stated once more."""
+    mine = [v for m in new.sizes for v in m.values_mm]
+    if len(mine) < 2 or new.is_group:
+        return None
+    for old in kept:
+        same = [v for m in old.sizes for v in m.values_mm] == mine and not old.is_group
+        placed = (
+            old.draft.organ == new.draft.organ
+            and old.side == new.side
+            and set(old.draft.parts) == set(new.draft.parts)
+        )
+        apart = new.evidence[0].start >= old.evidence[0].end
+        if same and placed and apart and _kind_gap(new, old) < 2 and new.draft.parts:
+            return old
     return None
+
+
+def _summed_up(new: Candidate, pool: Sequence[Candidate]) -> Candidate | None:
+    """Reads "Nodules in both lungs" in an impression after the nodules were stated one by one."""
+    if not new.is_group or new.draft.count is not None:
+        return None
+    single = [c for c in pool if not c.is_group and _kind_gap(new, c) < 2]
+    sides = {c.side for c in single}
+    fits = new.side in {"unknown", "n/a", "bilateral"} or sides <= {new.side}
+    inside = not new.draft.parts or any(set(new.draft.parts) & set(c.draft.parts) for c in single)
+    return single[0] if len(single) > 1 and fits and inside else None
 
 
 def _addendum_target(new: Candidate, pool: Sequence[Candidate]) -> Candidate | None:
@@ -193,6 +225,9 @@ def _overlap(new: Candidate, old: Candidate) -> int:
 
 def _sizes_agree(new: Candidate, old: Candidate) -> bool:
     a, b = new.longest_mm, old.longest_mm
+    bound = min((m.values_mm[-1] for c in (new, old) for m in c.sizes if _is_bound(m)), default=None)
+    if bound is not None and a is not None and b is not None:
+        return min(a, b) <= bound
     if a is None or b is None:
         if new.draft.parts and not old.draft.parts and b is None and a is not None:
             return True
@@ -202,6 +237,11 @@ def _sizes_agree(new: Candidate, old: Candidate) -> bool:
     return abs(a - b) <= tolerance or (
         first <= tolerance and len(new.sizes[0].values_mm) != len(old.sizes[0].values_mm)
     )
+
+
+def _is_bound(measurement: Measurement) -> bool:
+    """True for "millimetric" and "less than 5 mm", which any smaller size fits."""
+    return measurement.worded or measurement.bound_is_strict
 
 
 def _contradicted(new: Candidate, pool: Sequence[Candidate], every: Sequence[Candidate]) -> Candidate | None:
@@ -228,6 +268,9 @@ def _contradicted(new: Candidate, pool: Sequence[Candidate], every: Sequence[Can
 
 
 def _merge(old: Candidate, new: Candidate) -> None:
+    if new.is_group and not old.is_group and new.draft.group_role == "individual":
+        old.mentions += new.mentions
+        return
     override = new.section == "addendum"
     if {old.side, new.side} == {"left", "right"}:
         if override:
@@ -236,7 +279,7 @@ def _merge(old: Candidate, new: Candidate) -> None:
             old.laterality = "unknown"
             old.conflict.append("laterality")
     elif (
-        old.side in {"unknown", "bilateral"}
+        (old.side == "unknown" or (old.side == "bilateral" and not old.is_group))
         and new.side in {"left", "right"}
         and "laterality" not in old.conflict
     ):

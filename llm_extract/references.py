@@ -12,7 +12,7 @@ Kind = Literal[
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]{0,6}\.?"
 _ROMAN = r"(?:VIII|VII|VI|IV|V|III|II|I)"
-_SEGMENT = rf"(?:[1-8](?![\d.,]\d)|{_ROMAN})\s?(?:[ab]\b)?"
+_SEGMENT = rf"(?:[1-8](?![\d.,]\d)|{_ROMAN})\s?(?:[abAB]\b)?"
 _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("placeholder", r"\[[^\[\]\n]{1,40}\]"),
     ("date", r"\b\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d{2}\b(?!\s?(?:mm|cm))"),

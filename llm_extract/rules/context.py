@@ -89,7 +89,7 @@ _HISTORY = re.compile(
     r"of\b|\bremoval of\b|\bexcision of\b|\bsurgery for\b"
     r"|\btreat(?:ed|ment) (?:for|of)\b|\bfor (?:known|treated|previous|prior)\b|\bchemotherapy\b"
     r"|\bwith a diagnosis of\b|\bdue to\b|\bsecondary to\b|\bbecause of\b"
-    r"|\bfrom (?:the |a |an |known |patient's )?(?:primary )?\s{0,2}$|\bprimary:?\s{0,2}$|\bin favor "
+    r"|\bfrom (?:the |a |an |known |patient's )?(?:primary )?\s{0,2}$|\bprimary:\s{0,2}$|\bin favor "
     r"of a benign\b|\bprior to\b|\bafter\b|\bstent\w*\b"
     r"|\bhistory\b[^.]{0,30}$|\bsurveillance (?:of|for)\b|\bknown (?:case|to have|with|primary)\b"
     r"|\bprevious(?:ly)? (?:resected|treated|operated|excised)\b)"
@@ -115,7 +115,7 @@ _HEDGED_LINK = re.compile(
     r"|(?:may|might|could|would) (?:well )?(?:be|belong to|correspond to)|(?:cannot|not) (?:be )?exclud\w+"
     r"|(?:exclusion|exclude|rule out)(?: of)?|r/o|query|d/d|ddx|versus|vs\.?|differential\w*(?: diagnosis)?"
     r"(?: (?:includes?|of))?|thought to be|suspected|correspond\w* to|diagnosed as|assessed as|evaluated as"
-    r"|mimick\w+)|\?)"
+    r"|mimick\w+|diagnosis of)(?:\sto (?:be|represent))?|\?)"
     r"[\s,:(]{0,3}(?:(?!(?:in|of|with|and|at|on|to|from|but|no|not|without|which|that|for|is|are|was|were|has|have)\b)"
     r"[\w/-]+[\s,]{1,2}){0,4}$",
     re.IGNORECASE,
@@ -327,6 +327,20 @@ def certainty(link: str) -> Hedge:
     if _POSSIBLE.search(window) and not re.search(r"\bsuspicious for\b", window, re.IGNORECASE):
         return "possible"
     return "probable" if _PROBABLE.search(window) else "definite"
+
+
+def is_back_reference(before: str) -> bool:
+    """True for "the nodules", "these lesions"."""
+    return bool(_DEFINITE_ARTICLE.search(before))
+
+
+def refers_to_last(sentence: str) -> bool:
+    """True for a sentence that begins with a pronoun or another look back."""
+    return bool(
+        re.match(
+            r"\W{0,3}(?:it|its|this|these|they|the|another|additional|others?)\b", sentence, re.IGNORECASE
+        )
+    )
 
 
 def is_suspicion(link: str) -> bool:

@@ -49,7 +49,6 @@ class GroupReader(MentionMaker):
         group_marks = [m for m in statement.marks if head.start <= m.start < index.start]
         index_marks = [m for m in statement.marks if index.start <= m.start < head.end]
         group_refs = [r for r in statement.references if head.start <= r.start < index.start]
-        index_refs = [r for r in statement.references if index.start <= r.start < head.end]
         remainder = self._mention(statement, head, (), group_marks, group_refs, None, end=index.start)
         if remainder is None:
             return True
@@ -224,6 +223,26 @@ class GroupReader(MentionMaker):
                 made.location, parts=group.location.parts, relation=group.location.relation
             )
 
+    def _describes_all(self, statement: Statement, made: Mention) -> bool:
+        """Reads "The lesions are compatible with adenomas" after several lesions that were stated one by one."""
+        spoken: list[Mention] = []
+        for mention in reversed(self.mentions[-12:]):
+            near = mention.statement.sentence.section == statement.sentence.section
+            if not near or mention.organ != self.mentions[-1].organ or mention.is_group:
+                break
+            spoken.append(mention)
+        if (
+            len(spoken) < 2
+            or made.sizes
+            or made.organ not in {spoken[0].organ, "other"}
+            or made.location.parts
+        ):
+            return False
+        for mention in spoken:
+            _absorb(mention, made)
+        self._last_at = self._index
+        return True
+
     def _continues(self, statement: Statement, head: Head, made: Mention) -> bool:
         """Reads "The mass measures 3 cm": more on the lesion stated before, not another one."""
         last = self._last(3)
@@ -238,6 +257,8 @@ class GroupReader(MentionMaker):
                 if last.change == "unknown":
                     last.change = made.change
                 return True
+        if last is not None and made.refers_back and made.is_group and self._describes_all(statement, made):
+            return True
         if last is None or made.is_group != last.is_group or not made.refers_back:
             return False
         lead = statement.text[max(0, head.start - statement.start) : head.mark.start - statement.start]
@@ -245,7 +266,11 @@ class GroupReader(MentionMaker):
             return False  # speaks of an earlier study, not of the sentence before
         if last.statement.sentence.section != statement.sentence.section:
             return False
-        if made.organ not in {last.organ, "other"} and made.location.organ is not None:
+        if (
+            made.organ not in {last.organ, "other"}
+            and made.location.organ is not None
+            and made.location.certain
+        ):
             return False
         if made.kind == "lymph_node" and last.kind != "lymph_node":
             return False

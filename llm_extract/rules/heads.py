@@ -43,7 +43,7 @@ _WALL = re.compile(
 _NORMAL_NODE = re.compile(
     r"\b(?:normal|non-?pathological|non-?enlarged|not (?:pathologically )?enlarged|subcentimet\w+"
     r"|sub-centimet\w+|millimet\w+|small|reactive|benign|physiologic|non-?specific"
-    r"|not (?:in|reach\w*|of|show\w*|have) (?:\w+ ){0,2}pathologic\w*"
+    r"|not (?:\w+ ){0,3}pathologic\w*"
     r"|insignificant|fatty hilum|fatty hilus|visible|nonspecific)\b",
     re.IGNORECASE,
 )
@@ -133,7 +133,7 @@ _EXPLAINED = re.compile(
     r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical|operation"
     r"|implant\w*|pneumoni\w+|infect\w+|inflamm\w+|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring"
     r"|thromb\w+|h(?:a)?ematoma|fractures?|degenerat\w+|catheter\w*|stents?|pacemaker|artifacts?|arteriosclerosis"
-    r"|atherosclero\w+|thickening|secretions?|mucus|residue|food)\b",
+    r"|atherosclero\w+|thickening|secretions?|mucus|residue|food|hernias?)\b",
     re.IGNORECASE,
 )
 _STONE = re.compile(

@@ -113,13 +113,18 @@ class LesionReader(GroupReader):
         """Reads "It was evaluated as a cyst": a name for the lesion stated before."""
         last = self._last(2)
         before = statement.text[: head.mark.start - statement.start]
-        if last is None or head.mark.value.diagnosis is None or not context.names_other(before):
+        after = statement.text[head.mark.end - statement.start :]
+        open_ = (
+            re.match(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", after, re.IGNORECASE)
+            is not None
+        )
+        if last is None or head.mark.value.diagnosis is None or not (context.names_other(before) or open_):
             return False
         if any(m.category in {"place", "short"} and m.value.organ != last.organ for m in marks):
             return False
-        if not _PRONOUN.match(statement.text) and len(before) > 34:
+        if not _PRONOUN.match(statement.text) and len(before) > 34 and not open_:
             return False
-        named = Head(last.head or head.mark, "affirmed", [(head.mark, before)])
+        named = Head(last.head or head.mark, "affirmed", [(head.mark, before + "?" if open_ else before)])
         self._name(last, named, "")
         if last.malignancy == "unknown" and head.mark.value.malignancy:
             last.malignancy, last.malignancy_basis = head.mark.value.malignancy, "diagnosis"

@@ -8,14 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from llm_extract.anatomy import Anatomy
 from llm_extract.rules.spelling import Spelling
 
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
+
 _MAX_REMEMBERED = 200_000
+_OPENING = re.compile(r"(?<!\w)[^\w\s](?=\w)")
+_SOFT_BREAK = re.compile(r"(?<=[a-z,])\n(?=[a-z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +143,24 @@ class Lexicon:
             self._mended[key] = held
         return held
 
+    def _tokens(self, text: str) -> tuple[Doc, Sequence[int]]:
+        """Words of a text and where they start.
+
+        An opening mark does not hide the word behind it, as in "(cyst?)", a wrapped line joins its words, and
+        several blanks count as one.
+        """
+        doc = self.nlp.make_doc(_SOFT_BREAK.sub(" ", _OPENING.sub(" ", text)))
+        starts = [token.idx for token in doc]
+        if "  " not in text:
+            return doc, starts
+        from spacy.tokens import Doc as NewDoc
+
+        kept = [(token.text, token.idx) for token in doc if token.text.strip(" ")]
+        return NewDoc(self.nlp.vocab, words=[word for word, _ in kept]), [at for _, at in kept]
+
     def find(self, text: str) -> Marks:
         """All known phrases, longest first where they overlap; one phrase may have several meanings."""
-        doc = self.nlp.make_doc(text)
+        doc, starts = self._tokens(text)
         for position, key in enumerate(doc.to_array(["LOWER"]).ravel().tolist()):
             corrected = self._mended.get(key, "")
             if corrected == "":
@@ -156,7 +176,7 @@ class Lexicon:
                 continue
             seen.add((first, last))
             taken[first:last] = b"\1" * (last - first)
-            start, end = doc[first].idx, doc[last - 1].idx + len(doc[last - 1])
+            start, end = starts[first], starts[last - 1] + len(doc[last - 1])
             kept += [Mark(start, end, e.category, e.value, e.plural) for e in self._entries[key]]
         kept.sort(key=lambda mark: mark.start)
         return Marks(kept)

@@ -42,6 +42,12 @@ _LEFT_OVER = re.compile(
     r"(?:ventricle|atrium|heart|main|coronary|portal|hepatic vein|renal vein|leg|arm)\b", re.IGNORECASE
 )
 _LUNG_SEGMENT = re.compile(r"(?:lung|lobe|pulmonary|lingula|basal|apical)", re.IGNORECASE)
+_PHRASE_END = re.compile(
+    r"[,;:.()]|\b(?:in|of|and|or|with|is|are|was|were|at|on|to|from|by|for|which|that|there|shows?|has|have|contains?"
+    r"|demonstrates?|reveals?|an?|the)\b",
+    re.IGNORECASE,
+)
+_SIDE_BREAK = re.compile(r"[,;:(]|\b(?:and|while|with|but|which|there)\b", re.IGNORECASE)
 _PREPOSITION = re.compile(
     r"\b(?:in|of|within|at|on|throughout|from|involving|affecting|inside|into)\s(?:\w+\s){0,4}$",
     re.IGNORECASE,
@@ -178,11 +184,18 @@ def laterality_of(organ: str, side: str | None) -> str:
 
 def _related(text: str, mark: Mark, head: Mark | None) -> bool:
     """True for a place that is only a neighbour of the finding."""
+    if head is not None and mark.end <= head.start and _same_phrase(text[mark.end : head.start]):
+        return False
     if head is not None and mark.end <= head.start:
         window = text[max(0, mark.start - 60) : mark.start]
         cue = _RELATION.search(window)
-        return cue is not None and ("," not in text[mark.end : head.start] or True)
+        return cue is not None
     return _RELATION.search(text[max(0, mark.start - 60) : mark.start]) is not None
+
+
+def _same_phrase(gap: str) -> bool:
+    """True if a place and the finding behind it make one noun phrase: "adjacent to the right rib lesion"."""
+    return len(gap) < 50 and _PHRASE_END.search(gap) is None
 
 
 def _choose_organ(
@@ -315,7 +328,10 @@ def _side(
         m for m in marks
         if m.category == "side" and not _NOT_SIDE.search(text[max(0, m.start - 24) : m.start])
         and not _LEFT_OVER.match(text[m.end + 1 : m.end + 14])
-        and not _RELATION.search(text[max(0, m.start - 40) : m.start])
+        and not (
+            _RELATION.search(text[max(0, m.start - 40) : m.start])
+            and not (head is not None and m.end <= head.start and _same_phrase(text[m.end : head.start]))
+        )
     ]  # fmt: skip
     if not sides:
         return None, ()
@@ -326,7 +342,16 @@ def _side(
             return "bilateral", tuple((m.start, m.end) for m in sides[:2])
     anchor = head.start if head is not None else sides[0].start
     best = min(
-        sides, key=lambda m: abs(m.start - anchor) + (60 if m.value == "bilateral" and len(values) > 1 else 0)
+        sides,
+        key=lambda m: (
+            abs(m.start - anchor)
+            + (60 if m.value == "bilateral" and len(values) > 1 else 0)
+            + (
+                120
+                if m.end <= anchor and head is not None and _SIDE_BREAK.search(text[m.end : anchor])
+                else 0
+            )
+        ),
     )
     return best.value, ((best.start, best.end),)
 

@@ -66,10 +66,13 @@ class MentionMaker:
     ) -> Mention | None:  # fmt: skip
         mark = head.mark
         where = _with_heading(place_marks(marks), statement)
-        shared = None if where or references or group is not None else self._shared(statement, head)
+        back = context.is_back_reference(
+            statement.text[max(0, head.start - statement.start) : mark.start - statement.start]
+        )
+        shared = None if where or references or back or group is not None else self._shared(statement, head)
         location = shared or resolve(
             self.reading.text, where, references, anatomy=self.anatomy, head=_anchored(mark, anchor),
-            topic=statement.topic or ((self._list.organ,) if self._list is not None else ()),
+            topic=self._topic(statement),
             inherited=group.organ if group is not None else self._inherited(statement),
         )  # fmt: skip
         if location.organ is None:
@@ -189,11 +192,24 @@ class MentionMaker:
             plural = True
         return attributes.count_of(before, plural=plural, multiple=multiple)
 
+    def _topic(self, statement: Statement) -> tuple[str, ...]:
+        """Organs of the heading, unless the heading is a region and the sentence has named an organ already."""
+        if (
+            statement.topic
+            and set(statement.topic) <= WEAK
+            and self.mentions
+            and self.mentions[-1].statement is statement
+        ):
+            return ()
+        return statement.topic or ((self._list.organ,) if self._list is not None else ())
+
     def _inherited(self, statement: Statement) -> str | None:
         if self.mentions and self.mentions[-1].statement is statement:
             return self.mentions[-1].organ
         if statement.topic and self._subject is not None and self._subject not in statement.topic:
             return statement.topic[0]
+        if _starts_item(self.reading.text, statement) and not context.refers_to_last(statement.text):
+            return None
         return self._subject if statement.sentence.line - self._subject_line <= 1 else None
 
     def _shared(self, statement: Statement, head: Head) -> Location | None:
@@ -243,6 +259,14 @@ class MentionMaker:
         self._last_at = self._index
         if self._list is not None and self._list is not made:
             self._list.tentative = True
+
+
+def _starts_item(text: str, statement: Statement) -> bool:
+    """True for a sentence that opens a line of its own, as in a list without marks."""
+    before = text[max(0, statement.start - 12) : statement.start].rstrip(' \t\r-*•"')
+    return before.endswith("\n") and (
+        before.rstrip()[-1:] in {".", ";", ""} or statement.sentence.item or "\n\n" in before
+    )
 
 
 def _with_heading(where: list[Mark], statement: Statement) -> list[Mark]:

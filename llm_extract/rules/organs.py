@@ -43,7 +43,7 @@ _ABSENT = re.compile(
     r"\b(?:surgically absent|is absent|are absent|has been (?:surgically )?(?:removed|resected)|have "
     r"been removed|was (?:removed|resected)|not present due to|surgically removed|absent|is not (?:seen"
     r"|visuali[sz]ed) "
-    r"(?:due to|because of|secondary to) (?:surgery|resection|\w+ectomy)|\(operated\)|operated)\b",
+    r"(?:due to|because of|secondary to) (?:surgery|resection|\w+ectomy)|(?:is|are|was|were) operated)\b|\(operated\)",
     re.IGNORECASE,
 )
 _LIMITED = re.compile(

@@ -19,6 +19,8 @@ _HEADING = re.compile(
     r"|\s-\s)"
 )
 _MAX_TITLE_WORDS = 7
+_REGIONS = frozenset({"other", "vessel", "peritoneum", "soft_tissue", "pleura"})
+"""Headings of these say little of where a finding under them lies ("UPPER ABDOMEN:")."""
 
 
 @dataclass(slots=True)
@@ -158,4 +160,6 @@ def _placing(marks: list[Mark], end: int, organs: tuple[str, ...]) -> tuple[Mark
         return ()
     titled = [m for m in marks if m.end <= end]
     named = [m for m in titled if m.category == "short" or (m.category == "place" and not m.plural)]
+    if organs[0] in _REGIONS:
+        named = []
     return (*named, *(m for m in titled if m.category == "side" and m.value in {"left", "right"}))
