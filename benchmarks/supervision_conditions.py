@@ -1,0 +1,221 @@
+"""What the supervision study does to the reports, the host masks and the margins of a training cohort.
+
+Every condition starts from reports that state the size and the part of each lesion, takes something away or spoils
+something, and leaves all else as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from llm_extract.records import Lesion, OrganStatement, ReportRecord
+
+ORGAN = "pancreas"
+SHIFT_MM = 6.0
+ERODE_MM = 3.0
+Masks = dict[str, np.ndarray]
+Spoil = Callable[[ReportRecord], ReportRecord]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One arm of the study.
+
+    Args:
+        part: the question it belongs to.
+        label: its name in the tables.
+        spoil: what happens to a record.
+        percent: share of the positive reports that it happens to.
+        exchange: True where the records of those cases change places instead.
+        host: what happens to the organ masks that the regions are made from: ``shifted``, ``eroded`` or ``punched``.
+        margin_mm: margin of the region; None is the table's.
+        weight: factor on the weight of the targets; 0 leaves the regions unknown.
+    """
+
+    part: str
+    label: str
+    spoil: Spoil | None = None
+    percent: int = 100
+    exchange: bool = False
+    host: str | None = None
+    margin_mm: float | None = None
+    weight: float = 1.0
+
+
+def states_size_and_part(record: ReportRecord) -> bool:
+    """True if every lesion of the organ has a size (or a bound) and a part."""
+    own = [lesion for lesion in record.lesions if lesion.organ == ORGAN]
+    return bool(own) and all(
+        lesion.parts and (lesion.diameters_mm or lesion.size_max_mm is not None) for lesion in own
+    )
+
+
+def change_lesions(record: ReportRecord, change: Callable[[Lesion], Lesion]) -> ReportRecord:
+    """The record with every lesion of the organ changed."""
+    lesions = tuple(change(lesion) if lesion.organ == ORGAN else lesion for lesion in record.lesions)
+    return record.model_copy(update={"lesions": lesions})
+
+
+def without_part(record: ReportRecord) -> ReportRecord:
+    """Size and count, but not where in the organ."""
+    return change_lesions(
+        record,
+        lambda lesion: lesion.model_copy(
+            update={"parts": (), "part_relation": "unknown", "location_text": None, "image": None}
+        ),
+    )
+
+
+def without_size(record: ReportRecord) -> ReportRecord:
+    """How many lesions, but neither size nor part."""
+    empty = {
+        "diameters_mm": (),
+        "size_min_mm": None,
+        "size_max_mm": None,
+        "size_kind": "none",
+        "size_precision_mm": 0.0,
+        "reported_volume_mm3": None,
+        "measurement_ids": (),
+    }
+    return change_lesions(without_part(record), lambda lesion: lesion.model_copy(update=empty))
+
+
+def presence_only(record: ReportRecord) -> ReportRecord:
+    """That there is at least one lesion in the organ, and nothing else."""
+    own = [lesion for lesion in without_size(record).lesions if lesion.organ == ORGAN]
+    others = [lesion for lesion in record.lesions if lesion.organ != ORGAN]
+    one = own[0].model_copy(
+        update={
+            "count": 1,
+            "count_kind": "at_least",
+            "group_id": None,
+            "group_role": "individual",
+            "attenuation": "unknown",
+        }
+    )
+    return record.model_copy(update={"lesions": (one, *others)})
+
+
+def scaled(factor: float) -> Spoil:
+    """All current sizes times a factor."""
+
+    def times(value: float | None) -> float | None:
+        return None if value is None else min(value * factor, 2000.0)
+
+    def change(lesion: Lesion) -> Lesion:
+        return lesion.model_copy(
+            update={
+                "diameters_mm": tuple(min(d * factor, 2000.0) for d in lesion.diameters_mm),
+                "size_min_mm": times(lesion.size_min_mm),
+                "size_max_mm": times(lesion.size_max_mm),
+            }
+        )
+
+    return lambda record: change_lesions(record, change)
+
+
+def prior_taken(record: ReportRecord) -> ReportRecord:
+    """The size of an earlier study taken for the current one, where the report states one."""
+    return change_lesions(
+        record,
+        lambda lesion: (
+            lesion.model_copy(update={"diameters_mm": lesion.prior_diameters_mm})
+            if lesion.prior_diameters_mm
+            else lesion
+        ),
+    )
+
+
+def falsely_free(record: ReportRecord) -> ReportRecord:
+    """A lesion that was overlooked: the organ is called free."""
+    lesions = tuple(lesion for lesion in record.lesions if lesion.organ != ORGAN)
+    free = OrganStatement(status="explicitly_lesion_free", scope="any_focal_lesion")
+    return record.model_copy(update={"lesions": lesions, "organs": {**record.organs, ORGAN: free}})
+
+
+def wrong_part(record: ReportRecord) -> ReportRecord:
+    """Head and tail exchanged, body taken for the tail: what a wrong side is in an organ with one side."""
+    swap = {"pancreas_head": "pancreas_tail", "pancreas_uncinate": "pancreas_tail"}
+    return change_lesions(
+        record,
+        lambda lesion: lesion.model_copy(
+            update={"parts": tuple(swap.get(part, "pancreas_head") for part in lesion.parts)}
+        ),
+    )
+
+
+SHARES = (5, 10, 20, 40)
+WRONG: Mapping[str, tuple[str, Spoil | None]] = {
+    "tenfold": ("sizes × 10", scaled(10.0)),
+    "absent": ("lesions called absent", falsely_free),
+    "part": ("wrong part", wrong_part),
+    "shuffled": ("reports of other patients", None),
+}
+CONDITIONS: Mapping[str, Condition] = {
+    "none": Condition(part="tiers", label="positive reports at weight 0", weight=0.0),
+    "presence": Condition(part="tiers", label="presence only", spoil=presence_only),
+    "count": Condition(part="tiers", label="count only", spoil=without_size),
+    "size": Condition(part="tiers", label="size, no part", spoil=without_part),
+    "size_part": Condition(part="tiers", label="size + part"),
+    **{
+        f"margin_{margin}": Condition(
+            part="margins", label=f"margin {margin} mm (table: 8)", margin_mm=float(margin)
+        )
+        for margin in (3, 6, 10, 15)
+    },
+    "sizes_x0.7": Condition(part="sizes", label="all sizes × 0.7", spoil=scaled(0.7)),
+    "sizes_x1.4": Condition(part="sizes", label="all sizes × 1.4", spoil=scaled(1.4)),
+    "prior": Condition(part="sizes", label="earlier sizes taken for current ones", spoil=prior_taken),
+    **{
+        f"{kind}_{percent}": Condition(
+            part="wrong",
+            label=f"{percent} % {label}",
+            spoil=spoil,
+            percent=percent,
+            exchange=kind == "shuffled",
+        )
+        for kind, (label, spoil) in WRONG.items()
+        for percent in SHARES
+    },
+    "host_shifted": Condition(part="hosts", label=f"host masks shifted by {SHIFT_MM:g} mm", host="shifted"),
+    "host_eroded": Condition(part="hosts", label=f"host masks eroded by {ERODE_MM:g} mm", host="eroded"),
+    "host_punched": Condition(part="hosts", label="tumour missing in the host masks", host="punched"),
+}
+PARTS = tuple(dict.fromkeys(condition.part for condition in CONDITIONS.values()))
+
+
+def changed_records(
+    condition: Condition, records: Mapping[str, ReportRecord], *, seed: int
+) -> dict[str, ReportRecord]:
+    """The records of the positive cases under a condition; which ones are spoilt depends on the seed alone."""
+    order = np.random.default_rng([seed, 20]).permutation(sorted(records))
+    chosen = [str(name) for name in order[: round(len(order) * condition.percent / 100)]]
+    changed = dict(records)
+    for place, name in enumerate(chosen):
+        if condition.exchange:
+            changed[name] = records[chosen[place - 1]]
+        elif condition.spoil is not None:
+            changed[name] = condition.spoil(records[name])
+    return changed
+
+
+def host_masks(
+    condition: Condition, masks: Masks, tumour: np.ndarray, *, spacing_mm: tuple[float, float, float]
+) -> Masks:
+    """The organ masks that the regions are made from; parts follow their organ."""
+    if condition.host is None:
+        return masks
+    own = {name: mask for name, mask in masks.items() if name.startswith(ORGAN)}
+    if condition.host == "punched":
+        changed = {name: mask & ~tumour for name, mask in own.items()}
+    elif condition.host == "shifted":
+        steps = round(SHIFT_MM / spacing_mm[0])
+        changed = {name: ndimage.shift(mask, (steps, 0, 0), order=0) for name, mask in own.items()}
+    else:
+        depth = ndimage.distance_transform_edt(masks[ORGAN], sampling=spacing_mm)
+        changed = {name: mask & (depth > ERODE_MM) for name, mask in own.items()}
+    return {**masks, **changed}
