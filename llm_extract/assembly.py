@@ -75,7 +75,7 @@ def assemble(
         candidate = _candidate(report.text, lesion, by_id, sections, issues, number)
         if candidate is not None:
             candidates.append(candidate)
-    merged = merge_mentions(candidates)
+    merged = candidates if draft.merged else merge_mentions(candidates)
     lesions = tuple(
         _lesion(report.text, c, f"L{n + 1}", sections, table, issues) for n, c in enumerate(merged)
     )

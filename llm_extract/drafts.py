@@ -135,7 +135,11 @@ class UnusedDraft(Model):
 
 
 class RecordDraft(Model):
-    """All that a backend says of one report."""
+    """All that a backend says of one report.
+
+    Args:
+        merged: True where each lesion is already one draft, so that assembly need not look for its other mentions.
+    """
 
     lesions: tuple[LesionDraft, ...] = ()
     organs: tuple[OrganDraft, ...] = ()
@@ -143,3 +147,4 @@ class RecordDraft(Model):
     surgery: tuple[SurgeryDraft, ...] = ()
     technique: TechniqueDraft = TechniqueDraft()
     unused: tuple[UnusedDraft, ...] = ()
+    merged: bool = False

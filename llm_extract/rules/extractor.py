@@ -65,6 +65,7 @@ class RulesExtractor:
             unused=tuple(
                 UnusedDraft(measurement_id=key, reason=value) for key, value in lesions.unused.items()
             ),
+            merged=reading.pathology,
         )
         report = (
             report.model_copy(update={"issues": (*report.issues, "extraction_error")})

@@ -30,7 +30,7 @@ _FREE_OF_TUMOUR = re.compile(
 _PART_ONLY = re.compile(
     r"\b(?:margins?|mucosa|serosa\w*|capsule|vein|vessels?|invasion|surface|wall|section|lumen|remainder"
     r"|remaining|adjacent|uninvolved|background"
-    r"|non-?neoplastic|rest|otherwise|surrounding|resection|extension|fat|atrophic|hyperplas\w+|edges?"
+    r"|non-?neoplastic|rest|otherwise|surrounding|resection|extension|fat|atrophic|edges?"
     r"|fibroadipose|adipose|connective|mesothelial|soft tissue"
     r"|skeletal muscle|residual|in situ|perineural|pelvis|calyc\w+|cut surface|cortex|cortical|external"
     r"|parenchymal)\b",

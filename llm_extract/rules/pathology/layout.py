@@ -63,7 +63,8 @@ _TITLES: dict[str, str] = {
     ),
     "comment": (
         "comment; comments; comment(s); note; notes; remark; remarks; addendum; addenda; addendum report; "
-        "supplementary report; addendum comment; additional note; special studies; immunohistochemistry; special stains; "
+        "supplementary report; addendum comment; additional note; special studies; immunohistochemistry; "
+        "special stains; "
         "immunohistochemical studies; ancillary studies; note(s); addendum diagnosis; procedures/addenda"
     ),
     "note": (
@@ -71,7 +72,8 @@ _TITLES: dict[str, str] = {
         "summary; key to cassettes; ink code; block key; key to blocks; slide key; summary of cassettes; slides; "
         "diagnosis discrepancy; hipaa discrepancy; primary tumor site discrepancy; criteria; reviewer initials; "
         "disclaimer; electronically signed; suggestion; cassettes; tcga pathologic diagnosis discrepancy form; "
-        "tumor bank; gross photo; icd codes; snomed codes; billing; references; performing lab; block; sections submitted"
+        "tumor bank; gross photo; icd codes; snomed codes; billing; references; performing lab; block; "
+        "sections submitted"
     ),
 }
 _SECTION_OF = {title.strip(): name for name, titles in _TITLES.items() for title in titles.split(";")}
@@ -99,6 +101,12 @@ _LINE_TITLE = re.compile(
 )
 _INNER_KEY = re.compile(
     r"(?<=[a-z\d.;,)\]\s])(?P<words>[A-Z][A-Za-z()/-]{2,18}(?:[ ]{1,3}[A-Za-z()/-]{2,18}){0,4})\s{0,3}:"
+)
+_SCRAP = re.compile(r"[A-Z]?[^A-Za-z\n]{0,8}\w{0,3}[^A-Za-z\n]{0,3}(?:\n|$)")
+_KEY_TO_BLOCKS = re.compile(r"block|section|cassette|code|slide", re.IGNORECASE)
+_NEXT_SPECIMEN = re.compile(
+    r"^\s{0,6}(?:\(?[A-Z]\s?[.)]\s{0,3}[\"A-Z(]|\d{1,2}\s?[.)]\s{0,3}[\"A-Z(]|Received|The specimen)",
+    re.MULTILINE,
 )
 _TITLE_HERE = re.compile(rf"(?:{_ANY_TITLE})\s{{0,3}}[:;=-]?", re.IGNORECASE)
 _SQUEEZED = {title.replace(" ", ""): name for title, name in _SECTION_OF.items()}
@@ -140,12 +148,12 @@ _WORD = re.compile(r"[A-Za-z]{2}")
 
 
 def split_pathology(text: str) -> tuple[tuple[Section, ...], tuple[Sentence, ...]]:
-    """Sections and statements of a pathology report.
+    r"""Sections and statements of a pathology report.
 
     Args:
         text: the report, look-alike characters mended.
 
-    >>> sections, sentences = split_pathology("GROSS:\\nA 2 cm. tan mass.\\nDIAGNOSIS:\\nLiver, biopsy:\\nHepatoma")
+    >>> sections, sentences = split_pathology("GROSS:\nA 2 cm. tan mass.\nDIAGNOSIS:\nLiver, biopsy:\nHepatoma")
     >>> [s.name for s in sections], len(sentences)
     (['gross', 'diagnosis'], 5)
     """
@@ -171,6 +179,7 @@ def split_pathology(text: str) -> tuple[tuple[Section, ...], tuple[Sentence, ...
 
 def _sections(text: str) -> tuple[Section, ...]:
     starts: list[tuple[int, str]] = []
+    resumed: list[tuple[int, str]] = []
     for start, name, sure in sorted([*_line_titles(text), *_inner_titles(text)]):
         held = starts[-1][1] if starts else "preamble"
         if name in _SUBORDINATE and held in _DETAILED:
@@ -178,6 +187,16 @@ def _sections(text: str) -> tuple[Section, ...]:
         if held == "synoptic" and name in {"history", "intraoperative"} and not sure:
             continue
         starts.append((start, name))
+        if name == "note" and held == "gross" and _KEY_TO_BLOCKS.search(text, start, start + 30):
+            again = _NEXT_SPECIMEN.search(text, start + 8)
+            if again is not None:
+                resumed.append((again.start(), "gross"))
+    titled = [start for start, _ in starts]
+    for start, name in resumed:  # the next specimen ends a key to blocks, unless another title came first
+        before = [s for s in titled if s < start]
+        if before and starts[titled.index(before[-1])][1] == "note":
+            starts.append((start, name))
+    starts = sorted(dict(starts).items())
     if not starts or text[: starts[0][0]].strip():
         starts.insert(0, (0, "preamble"))
     ends = [start for start, _ in starts[1:]] + [len(text)]
@@ -218,8 +237,10 @@ def _name_of(match: re.Match[str]) -> str | None:
     after = match["after"].strip()
     if after[:1] in {":", ";", "="} or (after and title.isupper()):
         return name
-    following = match.string[match.end() : match.end() + 3].lstrip(" ")
-    if following[:1] in {"\n", ""}:
+    if after or title[:1].islower():
+        return None
+    following = match.string[match.end() : match.end() + 16].lstrip(" ")
+    if following[:1] in {"\n", ""} or (title.isupper() and len(title) > 8 and _SCRAP.match(following)):
         return name
     return name if " " in words and title[:1].isupper() and following[:1].upper() == following[:1] else None
 

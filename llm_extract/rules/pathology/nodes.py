@@ -35,6 +35,13 @@ _DENIED = re.compile(
     r"|evaluated|determined))",
     re.IGNORECASE,
 )
+_POSITIVE_KEY = re.compile(
+    rf"(?:nodes?\s(?:involved|positive|with (?:tumou?r|metast\w+|carcinoma))|(?:number"
+    rf"|total)\s(?:of\s)?(?:\w+\s)?(?:positive|involved)(?:\slymph)?(?:\snodes?)?"
+    rf"|positive(?:\slymph)?\snodes?)\s{{0,2}}(?:\(\w+\)\s{{0,2}})?[:=]\s{{0,2}}(?P<n>{_N})?(?![\w/])",
+    re.IGNORECASE,
+)
+_SPREAD = re.compile(r"\bmetast\w+|\bpositive\b|\binvolved\b", re.IGNORECASE)
 _SAMPLE = re.compile(
     r"\b(?:possible|probable|candidate|recovered|identified|palpa\w+|dissected|submitted|examined|found in"
     r" the fat"
@@ -81,6 +88,10 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
         return None
     if _UNKNOWN.search(text):
         return None
+    key = _POSITIVE_KEY.search(text)
+    if key is not None:
+        count = _number(key["n"])
+        return NodeFinding(count, key.start(), key.end()) if count is not None else None
     ratio = fraction or next((m for m in _OF.finditer(text) if _plausible(m)), None)
     tumour = _TUMOUR.search(text)
     if ratio is not None and (tumour or _DENIED.search(text) or noun or heading):
@@ -104,6 +115,8 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
         return None
     if not heading and not _linked(text):
         return None
+    if noun is None and not _SPREAD.search(text):
+        return None
     counted = _COUNT.search(text)
     number = _number(counted["n"]) if counted is not None else None
     if number is None and heading and re.search(r"\blymph\s?node\b(?!s)", text, re.IGNORECASE):
@@ -126,11 +139,11 @@ def _plausible(match: re.Match[str]) -> bool:
     return part is not None and total is not None and part <= total and 0 < total <= 150
 
 
-def _number(word: str) -> int | None:
-    lowered = word.lower()
+def _number(word: str | None) -> int | None:
+    lowered = (word or "").lower()
     if lowered in {"no", "none"}:
         return 0
-    return int(word) if word.isdigit() else _WORDS.get(lowered)
+    return int(lowered) if lowered.isdigit() else _WORDS.get(lowered)
 
 
 def _linked(text: str) -> bool:

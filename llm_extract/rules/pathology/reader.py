@@ -40,6 +40,13 @@ _HOST = re.compile(
 )
 
 
+_ORIGIN_AFTER = re.compile(r"\s{0,2}(?:type|origin|primary|derivation)\b", re.IGNORECASE)
+_ORIGIN_BEFORE = re.compile(
+    r"\b(?:origin(?:at\w+)?|primary (?:in|of|from)|metastatic from|derived from|known)\b[^.;]{0,40}$",
+    re.IGNORECASE,
+)
+
+
 @dataclass(slots=True)
 class PathologyReader(LesionReader):
     """Walks through the statements of a pathology report; leaves mentions, denials and reasons like its base."""
@@ -195,7 +202,7 @@ class PathologyReader(LesionReader):
         ]  # fmt: skip
         if head.mark.start < statement.title_end or head.mark.value.kind == "lymph_node":
             return
-        if head.polarity == "history" and (wording.is_replaced(statement, head) or section == "diagnosis"):
+        if head.polarity == "history" and (wording.is_replaced(statement, head) or section != "gross"):
             head.polarity = "affirmed"
         if wording.is_aside(statement, head):
             return
@@ -258,7 +265,8 @@ class PathologyReader(LesionReader):
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
         hosted = _hosted(made, self.reading.text)
         strange = made.organ == "lymph_node" or (made.organ in WEAK and organ not in WEAK and not hosted)
-        vague = not made.location.spans or not (made.location.certain or hosted)
+        origin = bool(made.location.spans) and _is_origin(made, self.reading.text)
+        vague = origin or not made.location.spans or not (made.location.certain or hosted)
         fixed = head.mark.value.organ is not None and made.location.spans == () and organ in {None, *WEAK}
         if organ is not None and not fixed and (vague or strange) and organ != made.organ:
             keep = specimen.location if specimen is not None and specimen.organ == organ else Location(organ)
@@ -306,6 +314,9 @@ class PathologyReader(LesionReader):
             if m.id not in used and m.tense == "current" and not m.worded and not wording.is_distance(statement, m)
         ]  # fmt: skip
         key = wording.TUMOUR_SIZE.search(statement.text)
+        if key is None and statement.sentence.section != "gross":
+            key = wording.PLAIN_SIZE.search(statement.text)
+        free = [m for m in free if not wording.is_tissue(statement, m)]
         if (
             key is None
             or not free
@@ -385,6 +396,14 @@ def _named_by_organ(made: Mention) -> str | None:
 def _hosted(made: Mention, text: str) -> bool:
     """True if the words say that the tumour lies in the organ: "involving the serosa of the colon"."""
     return any(_HOST.search(text[max(0, start - 60) : start]) for start, _ in made.location.spans)
+
+
+def _is_origin(made: Mention, text: str) -> bool:
+    """True if the place is where a metastasis comes from: "of colonic type", "primary in the pancreas"."""
+    return all(
+        _ORIGIN_AFTER.match(text[end : end + 24]) or _ORIGIN_BEFORE.search(text[max(0, start - 50) : start])
+        for start, end in made.location.spans
+    )
 
 
 def _measured_mass(statement: Statement) -> bool:

@@ -28,7 +28,7 @@ _PROCEDURE = re.compile(
     r"|sectorectomy)\b",
     re.IGNORECASE,
 )
-_MARGIN = re.compile(r"\b(?:margins?|donuts?|doughnuts?|rings?|cuff|resection line)\b", re.IGNORECASE)
+_MARGIN = re.compile(r"\b(?:margins?|donuts?|doughnuts?|anastomotic rings?|resection line)\b", re.IGNORECASE)
 _LABELLED_AS = re.compile(
     r"(?:labell?ed(?:\s(?:as|with))?|designated(?:\sas)?|identified as|submitted as"
     r"|marked)[^\"“:]{0,70}?[:\s]?[\"“'](?P<name>[^\"”]{3,110})[\"”']"
@@ -36,7 +36,7 @@ _LABELLED_AS = re.compile(
     r"|^\W{0,3}(?:[A-Z]|\d{1,2})?[.,)]?\s?[\"“](?P<first>[^\"”]{3,90})[\"”]",
     re.IGNORECASE | re.MULTILINE,
 )
-_ENDS = re.compile(r":(?!\d)|\s?[-]{1,2}(?=\s|$)|\s[-](?=[A-Z])|(?<=[A-Za-z)])-(?=\s?\n)")
+_ENDS = re.compile(r":(?!\d)|\s-{1,2}(?=\s|$|[A-Z])|(?<=[A-Z)])-{1,2}(?=\s{0,2}(?:[A-Z]|$))|-(?=\s?\n)")
 _KEY_ONLY = re.compile(
     r"\b(?:tumou?r|histolog\w*|grade|size|dimension|margins?|invasion|extension|stage|staging|site|location"
     r"|focality|type"
@@ -47,6 +47,13 @@ _KEY_ONLY = re.compile(
 )
 _IMPLANT = re.compile(r"\b(?:implants?|mesenter\w+|serosal nodule)\b", re.IGNORECASE)
 _PELVIC = re.compile(r"\b(?:pelvi[cs]|abdominal|abdomen|side\s?wall|presacral|cuff)\b", re.IGNORECASE)
+_SENTENCE = re.compile(
+    r"\b(?:is|are|was|were|shows?|showing|free|negative|positive|identified|seen|present|invad\w+|involv\w+"
+    r"|measur\w+|received|consists?"
+    r"|no|not|extend\w*|infiltrat\w+|examined|appears?)\b",
+    re.IGNORECASE,
+)
+_PRIMARY = re.compile(r"\bprimary\s(?:\w+\s){1,3}tumou?rs?\b", re.IGNORECASE)
 _MAX_HEADING = 190
 _TRUNK = frozenset({"lymph_node", "bone"})
 
@@ -133,6 +140,11 @@ class SpecimenReader:
         label = match["label"] if match is not None else None
         if section == "gross":
             return self._opened_in_gross(statement, label)
+        primary = _PRIMARY.search(text) if section == "synoptic" else None
+        if primary is not None:
+            made = self._specimen(statement, 0, len(text), None)
+            statement.title_end = statement.start + len(text)
+            return (made, True) if made.organ is not None else (None, False)
         start = match.end() if match is not None else 0
         end = _body_end(text, start)
         body = text[start:end]
@@ -142,11 +154,17 @@ class SpecimenReader:
         closed = (end < len(text) and text[end] in ":-") or text.rstrip().endswith((":", "-"))
         if label is not None and not named and label in self._by_label and (closed or not body.strip()):
             return self._by_label[label], True
-        if not named or len(body) > _MAX_HEADING or _states(statement, start, end):
-            return None, False
         word = match is not None and match["word"] is not None
+        sure = closed and procedure
+        if not named and word and label is not None:
+            return self._by_label.get(label, Specimen(label, bare=True)), True
+        if not named or len(body) > _MAX_HEADING or _states(statement, start, end, sure=sure):
+            return None, False
+        if not (label is not None and closed) and _SENTENCE.search(body):
+            return None, False
         content = text[end:].strip(" :-\n")
-        if not (procedure or closed or word or _only_places(body)):
+        alone = _only_places(body) and made.organ not in WEAK
+        if not (procedure or closed or word or alone):
             return None, False
         if section in {"synoptic", "comment", "microscopic"} and content and not procedure and not word:
             if _KEY_ONLY.search(body) and made.organ != "lymph_node":
@@ -248,11 +266,13 @@ def _body_end(text: str, start: int) -> int:
     return match.start() if match is not None else len(text)
 
 
-def _states(statement: Statement, start: int, end: int) -> bool:
-    """True for a stretch that states a diagnosis or a size, which no heading does."""
+def _states(statement: Statement, start: int, end: int, *, sure: bool) -> bool:
+    """True for a stretch that states a diagnosis or a size, which a heading does only in the name of an excision."""
     low, high = statement.start + start, statement.start + end
     if any(low <= m.start < high for m in statement.measurements):
         return True
+    if sure:
+        return False
     return any(
         m.category == "finding" and low <= m.start < high and m.value.diagnosis is not None
         and m.value.kind != "lymph_node" for m in statement.marks
@@ -280,7 +300,9 @@ def _vote(statements: Sequence[Statement]) -> tuple[str | None, str | None]:
         }
         weight = (3 if headline else 1) + (1 if index < 8 else 0)
         for mark in statement.marks:
-            if (mark.category in {"place", "operation"} and mark.value.organ not in {None, *WEAK, *_TRUNK}) or (mark.category == "finding" and mark.value.organ not in {None, "lymph_node"}):
+            if (
+                mark.category in {"place", "operation"} and mark.value.organ not in {None, *WEAK, *_TRUNK}
+            ) or (mark.category == "finding" and mark.value.organ not in {None, "lymph_node"}):
                 votes[mark.value.organ] += weight
         stated = [m.value for m in statement.of("side") if m.value in {"left", "right"}]
         (sides if headline else rest).update(

@@ -172,8 +172,10 @@ def _same_place(sighting: Sighting, tumour: Tumour) -> bool:
     if len(sides) > 1:
         return False
     own, other = set(mine.location.parts), set(theirs.location.parts)
-    apart = bool(own and other and not own & other)
-    return not (apart and sighting.rank == tumour.first.rank)
+    if not own or not other or own & other:
+        return True
+    comparable = bool(mine.sizes) == bool(theirs.sizes) and sighting.rank == tumour.first.rank
+    return not comparable
 
 
 def _family(mention: Mention) -> str:
@@ -219,7 +221,8 @@ def _absorb(target: Tumour, sighting: Sighting) -> None:
         held.malignancy, held.malignancy_basis = new.malignancy, new.malignancy_basis
     if held.kind in {"mass", "lesion", "nodule"} and new.kind in {"tumor", "polyp", "cyst"}:
         held.kind = new.kind
-    if not held.location.parts and new.location.parts:
+    telling = bool(new.sizes) or sighting.rank <= target.first.rank or sighting.rank == 1
+    if not held.location.parts and new.location.parts and telling:
         held.location = replace(
             held.location, parts=new.location.parts, relation=new.location.relation,
             spans=(*held.location.spans, *new.location.spans),

@@ -77,6 +77,7 @@ _HEDGED = re.compile(
     re.IGNORECASE,
 )
 _NO_STATEMENT = re.compile(
+    r"primary tumou?r\s?(?:\(?p?T|:)|"
     r"cannot be (?:assessed|evaluated|determined)|\(p[TNM]\)|not (?:specified|applicable|reported"
     r"|identified|present|seen)"
     r"|\bpM|question|\?\s?$|discrepan|attest|synchronous|insufficient|protocol|checklist"
@@ -86,16 +87,21 @@ _NO_STATEMENT = re.compile(
     re.IGNORECASE,
 )
 _OPTION = re.compile(r"^\W{0,3}(?:_+|\[\s?\]|\(\s\)|o\s|q[A-Z])")
+_TUMOUR_NOUN = r"(?:tumou?r|lesion|carcinoma|adenocarcinoma|neoplasm|mass)"
 TUMOUR_SIZE = re.compile(
-    r"tumou?r'?s?\s{0,2}(?:size|dimensions?|diameter|measur\w+)"
-    r"|size\s(?:of\s)?(?:the\s)?(?:\w+\s)?(?:tumou?r|lesion|carcinoma|neoplasm|mass|invasive)"
-    r"|(?:greatest|maxim(?:um|al)|largest)\s(?:tumou?r\s|nodular\s)?(?:dimension|diameter|size)"
-    r"|additional\sdimensions?"
-    r"|^\W{0,3}(?:lesion\s)?size\s{0,2}:|(?:tumou?r|carcinoma|lesion|mass|neoplasm"
-    r"|adenocarcinoma)\s(?:measur\w+|is\s\d)"
-    r"|dominant\s(?:tumou?r\s)?(?:nodule|mass|lesion)|other\sdimensions?",
+    rf"{_TUMOUR_NOUN}'?s?\s{{0,2}}(?:sizes?|dimensions?|diameters?|(?:\w+\s){{0,2}}measur\w+|is\s\d)"
+    rf"|size\s(?:of\s)?(?:the\s)?(?:\w+\s){{0,2}}{_TUMOUR_NOUN}|dominant\s(?:tumou?r\s)?(?:nodule|mass"
+    rf"|lesion|tumou?r)",
     re.IGNORECASE,
 )
+"""A size that is named the tumour's, anywhere."""
+PLAIN_SIZE = re.compile(
+    r"(?:greatest|maxim(?:um|al)|largest)\s(?:tumou?r\s|nodular\s)?(?:dimension|diameter|size)"
+    r"|additional\sdimensions?|other\sdimensions?"
+    r"|^\W{0,3}(?:lesion\s)?size\s{0,2}:",
+    re.IGNORECASE,
+)
+"""A size without a noun, which is the tumour's outside the gross description."""
 NOT_TUMOUR_SIZE = re.compile(
     r"\b(?:margin|specimen|node|nodal|distance|depth|thickness|prostate\s(?:size|weight)|implants?"
     r"|metasta\w+|thick|clearance|invasion"
@@ -116,7 +122,8 @@ _DISTANCE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _DISTANCE_AFTER = re.compile(
-    r"\s{0,2}(?:away\b|from\b|of the (?:inked|nearest|closest|surrounding|margin|capsul\w+|surface|serosal?"
+    r"\s{0,2}[.]?\s{0,2}(?:away\b|from\b|of the (?:inked|nearest|closest|surrounding|margin|capsul\w+"
+    r"|surface|serosal?"
     r"|overlying|adrenal)"
     r"|to (?:the )?(?:\w+\s){0,4}margin|proximal to|distal to|above|below|in thickness|thick\b|deep\b"
     r"|beyond|into|beneath|in depth|in length|long\b|clear)",
@@ -148,6 +155,34 @@ _MASS = re.compile(
 )
 
 
+_WITHIN = re.compile(
+    r"\b(?:of|in|within|from|into|involving|occupying|comprising|at|on|to)\s(?:the\s)?(?:\w+\s){0,2}$",
+    re.IGNORECASE,
+)
+_MEASURED = re.compile(
+    r"\s{0,2}(?:,?\s?(?:itself|which|that|received|with attached \w+))?\s{0,2}(?:measur\w+|is|are"
+    r"|dimensions?|,|\()\s{0,2}(?:\w+\s){0,4}$",
+    re.IGNORECASE,
+)
+
+
+def _organ_measured(statement: Statement, size: Measurement) -> bool:
+    """True for "the head of the pancreas measures 7 x 4 cm": the organ is the subject, no tumour in it.
+
+    A diagnosis gives the size of an ovary where the tumour has replaced it.
+    """
+    if statement.sentence.section == "diagnosis" and statement.topic == ("ovary",):
+        return False
+    places = [m for m in statement.marks if m.category in {"place", "short"} and m.end <= size.start]
+    if not places:
+        return False
+    text = statement.text
+    last = places[-1]
+    gap = text[last.end - statement.start : size.start - statement.start]
+    before = text[: last.start - statement.start]
+    return _MEASURED.fullmatch(gap) is not None and _MASS.search(before) is None
+
+
 def is_distance(statement: Statement, size: Measurement) -> bool:
     """True for a distance, depth or thickness."""
     text = statement.text
@@ -162,8 +197,10 @@ def is_tissue(statement: Statement, size: Measurement) -> bool:
     after = _TISSUE_AFTER.match(text[end : end + 80])
     if after is not None:
         return _MASS.search(after[0]) is None
+    if _organ_measured(statement, size):
+        return True
     before = _TISSUE_BEFORE.search(text[:start])
-    if before is None or _MASS.search(before[0]):
+    if before is None or _MASS.search(before[0]) or _WITHIN.search(text[: before.start()]):
         return False
     following = _MASS.search(text[end : end + 60])
     return (
@@ -179,6 +216,8 @@ def is_aside(statement: Statement, head: Head) -> bool:
     low, high = head.mark.start - statement.start, head.mark.end - statement.start
     before, after = text[:low], text[high:]
     if _OPTION.match(text) or _COMPOUND.match(after):
+        return True
+    if re.search(r"\bmargins?\b[^.;]{0,60}$", before, re.IGNORECASE) and not _MASS.search(before):
         return True
     specific = head.mark.value.diagnosis is not None
     if _ASIDE_BEFORE.search(before) and not _REPLACED.search(before):
