@@ -8,7 +8,7 @@ import typer
 
 import llm_extract.cli
 import rsuper
-from rsuper.commands import data, judge, learn, start
+from rsuper.commands import data, explain, judge, learn, start
 from rsuper.console import die_of_sigterm_politely
 
 SUMMARY = (
@@ -51,6 +51,7 @@ app.command()(learn.train)
 app.command()(learn.predict)
 app.command()(judge.evaluate)
 app.command()(judge.agree)
+app.command()(explain.explain)
 app.command()(start.doctor)
 
 

@@ -1,0 +1,440 @@
+"""One sentence of a report, explained: words -> measurement -> place -> ball -> what each voxel is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_extract.anatomy import Anatomy, load_anatomy
+from llm_extract.records import Lesion, ReportRecord
+from llm_extract.reports import Report
+from rsuper.errors import DataError, UsageError
+from rsuper.morphology import Box, Spacing, grow_box, reach_voxels
+from rsuper.supervision.policy import SupervisionPolicy, load_policy
+from rsuper.supervision.regions import Host, find_host, mask_box, union_mask
+from rsuper.supervision.targets import organ_of_class
+from rsuper.views.explain_case import ExplainCase, Seat, phantom_case, read_case, require_hosts
+from rsuper.views.explain_facts import ClassLesson, GuessFacts, pulled_mm3
+from rsuper.views.explain_guesses import (
+    OTHERWISE,
+    REPORTED,
+    Blob,
+    GuessKey,
+    Logits,
+    Scene,
+    make_guess,
+    smooth_noise,
+)
+
+Bool = NDArray[np.bool_]
+AROUND_MM = 14.0
+MAX_VOXELS = 2_600_000
+MAX_CLASSES = 3
+NEIGHBOURS = ("pancreas", "liver", "kidney", "spleen")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """One lesion class on its crop, with what the loss says to each output.
+
+    Args:
+        lesion_class, organ: the class and its organ.
+        lesson: target and loss.
+        ct_hu: [i,j,k] of the crop.
+        organ_mask: bool, the whole organ.
+        host_mask: bool, the organ or part that the lesions are said to lie in.
+        hosts: one a lesion entry of the organ, in record order.
+        lesions: those entries.
+        truth: bool, the painted lesions; None on a CT.
+        guesses: one an output.
+        mentioned: False for an organ that the sentence leaves out.
+        focus: voxel of the crop that the page opens at.
+    """
+
+    lesion_class: str
+    organ: str
+    lesson: ClassLesson
+    ct_hu: NDArray[np.generic]
+    organ_mask: Bool
+    host_mask: Bool
+    hosts: tuple[Host, ...]
+    lesions: tuple[Lesion, ...]
+    truth: Bool | None
+    guesses: tuple[GuessFacts, ...]
+    mentioned: bool
+    focus: tuple[int, int, int]
+
+    def summary(self) -> str:
+        """One line for a terminal: state, interval, and what the first output is told."""
+        target, first = self.lesson.target, self.guesses[0]
+        pulled = ", ".join(
+            f"{word} {pulled_mm3(first.rows, pull):,.0f} mm³"
+            for pull, word in (("up", "up"), ("down", "down"), ("alone", "alone"))
+        )
+        low, high = target.volume_mm3
+        sized = f", {low:,.0f} to {high:,.0f} mm³" if target.state == "reported" else ""
+        state = target.state if self.mentioned else "not mentioned"
+        return f"{self.lesion_class}: {state}{sized}; voxels {pulled}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Everything the page and ``--json`` show.
+
+    Args:
+        text: the sentence.
+        record: what the extraction made of it.
+        case: the patient.
+        lessons: the classes, those with lesions first.
+        without_mask: organs that the sentence names and that have no mask here.
+        policy: which lesions count.
+        anatomy: the table of organs.
+    """
+
+    text: str
+    record: ReportRecord
+    case: ExplainCase
+    lessons: tuple[Lesson, ...]
+    without_mask: tuple[str, ...]
+    policy: SupervisionPolicy
+    anatomy: Anatomy
+
+
+def explain(
+    text: str,
+    *,
+    ct: Path | None = None,
+    organs: Path | None = None,
+    prediction: Path | None = None,
+    policy: str = "tumours",
+) -> Explanation:
+    """Follow a sentence through the code that trains.
+
+    Args:
+        text: a sentence of a radiology report, or all of it.
+        ct: a CT; None is the phantom, into which the stated lesions are painted.
+        organs: folder with one organ mask a file, on the grid of the CT.
+        prediction: probabilities on the grid of the CT: a file for the first class, or a folder with CLASS.nii.gz.
+        policy: which lesions count: a preset.
+
+    Raises:
+        UsageError: ``ct_needs_organs``, ``prediction_needs_ct``, ``unknown_policy``, ``organs_missing``.
+        DataError: ``unreadable_text``, ``no_lesion_found``, ``organ_mask_missing``, ``grid_mismatch`` …
+    """
+    if (ct is None) != (organs is None):
+        raise UsageError(
+            "a CT and its organ masks belong together",
+            code="ct_needs_organs",
+            hint="give both --ct CT and --organs DIR, or neither for the phantom",
+        )
+    if prediction is not None and ct is None:
+        raise UsageError(
+            "probabilities need the CT they belong to",
+            code="prediction_needs_ct",
+            hint="give --ct CT and --organs DIR as well",
+        )
+    rules = load_policy(policy)
+    anatomy = load_anatomy()
+    record = _record(text)
+    named = _named_organs(record)
+    if ct is None or organs is None:
+        case = phantom_case(record, anatomy)
+    else:
+        case = read_case(record, anatomy, ct=ct, organs=organs)
+    there = require_hosts(case, named, anatomy)[:MAX_CLASSES]
+    beside = () if len(there) >= MAX_CLASSES else _not_mentioned(record, case, anatomy)
+    loaded = _probabilities(prediction, case, [anatomy.organs[organ].lesion_class for organ in there])
+    lessons = [
+        _lesson(
+            anatomy.organs[organ].lesion_class,
+            record,
+            case,
+            anatomy=anatomy,
+            policy=rules,
+            voxels=MAX_VOXELS // (len(there) + len(beside)),
+            probability=loaded.get(anatomy.organs[organ].lesion_class),
+        )
+        for organ in (*there, *beside)
+    ]
+    lessons = [replace(item, mentioned=item.organ in named) for item in lessons]
+    return Explanation(
+        text=text,
+        record=record,
+        case=case,
+        lessons=tuple(lessons),
+        without_mask=tuple(organ for organ in named if organ not in there),
+        policy=rules,
+        anatomy=anatomy,
+    )
+
+
+def _record(text: str) -> ReportRecord:
+    from llm_extract.rules import extract_record
+
+    record = extract_record(Report(report_id="sentence", text=text, kind="radiology"))
+    if record.status == "failed":
+        code = next((issue.code for issue in record.issues), "extraction_error")
+        raise DataError(
+            f"the sentence cannot be read ({code})",
+            code="unreadable_text",
+            hint="give one English sentence of a radiology report in quotes",
+        )
+    return record
+
+
+def _named_organs(record: ReportRecord) -> tuple[str, ...]:
+    """Organs with a lesion, then organs of which anything is said about lesions."""
+    with_lesion = dict.fromkeys(lesion.organ for lesion in record.lesions)
+    said = dict.fromkeys(
+        name
+        for name, statement in record.organs.items()
+        if statement.status not in ("not_mentioned", "lesion_present")
+    )
+    named = tuple(with_lesion | said)
+    if not named:
+        raise DataError(
+            "the sentence states neither a lesion of an organ nor that an organ is free of lesions",
+            code="no_lesion_found",
+            hint='try rsuper explain "2.1 cm hypoattenuating mass in the pancreatic tail", '
+            'or rsuper explain "No focal liver lesion"',
+        )
+    return named
+
+
+def _not_mentioned(record: ReportRecord, case: ExplainCase, anatomy: Anatomy) -> tuple[str, ...]:
+    """One organ that the sentence leaves out, to show what happens to it."""
+    for organ in NEIGHBOURS:
+        silent = record.organs.get(organ) is None or record.organs[organ].status == "not_mentioned"
+        if silent and find_host(case.organs, anatomy, organ=organ).structures:
+            return (organ,)
+    return ()
+
+
+def _lesson(
+    lesion_class: str,
+    record: ReportRecord,
+    case: ExplainCase,
+    *,
+    anatomy: Anatomy,
+    policy: SupervisionPolicy,
+    voxels: int,
+    probability: NDArray[np.float32] | None,
+) -> Lesson:
+    organ = organ_of_class(lesion_class, anatomy) or lesion_class
+    host = find_host(case.organs, anatomy, organ=organ)
+    crop = _crop(
+        case, host, margin_mm=anatomy.organs[organ].margin_mm, voxels=voxels, probability=probability
+    )
+    lesson = ClassLesson(
+        record,
+        crop.organs,
+        lesion_class=lesion_class,
+        spacing_mm=crop.spacing_mm,
+        anatomy=anatomy,
+        policy=policy,
+    )
+    lesions = tuple(lesion for lesion in record.lesions if lesion.organ == organ)
+    hosts = tuple(
+        find_host(crop.organs, anatomy, organ=organ, parts=item.parts, laterality=item.laterality)
+        for item in lesions
+    )
+    organ_mask = union_mask(crop.organs, host.structures)
+    stems = tuple(dict.fromkeys(stem for one in hosts for stem in one.structures))
+    host_mask = union_mask(crop.organs, stems) if stems else np.zeros_like(organ_mask)
+    counted = [lesion.lesion_id for lesion in lesions if policy.lesion_class(lesion, anatomy) == lesion_class]
+    seats = [seat for seat in crop.seats if seat.organ == organ]
+    guesses = _guesses(
+        lesson,
+        organ_mask,
+        [seat for seat in seats if seat.lesion_id in counted],
+        probability=crop.probability,
+    )
+    known = [seat.mask for seat in seats if seat.mask is not None]
+    return Lesson(
+        lesion_class=lesion_class,
+        organ=organ,
+        lesson=lesson,
+        ct_hu=crop.ct_hu,
+        organ_mask=organ_mask,
+        host_mask=host_mask,
+        hosts=hosts,
+        lesions=lesions,
+        truth=np.logical_or.reduce(known) if known else None,
+        guesses=guesses,
+        mentioned=True,
+        focus=_focus(guesses, seats, organ_mask),
+    )
+
+
+def _guesses(
+    lesson: ClassLesson, organ_mask: Bool, seats: Sequence[Seat], *, probability: NDArray[np.float32] | None
+) -> tuple[GuessFacts, ...]:
+    """The loss on every made-up output, or on the one that was given."""
+    if probability is not None:
+        p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+        return (lesson.ask("yours", np.asarray(np.log(p / (1 - p)), np.float32)),)
+    pair = lesson.pair
+    nothing = np.zeros_like(organ_mask)
+    centers = nothing
+    if pair is not None:
+        masks = [item.centers.numpy() for item in pair.lesions if item.centers is not None]
+        centers = np.logical_or.reduce(masks) if masks else pair.region.numpy()
+    scene = Scene(
+        blobs=tuple(Blob(voxel=s.voxel, diameter_mm=s.diameter_mm, mask=s.mask) for s in seats),
+        organ=organ_mask,
+        region=nothing if pair is None else pair.region.numpy(),
+        centers=centers,
+        spacing_mm=lesson.spacing_mm,
+        volume_mm3=lesson.target.volume_mm3,
+    )
+    noise = smooth_noise(scene.shape, spacing_mm=scene.spacing_mm)
+    keys: tuple[GuessKey, ...] = REPORTED if pair is not None and scene.blobs else OTHERWISE
+    made: list[tuple[GuessKey, Logits]] = []
+    for key in keys:
+        logits = make_guess(key, scene, noise)
+        if logits is not None:
+            made.append((key, logits))
+    return tuple(lesson.ask(key, logits) for key, logits in made)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Crop:
+    """A box of the case, coarser than the case where that would be too much for a page."""
+
+    ct_hu: NDArray[np.generic]
+    organs: Mapping[str, Bool]
+    spacing_mm: Spacing
+    seats: tuple[Seat, ...]
+    probability: NDArray[np.float32] | None
+
+
+def _crop(
+    case: ExplainCase,
+    host: Host,
+    *,
+    margin_mm: float,
+    voxels: int,
+    probability: NDArray[np.float32] | None,
+) -> _Crop:
+    """The organ and what its region can reach, plus a rim."""
+    spacing = case.spacing_mm
+    organ = union_mask(case.organs, host.structures)
+    box = mask_box(organ, margin_mm=1.5 * margin_mm + AROUND_MM, spacing_mm=spacing)
+    if box is None:
+        raise DataError(
+            "the organ mask is empty", code="organ_mask_empty", hint="check the mask of the organ"
+        )
+    start = tuple(part.start for part in box)
+    wide = grow_box(box, reach_voxels(4.0, spacing), organ.shape)
+    organs = {name: mask[box] for name, mask in case.organs.items() if mask[wide].any()}
+    seats = tuple(
+        replace(
+            seat,
+            voxel=_shifted(seat.voxel, start),
+            mask=None if seat.mask is None else seat.mask[box],
+        )
+        for seat in case.seats
+        if all(part.start <= at < part.stop for part, at in zip(box, seat.voxel, strict=True))
+    )
+    crop = _Crop(
+        ct_hu=case.ct_hu[box],
+        organs=organs,
+        spacing_mm=spacing,
+        seats=seats,
+        probability=None if probability is None else probability[box],
+    )
+    return crop if crop.ct_hu.size <= voxels else _coarser(crop, case, box, voxels)
+
+
+def _coarser(crop: _Crop, case: ExplainCase, box: Box, voxels: int) -> _Crop:
+    """The same box on an isotropic grid that has at most so many voxels."""
+    from rsuper.volumes import Volume, resample
+
+    extent = [n * s for n, s in zip(crop.ct_hu.shape, crop.spacing_mm, strict=True)]
+    side = max(float(np.cbrt(np.prod(extent) / voxels)), min(crop.spacing_mm))
+    sides = [max(side, s) for s in crop.spacing_mm]
+    affine = np.array(case.affine)
+    affine[:3, 3] = case.affine[:3, :3] @ [part.start for part in box] + case.affine[:3, 3]
+
+    def moved(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        return resample(Volume(np.ascontiguousarray(array), affine), sides).array
+
+    ct = resample(Volume(np.ascontiguousarray(crop.ct_hu), affine), sides)
+    factor = [old / new for old, new in zip(crop.spacing_mm, ct.spacing_mm, strict=True)]
+    seats = tuple(
+        replace(
+            seat,
+            voxel=_clamped([int((at + 0.5) * f) for at, f in zip(seat.voxel, factor, strict=True)], ct.shape),
+            mask=None if seat.mask is None else np.asarray(moved(seat.mask), dtype=bool),
+        )
+        for seat in crop.seats
+    )
+    probability = None if crop.probability is None else np.asarray(moved(crop.probability), np.float32)
+    return _Crop(
+        ct_hu=ct.array,
+        organs={name: np.asarray(moved(mask), dtype=bool) for name, mask in crop.organs.items()},
+        spacing_mm=ct.spacing_mm,
+        seats=seats,
+        probability=None if probability is None else probability.clip(0, 1),
+    )
+
+
+def _shifted(voxel: Sequence[int], start: Sequence[int]) -> tuple[int, int, int]:
+    i, j, k = (at - first for at, first in zip(voxel, start, strict=True))
+    return i, j, k
+
+
+def _clamped(voxel: Sequence[int], shape: Sequence[int]) -> tuple[int, int, int]:
+    i, j, k = (min(max(0, at), size - 1) for at, size in zip(voxel, shape, strict=True))
+    return i, j, k
+
+
+def _focus(guesses: Sequence[GuessFacts], seats: Sequence[Seat], organ: Bool) -> tuple[int, int, int]:
+    """The first ball, else the first lesion, else the middle of the organ."""
+    if guesses and guesses[0].balls:
+        return guesses[0].balls[0].centre
+    if seats:
+        return seats[0].voxel
+    middle = np.argwhere(organ).mean(axis=0)
+    return _clamped([round(float(at)) for at in middle], organ.shape)
+
+
+def _probabilities(
+    prediction: Path | None, case: ExplainCase, classes: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Lesion class -> probabilities [i,j,k] on the case's grid.
+
+    Raises:
+        UsageError: ``prediction_missing`` if there is no such file.
+        DataError: ``grid_mismatch``, or ``not_probabilities`` if a value lies outside [0, 1].
+    """
+    if prediction is None:
+        return {}
+    from rsuper.volumes import Volume, read_volume, require_same_grid, to_canonical
+
+    files = {classes[0]: prediction} if prediction.is_file() else {}
+    if prediction.is_dir():
+        files = {name: path for name in classes if (path := prediction / f"{name}.nii.gz").is_file()}
+    if not files:
+        raise UsageError(
+            f"no probabilities in {prediction}",
+            code="prediction_missing",
+            hint=f"--prediction takes a file, or a folder with {' or '.join(f'{c}.nii.gz' for c in classes)}",
+        )
+    found: dict[str, NDArray[np.float32]] = {}
+    for name, path in files.items():
+        volume = to_canonical(read_volume(path))
+        require_same_grid(Volume(case.ct_hu, case.affine), volume, names=("the CT", path.name))
+        values = np.asarray(volume.array, np.float32)
+        if not bool(np.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
+            raise DataError(
+                f"{path.name} holds values outside 0 to 1",
+                code="not_probabilities",
+                hint="give probabilities, as `rsuper predict --probabilities` writes them",
+            )
+        found[name] = values
+    return found
