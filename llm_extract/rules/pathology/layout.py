@@ -102,6 +102,7 @@ _LINE_TITLE = re.compile(
 _INNER_KEY = re.compile(
     r"(?<=[a-z\d.;,)\]\s])(?P<words>[A-Z][A-Za-z()/-]{2,18}(?:[ ]{1,3}[A-Za-z()/-]{2,18}){0,4})\s{0,3}:"
 )
+_LOST_DIAGNOSIS = re.compile(r"\bFINAL\s{1,3}D[I1l]AGN\w{0,6}|(?<![a-z] )\bPART\s{0,2}1\s{0,2}[:.](?=\s)")
 _SCRAP = re.compile(r"[A-Z]?[^A-Za-z\n]{0,8}\w{0,3}[^A-Za-z\n]{0,3}(?:\n|$)")
 _KEY_TO_BLOCKS = re.compile(r"block|section|cassette|code|slide", re.IGNORECASE)
 _NEXT_SPECIMEN = re.compile(
@@ -144,6 +145,7 @@ _NO_STOP = re.compile(
     re.IGNORECASE,
 )
 _LENGTH_BEFORE = re.compile(r"\d\s{0,2}(?:cms?|mm|em|gm?|grams?|crn)$", re.IGNORECASE)
+_REST_OF_LENGTH = re.compile(r"\d{1,2}\s{0,3}(?:x|cm|mm|em|crn|om)\b", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{2}")
 
 
@@ -180,8 +182,12 @@ def split_pathology(text: str) -> tuple[tuple[Section, ...], tuple[Sentence, ...
 def _sections(text: str) -> tuple[Section, ...]:
     starts: list[tuple[int, str]] = []
     resumed: list[tuple[int, str]] = []
-    for start, name, sure in sorted([*_line_titles(text), *_inner_titles(text)]):
+    for start, name, sure in sorted([*_line_titles(text), *_inner_titles(text), *_lost_titles(text)]):
         held = starts[-1][1] if starts else "preamble"
+        if name == held == "diagnosis" or (starts and start == starts[-1][0]):
+            continue
+        if text.startswith("PART", start) and held not in {"preamble", "history", "procedure", "note"}:
+            continue
         if name in _SUBORDINATE and held in _DETAILED:
             continue
         if held == "synoptic" and name in {"history", "intraoperative"} and not sure:
@@ -227,6 +233,12 @@ def _inner_titles(text: str) -> Iterator[tuple[int, str, bool]]:
             at = match.start("words") + match["words"].index(words[skip])
             yield at, name, True
             break
+
+
+def _lost_titles(text: str) -> Iterator[tuple[int, str, bool]]:
+    """ "PART 1:" and a broken "FINAL DIAGN" open the diagnosis where its title cannot be read."""
+    for match in _LOST_DIAGNOSIS.finditer(text):
+        yield match.start(), "diagnosis", True
 
 
 def _name_of(match: re.Match[str]) -> str | None:
@@ -298,11 +310,7 @@ def _stops(text: str, cuts: list[int]) -> Iterator[int]:
                 len(before.strip(' "(#-')) <= 3
                 or _NO_STOP.search(before)
                 or (_LENGTH_BEFORE.search(before) and ahead[:1].islower())
-                or (
-                    before[-1:].isdigit()
-                    and ahead[:1].isdigit()
-                    and text[match.end() : match.end() + 2].strip() == ""
-                )
+                or (before[-1:].isdigit() and _REST_OF_LENGTH.match(ahead))
                 or re.match(r"\d{0,2}\s?(?:cm|mm|x)\b", ahead)
                 or re.match(r"[a-z]", ahead)
             ):

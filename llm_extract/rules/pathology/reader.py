@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from llm_extract.rules import ownership
 from llm_extract.rules.heads import Head, find_heads
 from llm_extract.rules.lesions import LesionReader
 from llm_extract.rules.lexicon import Finding, Mark
-from llm_extract.rules.locations import SIDELESS, WEAK, Location
+from llm_extract.rules.locations import WEAK, Location
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import wording
@@ -32,6 +33,7 @@ _CARCINOMAS = {
     "gallbladder": "gallbladder_cancer", "bile_duct": "cholangiocarcinoma", "liver": "hcc",
 }  # fmt: skip
 _ONLY_ADENO = frozenset({"pancreas", "prostate", "colon", "stomach"})
+_HOLLOW = frozenset({"colon", "stomach", "duodenum", "small_bowel", "esophagus"})
 _PERITONEAL = frozenset({"peritoneum", "soft_tissue", "other", "pleura"})
 _HOST = re.compile(
     r"(?:involv(?:ing|es|ed)|in|of|within|from|replac\w+|(?:present|identified|located) in|metastatic to"
@@ -40,6 +42,7 @@ _HOST = re.compile(
 )
 
 
+_NODE_NOUN = re.compile(r"\b(?:lymph\s?nod\w+|nodes?|nodal)\b", re.IGNORECASE)
 _ORIGIN_AFTER = re.compile(r"\s{0,2}(?:type|origin|primary|derivation)\b", re.IGNORECASE)
 _ORIGIN_BEFORE = re.compile(
     r"\b(?:origin(?:at\w+)?|primary (?:in|of|from)|metastatic from|derived from|known)\b[^.;]{0,40}$",
@@ -107,10 +110,42 @@ class PathologyReader(LesionReader):
         nodes = self._read_nodes(statement, specimen)
         if not nodes:
             heads = find_heads(statement)
+            before = len(self.mentions)
             for head in heads:
                 self._read_tumour(statement, head, heads, specimen)
+            self._join(before)
         self._read_size_key(statement, specimen)
         self._audit(statement)
+
+    def _join(self, first: int) -> None:
+        """Reads "adenocarcinoma forming a 4 cm mass": a plain noun with the size of the tumour named before it."""
+        made = self.mentions[first:]
+        for named, plain in itertools.pairwise(made):
+            if named.head is None or plain.head is None or named.sizes or not plain.sizes:
+                continue
+            between = self.reading.text[named.head.end : plain.head.start]
+            alike = named.kind not in {"polyp", "cyst"} and plain.kind in {
+                "mass",
+                "tumor",
+                "lesion",
+                "nodule",
+            }
+            apart = re.search(r"\b(?:and|with|also|another|separate|additional)\b|;", between, re.IGNORECASE)
+            if (
+                alike
+                and named.diagnosis is not None
+                and plain.diagnosis is None
+                and not apart
+                and len(between) < 150
+            ):
+                named.sizes, named.count, named.count_kind = plain.sizes, plain.count, plain.count_kind
+                named.spans += [("diameters_mm", m.start, m.end) for m in plain.sizes]
+                if not named.location.parts and plain.organ == named.organ:
+                    named.location = replace(
+                        named.location, parts=plain.location.parts, relation=plain.location.relation
+                    )
+                plain.tentative = True
+        self.mentions[first:] = [m for m in made if not m.tentative]
 
     def _read_nodes(self, statement: Statement, specimen: Specimen | None) -> bool:
         """True if the statement is about nodes and nothing else."""
@@ -128,7 +163,7 @@ class PathologyReader(LesionReader):
             self._deny_nodes(statement, found)
         else:
             self._state_nodes(statement, found, specimen)
-        return heading or len(statement.text) < 160 or not _other_tumour(statement)
+        return heading or not _other_tumour(statement)
 
     def _deny_nodes(self, statement: Statement, found: NodeFinding) -> None:
         start = statement.start + found.start
@@ -273,13 +308,18 @@ class PathologyReader(LesionReader):
             made.organ, made.location = organ, replace(keep, side_spans=keep.side_spans)
         if specimen is not None and specimen.organ == made.organ:
             self._complete(made, specimen.location)
-        if made.organ == self._main and made.organ not in SIDELESS and made.location.laterality is None:
+        if made.organ == self._main and self._paired(made.organ) and made.location.laterality is None:
             made.location = replace(made.location, laterality=self._side)
         made.series = made.image = None
         if made.malignancy != "unknown":
             made.malignancy_basis = "pathology"
+        if made.diagnosis == "adenoma" and made.organ in _HOLLOW:
+            made.kind = "polyp"
         if made.diagnosis == "carcinoma" and made.organ in _CARCINOMAS and made.kind != "metastasis":
             made.diagnosis = _named_by_organ(made)
+
+    def _paired(self, organ: str) -> bool:
+        return organ in self.anatomy.organs and self.anatomy.organs[organ].paired
 
     def _complete(self, made: Mention, place: Location) -> None:
         if made.location.laterality is None and place.laterality is not None:
@@ -352,7 +392,7 @@ class PathologyReader(LesionReader):
         made = Mention(
             Mark(*span, "finding", Finding("tumor")), organ, place, statement, span, sizes, kind="tumor"
         )
-        if organ == self._main and organ not in SIDELESS and place.laterality is None:
+        if organ == self._main and self._paired(organ) and place.laterality is None:
             made.location = replace(place, laterality=self._side)
         self.mentions.append(made)
 
@@ -418,10 +458,19 @@ def _measured_mass(statement: Statement) -> bool:
 
 
 def _other_tumour(statement: Statement) -> bool:
-    return any(
-        m.category == "finding" and m.value.kind in {"tumor", "mass", "polyp", "cyst"}
-        for m in statement.marks
-    )
+    """True if a statement on nodes states a tumour besides: "adenocarcinoma of the head, with one positive node"."""
+    text = statement.text
+    node = _NODE_NOUN.search(text)
+    for mark in statement.marks:
+        if mark.category != "finding" or mark.value.kind not in {"tumor", "mass", "polyp", "cyst"}:
+            continue
+        if node is None:
+            return True
+        low, high = mark.start - statement.start, mark.end - statement.start
+        between = text[high : node.start()] if high <= node.start() else text[node.end() : low]
+        if len(between) > 90 or re.search(r";|\bwith\b|, |\band\b|\bwithout\b", between):
+            return True
+    return False
 
 
 def _of_a_part(statement: Statement) -> bool:

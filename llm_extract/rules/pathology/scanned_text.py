@@ -13,7 +13,7 @@ _DIGIT_NEIGHBOUR = re.compile(
     r"|(?<![A-Za-z\d])[lI](?=\d\s?(?:x\s?\d|mm\b|cm\b))"
 )
 _DIGITS = {"O": "0", "o": "0", "l": "1", "I": "1"}
-_SPLIT_UNIT = re.compile(r"(?<=\d)(\s?)(?:c\sm|m\sm|ctn|cin|crn)\b")
+_SPLIT_UNIT = re.compile(r"(?<=\d)(\s?)(?:c\sm|ctn|cin|crn|ern|om|cn|cra)\b")
 
 
 def mend(text: str) -> str:

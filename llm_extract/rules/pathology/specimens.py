@@ -156,14 +156,16 @@ class SpecimenReader:
             return self._by_label[label], True
         word = match is not None and match["word"] is not None
         sure = closed and procedure
-        if not named and word and label is not None:
-            return self._by_label.get(label, Specimen(label, bare=True)), True
+        if not named and label is not None and (word or sure):
+            if procedure:
+                statement.title_end = statement.start + end
+            return self._by_label.get(label, Specimen(label, bare=not sure)), True
         if not named or len(body) > _MAX_HEADING or _states(statement, start, end, sure=sure):
             return None, False
         if not (label is not None and closed) and _SENTENCE.search(body):
             return None, False
         content = text[end:].strip(" :-\n")
-        alone = _only_places(body) and made.organ not in WEAK
+        alone = label is None and _only_places(body) and made.organ not in WEAK
         if not (procedure or closed or word or alone):
             return None, False
         if section in {"synoptic", "comment", "microscopic"} and content and not procedure and not word:
@@ -174,7 +176,7 @@ class SpecimenReader:
         if _KEY_ONLY.search(body) and not procedure and label is None and not word:
             return None, False
         statement.title_end = statement.start + end
-        lasting = not content or procedure or label is not None
+        lasting = not content or procedure or (label is not None and closed)
         return made, lasting
 
     def _opened_in_gross(self, statement: Statement, label: str | None) -> tuple[Specimen | None, bool]:

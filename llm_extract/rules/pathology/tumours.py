@@ -126,6 +126,9 @@ def _match_named(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None
 def _match_sized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
     fitting = [t for t in tumours if _same_place(sighting, t) and _suits(sighting.mention, t.mention)]
     labelled = [t for t in fitting if _same_specimen(sighting, t)]
+    if sighting.mention.kind == "tumor" and any(_family(t.mention) == "tumour" for t in fitting):
+        fitting = [t for t in fitting if _family(t.mention) == "tumour"]
+        labelled = [t for t in labelled if t in fitting]
     bare = sighting.specimen is not None and sighting.specimen.bare
     return _closest(sighting, labelled or (fitting if bare else []))
 
@@ -206,6 +209,8 @@ def _absorb(target: Tumour, sighting: Sighting) -> None:
         and not held.sizes
         and (new.sizes or (sighting.rank == 0 and sighting.is_specific))
     ):
+        held.count, held.count_kind = new.count, new.count_kind
+    if held.count is None and new.count is not None and new.count > 1:
         held.count, held.count_kind = new.count, new.count_kind
     if _count(new.sizes) > _count(held.sizes) and (not held.sizes or _near(held, new)):
         held.sizes = new.sizes

@@ -112,7 +112,7 @@ NOT_TUMOUR_SIZE = re.compile(
 
 _DISTANCE_BEFORE = re.compile(
     r"(?:\bto within|\bwithin|\bdistance\b[^.;]{0,60}|\b(?:closest|nearest)\b[^.;]{0,60}"
-    r"|\bmargins?\b[^.;()]{0,30}(?:\bis|\bby|:)|\bclear\w*\b[^.;]{0,30}"
+    r"|\bmargins?\b[^.;()]{0,30}(?:\bis|\bby|:)|\bclear(?:ance|ed)?(?: of| by|:)[^.;]{0,30}"
     r"|\bdepth\b[^.;]{0,50}|\bthick\w*\b[^.;]{0,20}|\bbeyond\b[^.;]{0,30}|\blocated"
     r"|\binvad\w+\b[^.;]{0,40}\b(?:to|for|by)|\b(?:away|separated) by|\bextend\w*"
     r"|\binvasion\b[^.;]{0,40}|\b(?:weigh|length)\w*\b[^.;]{0,14}|\bextension\b[^.;]{0,30}"
@@ -122,7 +122,8 @@ _DISTANCE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _DISTANCE_AFTER = re.compile(
-    r"\s{0,2}[.]?\s{0,2}(?:away\b|from\b|of the (?:inked|nearest|closest|surrounding|margin|capsul\w+"
+    r"(?:\s?(?:and|to|or|,)\s?[\d.]+\s?(?:cm|mm|em))?\s{0,2}[.]?\s{0,2}(?:away\b|from\b|of the (?:inked"
+    r"|nearest|closest|surrounding|margin|capsul\w+"
     r"|surface|serosal?"
     r"|overlying|adrenal)"
     r"|to (?:the )?(?:\w+\s){0,4}margin|proximal to|distal to|above|below|in thickness|thick\b|deep\b"
