@@ -224,8 +224,8 @@ class _Found:
         return PlacedLesion(
             lesion=index,
             center=self.center,
-            foreground=self.foreground,
-            ball=self.ball,
+            foreground=self.foreground.long(),
+            ball=self.ball.long(),
             located=self.located,
             share=self.share,
             weight=lesion.weight * (rules.unknown_size_weight if is_unsized(lesion) else 1.0),
@@ -277,17 +277,16 @@ def _fill(
     diameter = search_diameter_mm(lesion, rules)
     ball_mm = diameter if is_unsized(lesion) else rules.ball_scale * diameter
     ball = cells_at(center, ball_cells(ball_mm, spacing_mm, str(free.device)), free)
-    counts = voxel_counts(lesion, ball_mm, voxel_volume_mm3(spacing_mm), rules)
-    small, large, middle = counts
-    order = ranked(values_at(scene.ranks, ball), (small, middle, large))
+    small, large, middle = voxel_counts(lesion, ball_mm, voxel_volume_mm3(spacing_mm), rules)
+    ball_by_rank = ball.index_select(0, ranked(values_at(scene.ranks, ball)))
     lit = located & (share >= rules.lit_odds)
     return _Found(
         center=center,
         window=scene.window(center, ball_mm),
-        foreground=_where(ball[order[:small]], lit, free),
+        foreground=_where(ball_by_rank[:small], lit, free),
         ball=_where(ball, located, free),
-        reach=_where(ball[order[:large]], located, free),
-        middle=_where(ball[order[:middle]], located, free),
+        reach=_where(ball_by_rank[:large], located, free),
+        middle=_where(ball_by_rank[:middle], located, free),
         located=located,
         share=share,
     )
@@ -302,7 +301,7 @@ def _where(flat: Tensor, taken: Tensor, free: Tensor) -> Tensor:
 
 def _mask(flat: Tensor, like: Tensor) -> Bool[Tensor, "d h w"]:
     mask = torch.zeros(like.numel() + 1, dtype=torch.bool, device=like.device)
-    return mask.index_fill_(0, flat, value=True)[:-1].view(like.shape)
+    return mask.index_fill_(0, flat.long(), value=True)[:-1].view(like.shape)
 
 
 def _cut(mask: Tensor, box: Box, like: Tensor) -> Tensor:

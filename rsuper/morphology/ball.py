@@ -8,7 +8,7 @@ import math
 import numpy as np
 import scipy.fft
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 from rsuper.morphology.distance import SQUARED_SLACK, reach_voxels
@@ -58,7 +58,7 @@ def ball_kernel(
 
 @functools.lru_cache(maxsize=16)
 def ball_cells(diameter_mm: float, spacing_mm: Spacing, device: str = "cpu") -> Int[Tensor, "3 n"]:
-    """Offsets of the voxels of a ball from its middle, the nearest first, equal distances by index; int32.
+    """Offsets of the voxels of a ball from its middle, the nearest first, equal distances by index; int16.
 
     Shared between calls: never write into it.
 
@@ -70,8 +70,8 @@ def ball_cells(diameter_mm: float, spacing_mm: Spacing, device: str = "cpu") -> 
     # Distance and index in one number: no two are equal, and numbers sort faster than pairs.
     nearness = squared.flatten()[index].to(torch.float32).numpy().view(np.int32).astype(np.int64)
     order = np.sort((nearness << 32) | index) & 0xFFFFFFFF
-    offsets = np.stack(np.unravel_index(order, mask.shape)).astype(np.int32)
-    offsets -= np.array([[size // 2] for size in mask.shape], dtype=np.int32)
+    offsets = np.stack(np.unravel_index(order, mask.shape)).astype(np.int16)
+    offsets -= np.array([[size // 2] for size in mask.shape], dtype=np.int16)
     return torch.from_numpy(offsets).to(device, non_blocking=True)
 
 
@@ -90,8 +90,7 @@ def ball_scores(
     sizes = _transform_sizes(shape, reach)
     double = "float64" if values.dtype == torch.float64 else "float32"
     response = _ball_response(diameter_mm, spacing_mm, sigma_radii, reach, sizes, double, str(values.device))
-    product = torch.fft.rfftn(values, s=sizes)
-    torch.view_as_real(product).mul_(response[..., None])
+    product = torch.fft.rfftn(values, s=sizes).mul_(response)
     # Axis by axis, so that nothing is transformed back that will not be read.
     planes = torch.fft.ifft(product, dim=0)[: shape[0]]
     rows = torch.fft.ifft(planes, dim=1)[:, : shape[1]]
@@ -132,8 +131,8 @@ def _ball_response(
     sizes: Shape,
     dtype: str,
     device: str,
-) -> Float[Tensor, "d h w"]:
-    """Transform of the ball centred on index 0, cut to ``reach``: real, because the ball is symmetric."""
+) -> Complex[Tensor, "d h w"]:
+    """Transform of the ball centred on index 0, cut to ``reach``."""
     kernel = shared_kernel(diameter_mm, spacing_mm, sigma_radii)
     for axis, (steps, width) in enumerate(zip(reach, kernel.shape, strict=True)):
         kernel = kernel.narrow(axis, width // 2 - steps, 2 * steps + 1)
@@ -142,5 +141,5 @@ def _ball_response(
     )
     wrapped = torch.zeros(sizes, dtype=getattr(torch, dtype))
     wrapped[first[:, None, None], second[None, :, None], third] = kernel.to(wrapped.dtype)
-    response: Tensor = torch.fft.rfftn(wrapped).real
-    return response.contiguous().to(device, non_blocking=True)
+    response: Tensor = torch.fft.rfftn(wrapped)
+    return response.to(device, non_blocking=True)
