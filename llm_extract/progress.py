@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from llm_extract.ledger import Result
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -101,6 +104,39 @@ class ProgressReporter:
         if self._total and timed:
             parts.append(f"ETA {duration(max(self._total - self._done, 0) / rate)}")
         return ", ".join([*parts, *([note] if note else [])])
+
+
+@dataclass
+class Tally:
+    """What a run has done so far, for the words beside its progress.
+
+    Args:
+        price_per_million: price of a million tokens, where one is known.
+    """
+
+    price_per_million: float | None = None
+    reports: int = 0
+    quarantined: int = 0
+    tokens: int = 0
+
+    def add(self, result: Result) -> None:
+        """Count one result."""
+        self.reports += 1
+        self.quarantined += result.state == "quarantined"
+        self.tokens += result.tokens
+
+    def note(self) -> str:
+        """Quarantined reports, and tokens and their price where a model was asked.
+
+        >>> Tally(price_per_million=2.0, quarantined=1, tokens=1_500_000).note()
+        '1 quarantined, 1,500,000 tokens, 3.00 spent'
+        """
+        parts = [f"{self.quarantined:,} quarantined"]
+        if self.tokens:
+            parts.append(f"{self.tokens:,} tokens")
+            if self.price_per_million is not None:
+                parts.append(f"{self.tokens * self.price_per_million / 1e6:,.2f} spent")
+        return ", ".join(parts)
 
 
 def duration(seconds: float) -> str:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from llm_extract.errors import UsageError
 from llm_extract.records import Evidence, ReportRecord
 from llm_extract.reports import Report
 
+if TYPE_CHECKING:
+    from llm_extract.chat.engine import ModelOptions
+    from llm_extract.ledger import Result
+    from llm_extract.workers import Job
+
 BACKENDS: Mapping[str, str] = {"rules": "llm_extract.backends.rules:RulesBackend"}
 """Name on the command line -> ``module:class`` that is built without arguments."""
+
+MODEL_BACKENDS: Mapping[str, str] = {
+    "openai": "llm_extract.backends.openai:OpenAIEngine",
+    "vllm": "llm_extract.backends.vllm:VLLMEngine",
+    "transformers": "llm_extract.backends.transformers:TransformersEngine",
+    "replay": "llm_extract.backends.replay:ReplayEngine",
+}
+"""Name -> ``module:class`` of an engine that is built with :class:`llm_extract.chat.engine.ModelOptions`."""
 
 
 class GroundingError(ValueError):
@@ -37,11 +50,26 @@ class Backend(Protocol):
         ...
 
 
-def load_backend(name: str) -> Backend:
+@runtime_checkable
+class BatchBackend(Backend, Protocol):
+    """A backend that has many reports in hand at a time, such as a language model."""
+
+    def run(self, jobs: Iterator[Job], *, stop: Callable[[], bool]) -> Iterator[Result | None]:
+        """One result a job, in the order in which they end; None now and then, while nothing ends."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds."""
+        ...
+
+
+def load_backend(name: str, model: ModelOptions | None = None) -> Backend:
     """Build a backend.
 
     Args:
-        name: a name of :data:`BACKENDS`, or ``package.module:Class`` for a backend of your own.
+        name: a name of :data:`BACKENDS` or :data:`MODEL_BACKENDS`, or ``package.module:Class`` for a backend of
+            your own.
+        model: which language model, for the backends that run one.
 
     Returns:
         The backend, its heavy libraries not loaded yet.
@@ -49,15 +77,21 @@ def load_backend(name: str) -> Backend:
     Raises:
         UsageError: there is no such backend.
     """
-    module_name, _, attribute = BACKENDS.get(name, name).partition(":")
+    module_name, _, attribute = {**BACKENDS, **MODEL_BACKENDS}.get(name, name).partition(":")
     if not attribute:
         raise UsageError(
-            f"there is no backend {name!r}; there are: {', '.join(BACKENDS)}",
+            f"there is no backend {name!r}; there are: {', '.join([*BACKENDS, *MODEL_BACKENDS])}",
             code="unknown_backend",
             hint="or give your own as package.module:Class",
         )
     try:
-        backend = getattr(importlib.import_module(module_name), attribute)()
+        factory = getattr(importlib.import_module(module_name), attribute)
+        if name in MODEL_BACKENDS:
+            from llm_extract.chat.backend import ModelBackend
+            from llm_extract.chat.engine import ModelOptions
+
+            return ModelBackend(name, factory, model or ModelOptions())
+        backend = factory()
     except (ImportError, AttributeError) as error:
         raise UsageError(
             f"cannot load the backend {name!r}: {type(error).__name__}: {error}",
@@ -85,12 +119,21 @@ def extract_checked(backend: Backend, report: Report) -> ReportRecord:
         GroundingError: the record belongs to another text, or a quote is not the slice it claims to be.
     """
     record = backend.extract(report)
+    check_grounding(record, report)
+    return record
+
+
+def check_grounding(record: ReportRecord, report: Report) -> None:
+    """Refuse a record that is not grounded in exactly this text.
+
+    Raises:
+        GroundingError: the record belongs to another text, or a quote is not the slice it claims to be.
+    """
     if record.report_id != report.report_id or record.text_sha256 != report.text_sha256:
         raise GroundingError("the record belongs to another report")
     for evidence in evidence_of(record):
         if report.text[evidence.start : evidence.end] != evidence.text:
             raise GroundingError(f"a quote is not at {evidence.start}:{evidence.end}")
-    return record
 
 
 def evidence_of(record: ReportRecord) -> Iterator[Evidence]:

@@ -1,0 +1,1 @@
+"""Language models as extractors: prompt, answer schema, checks on answers, and one loop for every engine."""
