@@ -19,7 +19,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor, list_data_collate
@@ -27,6 +26,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from rsuper.errors import DataError
+from rsuper.integrations.affine_spacing import affine_spacing_mm
 from rsuper.integrations.target_batch import supervision_batch
 from rsuper.integrations.target_key import TargetKey
 from rsuper.integrations.target_map import Heads, TargetMap, target_map
@@ -125,18 +125,6 @@ def collate_targets(
         image_hu=None if hu_key is None else batch[hu_key].as_subclass(Tensor),
     )
     return batch
-
-
-def affine_spacing_mm(affine: Tensor) -> tuple[float, float, float]:
-    """Voxel size in array order, from a 4x4 affine; its product is the voxel's volume even where axes are sheared.
-
-    >>> affine_spacing_mm(torch.diag(torch.tensor([-2.0, 3.0, 4.0, 1.0])))
-    (2.0, 3.0, 4.0)
-    """
-    turn = np.asarray(affine, dtype=np.float64)[:3, :3]
-    lengths = np.linalg.norm(turn, axis=0)
-    first, second, third = lengths * np.cbrt(abs(np.linalg.det(turn)) / lengths.prod())
-    return round(float(first), 9), round(float(second), 9), round(float(third), 9)
 
 
 def focus(made: TargetMap) -> Tensor:

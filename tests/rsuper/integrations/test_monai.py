@@ -22,7 +22,8 @@ from monai.transforms import (
 from llm_extract.reports import Report
 from llm_extract.rules import extract_record
 from rsuper.errors import DataError
-from rsuper.integrations.monai import ReportTargetsd, affine_spacing_mm, collate_targets
+from rsuper.integrations.affine_spacing import affine_spacing_mm
+from rsuper.integrations.monai import ReportTargetsd, collate_targets
 from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss
 
 CHANNELS = ("pancreas", "pancreas_lesion")
