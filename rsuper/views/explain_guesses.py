@@ -36,7 +36,7 @@ REPORTED: tuple[GuessKey, ...] = (
 )
 OTHERWISE: tuple[GuessKey, ...] = ("false_alarm", "untrained", "silent")
 DARK = -8.5  # a trained network's logit where it sees nothing: p = 0.0002
-HINT_PEAK = 7.2
+FAINT, SURE = 0.35, 0.8
 SEED = 3
 
 
@@ -99,13 +99,13 @@ def make_guess(key: GuessKey, scene: Scene, noise: Logits) -> Logits | None:
     if key == "false_alarm":
         middle = _deepest(scene.organ, scene)
         return (
-            None if middle is None else _lit(scene, noise, [Blob(voxel=middle, diameter_mm=16.0)], peak=10.0)
+            None if middle is None else _lit(scene, noise, [Blob(voxel=middle, diameter_mm=16.0)], peak=SURE)
         )
     if key in ("wrong_spot", "wrong_part"):
         places = scene.centers if key == "wrong_spot" else scene.organ & ~scene.region
         wrong = _farthest(places, scene)
         size = max((blob.diameter_mm for blob in scene.blobs), default=12.0)
-        return None if wrong is None else _lit(scene, noise, [Blob(voxel=wrong, diameter_mm=size)], peak=9.5)
+        return None if wrong is None else _lit(scene, noise, [Blob(voxel=wrong, diameter_mm=size)], peak=SURE)
     return _drawn(key, scene, noise)
 
 
@@ -123,26 +123,27 @@ def _hint(scene: Scene, noise: Logits) -> Logits:
     blobs = [_beside(blob, scene) for blob in scene.blobs]
     low, high = scene.volume_mm3
     if low <= 0 or math.isinf(high):
-        return _lit(scene, noise, blobs, peak=HINT_PEAK)
-    wanted = math.sqrt(low * high) / math.prod(scene.spacing_mm)
-    dark = _lit(scene, noise, blobs, peak=0.0)[scene.region]
-    spots = _lit(scene, noise, blobs, peak=1.0)[scene.region] - dark
-    least, most = 3.0, 12.0
-    for _ in range(12):
-        peak = (least + most) / 2
-        enough = float((1 / (1 + np.exp(-(dark + peak * spots)))).sum()) > wanted
-        least, most = (least, peak) if enough else (peak, most)
-    return _lit(scene, noise, blobs, peak=(least + most) / 2)
+        return _lit(scene, noise, blobs, peak=FAINT)
+    whole = float(_spots(scene, blobs)[scene.region].sum()) * math.prod(scene.spacing_mm)
+    peak = math.sqrt(low * high) / max(whole, 1e-6)
+    return _lit(scene, noise, blobs, peak=min(max(peak, 0.1), 0.6))
+
+
+def _spots(scene: Scene, blobs: Sequence[Blob]) -> NDArray[np.float64]:
+    """A Gaussian of height 1 at each place, half a diameter wide."""
+    spots = np.zeros(scene.shape)
+    for blob in blobs:
+        width = max(blob.diameter_mm, 4.0)
+        spots += np.exp(-ellipsoid(scene.shape, blob.voxel, (width,), spacing_mm=scene.spacing_mm) / 2)
+    return spots
 
 
 def _lit(scene: Scene, noise: Logits, blobs: Sequence[Blob], *, peak: float) -> Logits:
-    """A dark map with a Gaussian at each place."""
-    logits = DARK + 0.4 * noise.astype(np.float64)
-    for blob in blobs:
-        width = 1.2 * max(blob.diameter_mm, 3.0)
-        squared = ellipsoid(scene.shape, blob.voxel, (width,), spacing_mm=scene.spacing_mm)
-        logits += peak * np.exp(-squared / 2)
-    return np.asarray(logits, np.float32)
+    """A dark map with a spot of probability ``peak`` at each place."""
+    probability = 1 / (1 + np.exp(-(DARK + 0.4 * noise.astype(np.float64))))
+    probability += peak * _spots(scene, blobs) * np.exp(0.12 * noise)
+    probability = probability.clip(1e-6, 0.98)
+    return np.asarray(np.log(probability / (1 - probability)), np.float32)
 
 
 def _drawn(key: GuessKey, scene: Scene, noise: Logits) -> Logits:

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from rsuper.supervision.regions import Mask
 from rsuper.views.explain import Lesson
 from rsuper.views.explain_facts import GuessFacts
-from rsuper.views.overlays import ABDOMEN_WINDOW
 
-HALF_WINDOW_HU = ABDOMEN_WINDOW[1] / 2
 LUNG_WINDOW = (-450.0, 1500.0)
 LUNG_ORGANS = frozenset({"lung"})
 SOFT_WINDOW = (45.0, 380.0)
