@@ -308,7 +308,7 @@ class CaseChecker:
                     )
 
     def _check_consistency(self, kept: Mapping[str, NDArray[np.bool_]], ct: Volume) -> None:
-        from rsuper.supervision import check_consistency
+        from rsuper.supervision import check_consistency, finding_advice
 
         for record in self._dataset.records(self._case_id):
             findings = check_consistency(record, kept, spacing_mm=ct.spacing_mm, anatomy=self._anatomy)
@@ -323,9 +323,7 @@ class CaseChecker:
                     finding.code,
                     "warning",
                     f"{finding.organ} lesion {finding.lesion_id}{numbers}",
-                    "the lesion stays out of the loss; correct the report, the link or the mask"
-                    if finding.excludes
-                    else "the whole organ is used instead",
+                    finding_advice(finding),
                     report_id=finding.report_id,
                 )
 

@@ -227,6 +227,8 @@ def _unlisted_folders(dataset: Dataset) -> Iterator[DataIssue]:
 
 def _missing_organs(dataset: Dataset, checks: Sequence[CaseCheck], anatomy: Anatomy) -> Iterator[DataIssue]:
     """Organs that other cases have: an error where a lesion is reported, a warning if most have them."""
+    from rsuper.supervision import mask_advice
+
     having: Counter[str] = Counter()
     for check in checks:
         having.update(name for name in check.masks or {} if not name.endswith("_lesion"))
@@ -264,7 +266,7 @@ def _missing_organs(dataset: Dataset, checks: Sequence[CaseCheck], anatomy: Anat
                 code="organ_not_segmented",
                 severity="warning",
                 message=f"{count} cases report lesions of the {organ}, no case has a mask of it",
-                hint="segment the organ, or these lesions supervise nothing",
+                hint=mask_advice(organ),
             )
 
 

@@ -1,6 +1,6 @@
 """Records + organ masks -> targets: states, regions, counts, volume intervals, and what a crop keeps."""
 
-from rsuper.supervision.consistency import ConsistencyFinding, check_consistency
+from rsuper.supervision.consistency import ConsistencyFinding, check_consistency, finding_advice, mask_advice
 from rsuper.supervision.crops import CropLabel, crop_label, crop_pairs
 from rsuper.supervision.policy import PolicyRule, SupervisionPolicy, load_policy
 from rsuper.supervision.sizes import (
@@ -37,8 +37,10 @@ __all__ = [
     "crop_label",
     "crop_pairs",
     "ellipsoid_volume_mm3",
+    "finding_advice",
     "lesion_size",
     "load_policy",
+    "mask_advice",
     "organ_of_class",
     "volume_interval_mm3",
     "volume_prior",

@@ -30,6 +30,7 @@ FindingCode = Literal[
     "organ_mask_missing",
     "part_mask_empty",
     "part_mask_missing",
+    "side_mask_missing",
     "side_without_organ",
     "size_above_organ_extent",
     "size_implausible",
@@ -49,6 +50,18 @@ EXCLUDING: frozenset[str] = frozenset(
     }
 )
 """Findings that keep a lesion out of the loss unless the policy gives it a weight."""
+MASK_SOURCES: Mapping[str, str] = {
+    "breast": "TotalSegmentator's task `breasts` makes one mask of both: save it as breast.nii.gz, or cut it at the "
+    "midline into breast_left and breast_right so that a stated side counts",
+    "prostate": "TotalSegmentator from version 2 on makes prostate.nii.gz",
+    "uterus": "no task of TotalSegmentator makes it: add uterus.nii.gz of another tool (networks trained on "
+    "AMOS have prostate/uterus as one class) or draw it",
+    "ovary": "no common tool makes it: draw ovary_left and ovary_right",
+    "bone": "all bones of TotalSegmentator's task `total` together are the skeleton; keep empty files too: they "
+    "say that a bone is out of view",
+    "lymph_node": "nodes have no organ mask: a file lymph_node.nii.gz of the region that may hold them is one",
+}
+"""Where a mask of the organ may come from, for organs that the usual tools do not give as they are."""
 SMALLEST_MM = 1.0
 """A stated diameter below this is a slip of the unit rather than a lesion that a CT can show."""
 UNEVEN = 8.0
@@ -79,6 +92,31 @@ class ConsistencyFinding:
     def excludes(self) -> bool:
         """True if the lesion stays out of the loss by default."""
         return self.code in EXCLUDING
+
+
+def mask_advice(organ: str) -> str:
+    """What to do where lesions of an organ are reported and no mask of it is there.
+
+    >>> mask_advice("liver")
+    'segment the organ (e.g. with TotalSegmentator), or these lesions supervise nothing'
+    """
+    source = MASK_SOURCES.get(organ, "segment the organ (e.g. with TotalSegmentator)")
+    return f"{source}, or these lesions supervise nothing"
+
+
+def finding_advice(finding: ConsistencyFinding) -> str:
+    """What to do about one finding."""
+    if finding.code in ("organ_mask_missing", "organ_mask_incomplete"):
+        return mask_advice(finding.organ)
+    if finding.code == "side_mask_missing":
+        return (
+            "the mask does not tell left from right, both are used; split it so that the stated side counts"
+        )
+    if finding.code in ("part_mask_missing", "part_mask_empty"):
+        return "the whole organ is used instead; add a mask of the part for a tighter region"
+    if finding.code == "size_slip_tenfold":
+        return "the lesion stays out of the loss; is it cm for mm? Correct the report or its record"
+    return "the lesion stays out of the loss; correct the report, the link or the mask"
 
 
 class _MakeFinding(Protocol):
@@ -168,6 +206,7 @@ def _host_codes(host: Host, lesion: Lesion, masks: Masks, anatomy: Anatomy) -> l
     known: tuple[FindingCode, ...] = (
         "part_mask_missing",
         "part_mask_empty",
+        "side_mask_missing",
         "organ_mask_missing",
         "organ_mask_incomplete",
         "organ_mask_empty",

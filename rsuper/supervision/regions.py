@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llm_extract.anatomy import Anatomy
+from llm_extract.anatomy import SIDES, Anatomy
 from rsuper.morphology import (
     Box,
     Spacing,
@@ -79,13 +79,19 @@ def find_host(
     """
     codes: list[str] = []
     if parts:
-        stems = anatomy.structures_for(organ, parts, laterality)
-        named = set(stems) != set(anatomy.organ_structures(organ, laterality))
+        stems = of_side(anatomy.structures_for(organ, parts, laterality), laterality)
+        named = set(stems) != set(of_side(anatomy.organ_structures(organ, laterality), laterality))
         if named and all(stem in masks for stem in stems) and any(masks[stem].any() for stem in stems):
             return Host(organ=organ, structures=stems)
         empty = named and all(stem in masks for stem in stems)
         codes.append("part_mask_empty" if empty else "part_mask_missing")
     stems, complete = _organ_files(masks, anatomy, organ, laterality)
+    if (
+        laterality in SIDES
+        and anatomy.organs[organ].paired
+        and stems in ((organ,), (anatomy.organs[organ].class_name,))
+    ):
+        codes.append("side_mask_missing")
     if not stems:
         return Host(organ=organ, structures=(), codes=(*codes, "organ_mask_missing"), complete=False)
     if not complete:
@@ -95,10 +101,21 @@ def find_host(
     return Host(organ=organ, structures=stems, codes=tuple(codes), complete=complete)
 
 
+def of_side(stems: Sequence[str], laterality: str) -> tuple[str, ...]:
+    """The files that can hold something on that side: those of the other side are left out.
+
+    >>> of_side(("hip_left", "hip_right", "sacrum"), "left")
+    ('hip_left', 'sacrum')
+    """
+    other = {"left": "right", "right": "left"}.get(laterality)
+    kept = tuple(stem for stem in stems if other not in stem.split("_"))
+    return kept or tuple(stems)
+
+
 def _organ_files(masks: Masks, anatomy: Anatomy, organ: str, laterality: str) -> tuple[tuple[str, ...], bool]:
     """Files of the whole organ that are there, and whether they are all of it."""
     entry = anatomy.organs[organ]
-    stems = anatomy.organ_structures(organ, laterality)
+    stems = of_side(anatomy.organ_structures(organ, laterality), laterality)
     found = tuple(stem for stem in stems if stem in masks)
     if found and len(found) == len(stems):
         return found, True
