@@ -20,6 +20,7 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("date", rf"\b(?:\d{{1,2}}(?:st|nd|rd|th)?\s)?{_MONTH}\s(?:\d{{1,2}}(?:st|nd|rd|th)?,?\s)?(?:19|20)\d{{2}}\b"),
     ("date", r"\b(?:in|since|of|from|dated)\s(?P<year>(?:19|20)\d{2})\b(?!\s?(?:mm|cm))"),
     ("date", r"\b\d{1,2}:\d{2}(?::\d{2})?\s?(?:am|pm|hours|hrs|h)\b"),
+    ("segment", r"\bS(?P<segments>[1-8])\b(?=\s?\)?\s?(?:[Ss]egment|of the liver))"),
     ("segment",
      rf"\b[Ss]eg[a-z]{{0,7}}\.?[\s-]{{0,2}}(?P<segments>{_SEGMENT}"
 

@@ -111,6 +111,12 @@ _BREAK = re.compile(
 _SPLIT_DECIMAL = re.compile(r"\d\s?\.\s\d{1,2}\s?(?:x|cm|mm|em)", re.IGNORECASE)
 _LIST_ITEM = re.compile(r"\s{0,6}(?:[-*•–]|\(?\d{1,2}[.)]|\(?[a-hA-H][.)])\s{0,4}")
 _INLINE_ITEM = re.compile(r"(?:(?<=[.:;,])|(?<=[.:;,]\s)|(?<=[.:;,]\s\s))\(?\d{1,2}[.)]\s?(?=[A-Z])")
+_RUN_ON = re.compile(
+    r"(?<=[a-z]{3}\s)(?<!\bthe\s)(?<!\bboth\s)(?<!\band\s)(?<!\bwith\s)(?<!\bfrom\s)(?<!\bare\s)(?<!\bfor\s)(?<!\binto\s)"
+    r"(?:High|Low|Multiple|Several|Small|Large|Nodular|Nodules?|Cystic|Cysts?|Left|Right|Bilateral|Linear|Dense|Patchy|Diffuse"
+    r"|Irregular|Scattered|Round|Localized|Increased|Decreased|Thickening|Calcified|Strip|Ring|Slight|Uneven|Millimetric)"
+    r"(?=(?:[- ][a-z]{2,}){2})"
+)
 _WORD = re.compile(r"[A-Za-z]{2}")
 
 
@@ -208,6 +214,7 @@ def split_sentences(text: str, sections: tuple[Section, ...] | None = None) -> t
         if _breaks(text, match):
             cuts.add(match.end())
     cuts.update(match.start() for match in _INLINE_ITEM.finditer(text))
+    cuts.update(match.start() for match in _RUN_ON.finditer(text))
     sentences: list[Sentence] = []
     line, seen = 0, 0
     ordered = _limit(text, sorted(cuts))

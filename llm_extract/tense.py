@@ -7,7 +7,7 @@ import re
 _FILLER = (
     r"(?:[\s:=(-]{1,3}(?:measur\w{0,5}|was|were|had|been|it|at|of|about|approximately|approx\.?|size[ds]?"
     r"|diameter|being|the"
-    r"|is|up|to|a|an|as|maximum|axial|examination|exam|study|ct|scan|value|measurement)\b){0,5}[\s:=(]{0,3}"
+    r"|is|up|to|a|an|as|maximum|axial|review|observed|examination|exam|study|ct|scan|value|measurement)\b){0,5}[\s:=(]{0,3}"
 )
 _LEFT = re.compile(
     r"(?:\bprevious(?:ly)?|\bprior(?: to)?|\bformerly|\bearlier|\bbaseline|\binitially|\boriginally"
@@ -35,7 +35,7 @@ _WAS = re.compile(
 _PAREN_WAS = re.compile(r"[(\[]\s{0,2}(?:was|were|measured|from)(?: \w{1,14})?\s{0,2}$", re.IGNORECASE)
 _COMMA_WAS = re.compile(r",\s{0,2}(?:was|were)(?: (?:about|approximately))?\s{0,2}$", re.IGNORECASE)
 _RIGHT = re.compile(
-    r"\s{0,2}(?:in (?:size|diameter|length|maximum dimension),?\s)?,?\s{0,2}"
+    r"\s{0,2}(?:(?:in )?(?:size|diameter|length|maximum dimension),?\s)?,?\s{0,2}"
     r"(?:(?:on|in|at|during|by|per)\s(?:the\s|a\s|an\s|his\s|her\s|their\s)?(?:\w{1,14}\s)?(?:\w{1,14}\s)?"
     r"(?:prior|previous|earlier|last|old|outside|comparison|baseline|preceding|mri?|magnetic"
     r"|ultraso\w{1,8}|us|pet\S{0,5})\b"
@@ -71,8 +71,13 @@ _THEN = re.compile(
 )
 _OWN_PLACE_IN_TIME = re.compile(
     r"\s{0,2}(?:(?:in|with)\s\w+\s)?(?:on|in|at|during)\s(?:the\s|a\s|his\s|her\s)?(?:\w{1,14}\s)?(?:prior|previous|earlier"
-    r"|last|old|outside|baseline|preceding)\s(?:\w{1,14}\s)?(?:and|while|but|,|;|\()",
+    r"|last|old|outside|baseline|preceding)\s\w{1,14}(?:\s\w{1,14})?\s?(?:\band\b|\bwhile\b|\bbut\b|,|;|\(|\))",
     re.IGNORECASE,
+)
+_PLACED_EARLIER = re.compile(
+    r"(?!.{0,90}\b(?:compar\w+|accord\w+|chang\w+|differ\w*|than|seen|present|detected|observed|noted|stable|since"
+    r"|described|reported|new|not)\b)\s{1,2}in\s[^,;()]{3,80}?\s(?:in|on|at)\s(?:the|his|her|a)\s(?:previous|prior|old|last)\s",
+    re.IGNORECASE | re.DOTALL,
 )
 _NOUN_THEN_DATE = re.compile(
     r"\s{0,2}(?:mass|tumou?r|lesion|nodule|cyst|node)\s(?:in|on|from|dated)\s(?:\w{3,10}\s)?"
@@ -119,6 +124,6 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
         or (_OWN_PLACE_IN_TIME.match(right) and "," not in right[:2])
     ):
         return True
-    if _NOUN_THEN_DATE.match(right):
+    if _NOUN_THEN_DATE.match(right) or _PLACED_EARLIER.match(right):
         return True
     return bool(_DATED_PAST.search(left)) and not _LEFT_NOW.search(left)

@@ -112,7 +112,7 @@ _HEDGED_LINK = re.compile(
     r"|consistent with|in keeping with|in line with|in (?:terms|favou?r|accordance) (?:of|with)|interpreted as"
     r"|consider(?:ed|ing|s)?(?: as| to be)?|likely(?: to be| to represent| representing)?|probabl[ey]|possibl[ey]"
     r"|presum\w+|favou?r(?:ed|ing|s)?(?: to be| to represent)?|represent\w*|reflect\w*|indicat\w+"
-    r"|(?:may|might|could|would) (?:well )?(?:be|belong to|correspond to)|(?:cannot|not) (?:be )?exclud\w+"
+    r"|(?:may|might|could|would) (?:well )?(?:be|belong to|belong\w* to|correspond to)|(?:cannot|not) (?:be )?exclud\w+"
     r"|(?:exclusion|exclude|rule out)(?: of)?|r/o|query|d/d|ddx|versus|vs\.?|differential\w*(?: diagnosis)?"
     r"(?: (?:includes?|of))?|thought to be|suspected|correspond\w* to|diagnosed as|assessed as|evaluated as"
     r"|mimick\w+|diagnosis of)(?:\sto (?:be|represent))?|\?)"
@@ -121,7 +121,7 @@ _HEDGED_LINK = re.compile(
     re.IGNORECASE,
 )
 _PLAIN_LINK = re.compile(
-    r"(?:\bsuch as|\bis an?\b|\bare\b|\bbelong\w* to|\bin the context of|\bknown|\bi\.e\.|\bnamely|\bas an?|\bor\b"
+    r"(?:\bsuch as|\bis an?\b|\bare\b|\bin the context of|\bknown|\bi\.e\.|\bnamely|\bas an?|\bor\b"
     r"|\breferred to as|\bproven|\bof the type|\bwas a\b|\bwere\b)"
     r"[\s,:(]{0,3}(?:(?:the|a|an|is|be|as|first|primarily|mostly|most|small|simple|benign|renal|hepatic"
     r"|pancreatic|pulmonary|bone|osseous|hemorrhagic|tiny|large|possible|new|of|multiple|several|an?"
@@ -146,6 +146,11 @@ _PROBABLE = re.compile(
 )
 _SURE = re.compile(
     r"\b(?:diagnostic of|pathognomonic|proven|known|confirmed|biops\w+|definite\w*|characteristic|typical)\b",
+    re.IGNORECASE,
+)
+_READING = re.compile(
+    r"\W{0,3}(?:(?:this|it|these|they|which)\s(?:\w+\s){0,2})?(?:consider\w*|suggest\w*|likely|most likely|probabl[ey]|possibl[ey]"
+    r"|suspicious|suspected|concerning|compatible|consistent|favou?r\w*|differential|may (?:be|represent))\b",
     re.IGNORECASE,
 )
 _GONE = re.compile(
@@ -341,6 +346,16 @@ def refers_to_last(sentence: str) -> bool:
             r"\W{0,3}(?:it|its|this|these|they|the|another|additional|others?)\b", sentence, re.IGNORECASE
         )
     )
+
+
+def opens_reading(sentence: str) -> bool:
+    """True for "Consider haemangioma": a sentence that only reads the finding before it."""
+    return bool(_READING.match(sentence))
+
+
+def names_digestive_tract(text: str) -> bool:
+    """True if the stomach and the bowel are spoken of together."""
+    return bool(re.search(r"\b(?:gastro-?intestinal|GI|digestive)\s(?:tract|system)\b", text, re.IGNORECASE))
 
 
 def is_suspicion(link: str) -> bool:

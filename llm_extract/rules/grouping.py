@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from llm_extract.measurements import Measurement
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.locations import is_neighbour
 from llm_extract.rules.making import MentionMaker
 from llm_extract.rules.mentions import Mention, Piece, pieces, place_marks
 from llm_extract.rules.statements import Statement
@@ -25,6 +26,10 @@ _CHANGE_OF = re.compile(
 )
 
 
+_ALL_ARE = re.compile(
+    r",?\s(?:are|were|have been)\s(?:also\s)?(?:seen|observed|noted|present|detected|identified|visuali[sz]ed|scattered)\b",
+    re.IGNORECASE,
+)
 _ANOTHER = re.compile(r"\b(?:others?|another|second|third|smaller|smallest|next|remaining)\b", re.IGNORECASE)
 
 
@@ -48,6 +53,10 @@ class GroupReader(MentionMaker):
             return False
         group_marks = [m for m in statement.marks if head.start <= m.start < index.start]
         index_marks = [m for m in statement.marks if index.start <= m.start < head.end]
+        after = _whole_group(statement, sizes, index, head)
+        if after is not None and not place_marks(group_marks):
+            group_marks += [m for m in index_marks if m.start >= after]
+            head = replace(head, end=after)
         group_refs = [r for r in statement.references if head.start <= r.start < index.start]
         remainder = self._mention(statement, head, (), group_marks, group_refs, None, end=index.start)
         if remainder is None:
@@ -145,8 +154,8 @@ class GroupReader(MentionMaker):
             if any(m.value in {"left", "right"} for m in sides):
                 marks = [m for m in marks if not (m.category == "side" and m.value == "bilateral")]
             references = list(piece.references)
-            organ_named = any(m.category == "place" for m in marks) or any(
-                r.kind == "segment" for r in references
+            organ_named = any(r.kind == "segment" for r in references) or any(
+                m.category == "place" and not is_neighbour(self.reading.text, m, None) for m in marks
             )
             if not organ_named and shared is not None:
                 extra = [m for m in shared.marks if m.category == "place"]
@@ -172,7 +181,7 @@ class GroupReader(MentionMaker):
             if made is None:
                 continue
             made.count, made.count_kind = 1, "exact"
-            made.priors = [p for p in priors if piece.start <= p.start < piece.end]
+            made.priors = [p for p in priors if _owner(p, listed) is piece]
             made_all.append(made)
         last = self._last(2)
         if (
@@ -294,6 +303,24 @@ class GroupReader(MentionMaker):
 def _whole_organ(mark: Mark) -> Mark:
     """The organ of a place, without its part."""
     return replace(mark, value=replace(mark.value, part=None))
+
+
+def _owner(prior: Measurement, listed: Sequence[Piece]) -> Piece:
+    """The lesion that an earlier size is about: the one right behind it ("from 8 to 12 mm"), else the last one stated."""
+    ahead = [p for p in listed if 0 <= p.sizes[0].start - prior.end < 8]
+    if ahead:
+        return ahead[0]
+    stated = [p for p in listed if p.sizes[-1].end <= prior.start]
+    return stated[-1] if stated else listed[0]
+
+
+def _whole_group(statement: Statement, sizes: Sequence[Measurement], index: Mark, head: Head) -> int | None:
+    """Where in "nodules, the largest 5 mm, were observed in both lungs" the words on all of them begin."""
+    first = next((m for m in sizes if m.start > index.start), None)
+    if first is None:
+        return None
+    found = _ALL_ARE.search(statement.text, first.end - statement.start, head.end - statement.start)
+    return None if found is None else statement.start + found.start()
 
 
 def _stands_alone(statement: Statement, piece: Piece) -> bool:

@@ -140,6 +140,7 @@ _STONE = re.compile(
     _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|catheter\w*|stents?)\b",
     re.IGNORECASE,
 )
+_SPLEEN = re.compile(r"[^.;]{0,60}\([^()]{0,20}(?:accessory spleen|splenule|calcul\w+|stone)", re.IGNORECASE)
 _SPREAD_OUT = re.compile(
     r"\b(?:diffuse\w*|patchy|linear|line-like|strip(?:e|-like|s)?|cylindrical|band-?like|flaky"
     r"|cloud-?like|streaky|speckled|flocculent|ground[- ]glass|infiltrat\w+|reticular|consolidat\w+"
@@ -154,7 +155,7 @@ def _counts(statement: Statement, mark: Mark) -> bool:
     before = statement.text[: mark.start - statement.start]
     after = statement.text[mark.end - statement.start :]
     if mark.value.diagnosis is None and mark.value.kind == "lesion":
-        if _SPREAD_OUT.search(before) or _EXPLAINED.search(after[:110]):
+        if _SPREAD_OUT.search(before) or _EXPLAINED.search(after[:110]) or _SPLEEN.match(after[:110]):
             return False
         if mark.value.attenuation and mark.value.needs is None and _fluid(before, after):
             return False

@@ -13,7 +13,7 @@ from llm_extract.rules import context, ownership
 from llm_extract.rules.grouping import GroupReader, is_member
 from llm_extract.rules.heads import Head, find_heads, qualified
 from llm_extract.rules.lexicon import Mark
-from llm_extract.rules.locations import WEAK, resolve
+from llm_extract.rules.locations import DIGESTIVE, WEAK, resolve
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention, describe, pieces, place_marks, respectively
 from llm_extract.rules.statements import Statement
@@ -25,6 +25,20 @@ _PRONOUN = re.compile(
 )
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
+_HOLLOW = frozenset(
+    {
+        "esophagus",
+        "stomach",
+        "duodenum",
+        "small_bowel",
+        "colon",
+        "bladder",
+        "gallbladder",
+        "bile_duct",
+        "other",
+    }
+)
+"""Organs whose thickened wall is a finding of its own."""
 MAX_MENTIONS = 300
 """Mentions read from one report; more is not a report, and is marked for review."""
 
@@ -118,13 +132,19 @@ class LesionReader(GroupReader):
             re.match(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", after, re.IGNORECASE)
             is not None
         )
-        if last is None or head.mark.value.diagnosis is None or not (context.names_other(before) or open_):
+        names = [m for m in head.anchors if m.value.diagnosis]
+        reads = context.opens_reading(statement.text)
+        if last is None or not names or not (context.names_other(before) or open_ or reads):
             return False
         if any(m.category in {"place", "short"} and m.value.organ != last.organ for m in marks):
             return False
-        if not _PRONOUN.match(statement.text) and len(before) > 34 and not open_:
+        if re.search(r"\bthere\s(?:is|are|was|were)\b", before, re.IGNORECASE):
             return False
-        named = Head(last.head or head.mark, "affirmed", [(head.mark, before + "?" if open_ else before)])
+        if not _PRONOUN.match(statement.text) and len(before) > 34 and not open_ and not reads:
+            return False
+        named = Head(
+            last.head or head.mark, "affirmed", [(m, before + "?" if open_ else before) for m in names]
+        )
         self._name(last, named, "")
         if last.malignancy == "unknown" and head.mark.value.malignancy:
             last.malignancy, last.malignancy_basis = head.mark.value.malignancy, "diagnosis"
@@ -165,7 +185,7 @@ class LesionReader(GroupReader):
             self._several(statement, head, listed, priors)
             return
         made = self._mention(statement, head, tuple(sizes), marks, references, None)
-        if made is None:
+        if made is None or (made.kind == "wall_thickening" and made.organ not in _HOLLOW):
             return
         made.priors = priors
         if (index is not None or any(m.category == "index" for m in marks)) and self._index_of_last(made):
@@ -208,6 +228,8 @@ class LesionReader(GroupReader):
         if head.mark.value.kind == "lymph_node":
             organs = ("lymph_node",)
         organs = tuple(o for o in organs if o not in WEAK) or organs
+        if not organs and context.names_digestive_tract(statement.text):
+            organs = DIGESTIVE
         if not organs and location.organ is not None:
             organs = (
                 statement.topic

@@ -184,8 +184,14 @@ class Lexicon:
 
 @lru_cache(maxsize=1)
 def _read_words() -> dict[str, Any]:
+    table = _read_table("lexicon.yaml")
+    pathology = _read_table("lexicon_pathology.yaml")
+    return {**table, **{part: [*table[part], *pathology[part]] for part in ("findings", "excluded")}}
+
+
+def _read_table(name: str) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    text = resources.files("llm_extract.rules").joinpath("lexicon.yaml").read_text("utf-8")
+    text = resources.files("llm_extract.rules").joinpath(name).read_text("utf-8")
     table: dict[str, Any] = yaml.load(text, Loader=loader)  # noqa: S506 - both loaders are safe ones
     return table
 

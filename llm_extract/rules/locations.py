@@ -19,6 +19,9 @@ SIDELESS = frozenset(
 )
 """Organs whose sides are parts; their laterality is never stated."""
 
+DIGESTIVE = ("stomach", "colon")
+"""What "the gastrointestinal tract" says something about."""
+
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8}
 _SEGMENT = re.compile(r"(?<![A-Za-z\d])(?P<n>[1-8]|VIII|VII|VI|IV|V|III|II|I)(?=\s?[ab]\b|[^A-Za-z\d]|$)")
 _RELATION = re.compile(
@@ -27,10 +30,16 @@ _RELATION = re.compile(
     r"|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to|beneath|below the"
     r"|above the|behind|surround\w*|between(?:\s\w+){0,4}|caudal to|cranial to"
     r"|narrowing|obstruct\w*|occlud\w*|involv\w+|along|border\w*|touching|reaching|proximity (?:to|of"
-    r"|with)|neighbou?rhood of|effacing|inseparable from|separate from"
+    r"|with)|neighbou?rhood of|effacing|inseparable from|separate from|distinct from|unrelated to|independent of|vicinity of"
     r"|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)|extension "
     r"(?:in)?to|protruding (?:in)?to|bulging (?:in)?to|contiguous with|distal to|proximal to)\s"
-    r"(?:\w+\s){0,3}$",
+    r"(?:[\w/-]+[\s-]){0,3}$",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(
+    r"\b(?:adjacent(?: to)?|next to|near(?:by)?|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to"
+    r"|behind|beneath|vicinity of|neighbou?rhood of|proximity (?:to|of)|separate from|distinct from|unrelated to)\s"
+    r"(?:[\w/-]+[\s-]){0,4}$",
     re.IGNORECASE,
 )
 _BETWEEN = re.compile(r"\bbetween\s(?:\w+\s){0,6}$", re.IGNORECASE)
@@ -101,6 +110,9 @@ def resolve(
     places = [m for m in marks if m.category == "place"]
     free = [m for m in places if not _related(text, m, head)]
     organ, certain = _choose_organ(text, free or places, references, head, topic, inherited)
+    if not free and places and organ in _ABDOMINAL and certain and not topic and not _fixed(head):
+        if all(_BESIDE.search(text[max(0, m.start - 50) : m.start]) for m in places):
+            organ, certain = "peritoneum", False
     if not free and places and all(_BETWEEN.search(text[max(0, m.start - 40) : m.start]) for m in places[:1]):
         organ, certain = ("peritoneum", False) if organ in _ABDOMINAL else (organ, certain)
     if organ is None or not certain:
@@ -162,9 +174,19 @@ def _from_short(
     return None
 
 
+def _fixed(head: Mark | None) -> bool:
+    """True if the word for the finding names its organ."""
+    return head is not None and head.category == "finding" and head.value.organ is not None
+
+
+def is_neighbour(text: str, mark: Mark, head: Mark | None) -> bool:
+    """True for a place that a finding is only next to."""
+    return _related(text, mark, head)
+
+
 def _landmark(text: str, start: int) -> bool:
-    """True for a place that only says how high something lies."""
-    return (
+    """True for a place that only says how high something lies, or what it is next to."""
+    return _RELATION.search(text[max(0, start - 40) : start]) is not None or (
         re.search(r"\b(?:level of|between|above|below|at)\s(?:the\s)?$", text[max(0, start - 24) : start])
         is not None
     )

@@ -20,6 +20,10 @@ from llm_extract.rules.statements import Reading, Statement
 _CLAUSE = re.compile(
     r"[;:]|\b(?:is|are|was|were|measur\w+|has|have|but|which|there|no|without)\b", re.IGNORECASE
 )
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|shows?|measures?|demonstrates?|reveals?|contains?|remains?|appears?|be)\b",
+    re.IGNORECASE,
+)
 _BOTH_ARE = re.compile(r"^[^;:]*\b(?:are|were)\s(?:\w+\s){1,4}$", re.IGNORECASE)
 _METASTATIC = re.compile(r"\bmetastatic\s(?:[\w-]+\s){0,3}$", re.IGNORECASE)
 
@@ -73,7 +77,7 @@ class MentionMaker:
         location = shared or resolve(
             self.reading.text, where, references, anatomy=self.anatomy, head=_anchored(mark, anchor),
             topic=self._topic(statement),
-            inherited=group.organ if group is not None else self._inherited(statement),
+            inherited=group.organ if group is not None else self._inherited(statement, mark),
         )  # fmt: skip
         if location.organ is None:
             location = self._from_sentence(statement, head, location)
@@ -112,6 +116,13 @@ class MentionMaker:
         before = statement.text[max(0, head.start - statement.start) : mark.start - statement.start]
         after = statement.text[mark.end - statement.start : high - statement.start]
         made.count, made.count_kind = self._count(statement, head)
+        listed = _listed_places(references)
+        if (
+            listed > 1
+            and (made.count, made.count_kind) == (None, "multiple_unknown")
+            and not _quantified(marks)
+        ):
+            made.count, made.count_kind = listed, "at_least"
         self._name(made, head, before)
         describe(made, head, list(marks), list(references))
         self._weigh(made, head, statement.text[low - statement.start : high - statement.start])
@@ -121,6 +132,7 @@ class MentionMaker:
         if made.presence == "definite":
             made.presence = context.led_up_to(statement.text[: mark.start - statement.start])
         made.refers_back = context.refers_back(before, after) and not attributes.is_indefinite(before)
+        made.refers_back = made.refers_back or (not sizes and self._restates(statement))
         made.spans.append(("kind", mark.start, mark.end))
         if made.location.laterality == "bilateral" and not made.is_group:
             made.location = replace(made.location, laterality=None)
@@ -152,6 +164,13 @@ class MentionMaker:
             made.diagnosis_certainty = context.certainty(link) if link else "definite"
         else:
             made.diagnosis_certainty = "possible"
+
+    def _restates(self, statement: Statement) -> bool:
+        """True for a bare noun phrase late in a report in full sentences: the summary that has no heading."""
+        every = self.reading.statements
+        if self._index * 2 < len(every) or _VERB.search(statement.text) or self.reading.pathology:
+            return False
+        return sum(_VERB.search(s.text) is not None for s in every) * 2 > len(every)
 
     def _weigh(self, made: Mention, head: Head, stretch: str) -> None:
         """What is only suspected settles nothing, and what cannot be characterised has an open nature."""
@@ -203,7 +222,17 @@ class MentionMaker:
             return ()
         return statement.topic or ((self._list.organ,) if self._list is not None else ())
 
-    def _inherited(self, statement: Statement) -> str | None:
+    def _inherited(self, statement: Statement, mark: Mark | None = None) -> str | None:
+        """Organ of what was said before; a mass does not lie in a lymph node because nodes were spoken of."""
+        found = self._spoken_of(statement)
+        stations = (
+            mark is not None
+            and mark.value.kind != "lymph_node"
+            and not (self.mentions and self.mentions[-1].statement is statement)
+        )
+        return None if stations and found == "lymph_node" else found
+
+    def _spoken_of(self, statement: Statement) -> str | None:
         if self.mentions and self.mentions[-1].statement is statement:
             return self.mentions[-1].organ
         if statement.topic and self._subject is not None and self._subject not in statement.topic:
@@ -232,7 +261,7 @@ class MentionMaker:
             return None
         gap = statement.text[head.mark.end - statement.start : head.end - statement.start]
         rest = statement.text[head.end - statement.start : strong.start - statement.start]
-        if _CLAUSE.search(gap) or not re.match(r"\s?(?:,|and|or|with|as well as|plus|\()", rest):
+        if _CLAUSE.search(gap) or not re.match(r"\s?,?\s?(?:and|or|with|as well as|plus)\b", rest):
             return None
         if _CLAUSE.search(rest) and not _BOTH_ARE.search(rest):
             return None
@@ -259,6 +288,19 @@ class MentionMaker:
         self._last_at = self._index
         if self._list is not None and self._list is not made:
             self._list.tentative = True
+
+
+def _listed_places(references: Sequence[Reference]) -> int:
+    """Number of segments or vertebrae listed one by one: "T5, T6, L2" are three."""
+    listed = [
+        r.get("segments") or r.get("vertebra") or "" for r in references if r.kind in {"segment", "vertebra"}
+    ]
+    names = [name for text in listed for name in re.split(r"\s?(?:,|and|&|;)\s?", text) if name]
+    return 0 if any(re.search(r"[-–/]|\b(?:to|or|through)\b", text) for text in listed) else len(names)
+
+
+def _quantified(marks: Sequence[Mark]) -> bool:
+    return any(m.category == "multiple" for m in marks)
 
 
 def _starts_item(text: str, statement: Statement) -> bool:

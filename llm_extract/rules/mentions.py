@@ -23,6 +23,11 @@ _AXIS = re.compile(
     r"|vertical|horizontal|perpendicular|third dimension|superior to inferior|in thickness)\b",
     re.IGNORECASE,
 )
+_NEXT_AXIS = re.compile(
+    r"\b(?:its|the|with|and)\s(?:an?\s|the\s|its\s)?(?:cranio-?\s?caudal|longitudinal|vertical|antero-?posterior|transverse|ap|cc"
+    r"|sagittal)\s(?:\w+\s){0,5}$",
+    re.IGNORECASE,
+)
 _SEPARATOR = re.compile(r"[,;(]|\b(?:and|plus|while|with|another|others?)\b", re.IGNORECASE)
 _EACH = re.compile(
     r"\b(?:each|both|all)\b(?: of (?:them|which))?(?: measur\w+| about| approximately)?\s", re.IGNORECASE
@@ -31,6 +36,9 @@ _BECAME = re.compile(
     r"\b(?:is|are|was|were|now|be|become|became|appears?|slightly|mildly|minimally|significantly|markedly|much"
     r"|somewhat|interval)\s$",
     re.IGNORECASE,
+)
+_NEGATIVE_HU = re.compile(
+    r"\(-\)\s?HU\b|\b(?:negative|minus)\s(?:HU|Hounsfield|density values?)", re.IGNORECASE
 )
 _PLACES = frozenset({"place", "short", "side"})
 
@@ -185,12 +193,12 @@ def _axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measu
         if groups:
             before = statement.text[groups[-1][-1].end - statement.start : size.start - statement.start]
             after = statement.text[size.end - statement.start : size.end - statement.start + 26]
+            spoken = _NEXT_AXIS.search(before) is not None and len(before) < 100
             values = sum(len(m.values_mm) for m in groups[-1]) + len(size.values_mm)
             if (
                 values <= 3
-                and len(before) < 40
-                and _AXIS.search(before)
-                and (_AXIS.search(after) or "(" not in before)
+                and (len(before) < 40 or spoken)
+                and (spoken or (_AXIS.search(before) and (_AXIS.search(after) or "(" not in before)))
                 and not any(
                     m.category in {"place", "side"} and groups[-1][-1].end <= m.start < size.start
                     for m in statement.marks
@@ -294,6 +302,11 @@ def describe(
     mention.treated = any(m.category == "treated" for m in marks)
     mention.score = attributes.scores_of(references)
     mention.hounsfield = attributes.hounsfield_of(references)
+    low, high = mention.span[0] - mention.statement.start, mention.span[1] - mention.statement.start
+    if mention.attenuation == "unknown" and (
+        (mention.hounsfield or 0) < 0 or _NEGATIVE_HU.search(mention.statement.text[max(low, 0) : high])
+    ):
+        mention.attenuation = "hypo"
     mention.volume_mm3 = attributes.volume_of(references)
     size_at = mention.sizes[0].start if mention.sizes else anchor
     mention.series, mention.image = attributes.image_of(references, anchor=size_at)

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from llm_extract.drafts import OrganDraft
 from llm_extract.records import Laterality, OrganScope
-from llm_extract.rules.lesions import Denial
+from llm_extract.rules import context
 from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.locations import DIGESTIVE
+from llm_extract.rules.making import Denial
 from llm_extract.rules.statements import Statement
 
 _NORMAL = re.compile(
@@ -92,7 +94,7 @@ _ORGAN_DENIED = re.compile(
     re.IGNORECASE,
 )
 _NODES_NORMAL = re.compile(
-    r"\b(?:not (?:pathologically )?enlarged|no(?:t)? (?:pathologic\w*|significant\w*) (?:enlarged|size)"
+    r"\b(?:not reach\w* (?:\w+ ){0,3}patholog\w+|not (?:in|of) (?:\w+ )?patholog\w+|not (?:pathologically )?enlarged|no(?:t)? (?:pathologic\w*|significant\w*) (?:enlarged|size)"
     r"|not pathological)\b",
     re.IGNORECASE,
 )
@@ -287,6 +289,10 @@ def _subjects(
         for m in chosen
         if m.category == "finding" or not m.value.part or _whole(m)
     }
+    if not chosen and context.names_digestive_tract(before):
+        for organ in DIGESTIVE:
+            yield organ, "unknown"
+        return
     if not chosen and (not places or re.match(r"[^:]{0,70}:\W*(?:\w+\s){0,3}$", before)):
         organs = dict.fromkeys(statement.topic)
     for organ, mark in organs.items():
