@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from rsuper.losses.boxes import Place, mask_as
-from rsuper.morphology import SpacingLike, spacing_rows, voxel_volume_mm3
+from rsuper.losses.boxes import Place, as_tensor, mask_as
+from rsuper.morphology import SpacingLike, read_once, spacing_rows, voxel_volume_mm3
 
 TILE_VOXELS = 1 << 17
 BLOCK_VOXELS = 1 << 25
@@ -157,7 +157,8 @@ def segmentation_loss(
     """
     if known is None:
         known = torch.ones((), dtype=torch.bool, device=logits.device).expand(logits.shape)
-    voxel_mm3 = voxel_volumes(spacing_mm, logits)
+    (spacing,) = read_once(as_tensor(spacing_mm))
+    voxel_mm3 = voxel_volumes(spacing, logits)
     loss, _ = segmentation_and_boxes(logits, labels, known, (), voxel_mm3=voxel_mm3, smooth_mm3=smooth_mm3)
     return loss
 
@@ -186,7 +187,7 @@ def segmentation_and_boxes(
 
 
 def voxel_volumes(spacing_mm: SpacingLike, logits: Float[Tensor, "B C D H W"]) -> Float[Tensor, " B"]:
-    """Voxel volume of each sample in mm³, where the logits are."""
+    """Voxel volume of each sample in mm³, where the logits are; the spacing is on the host."""
     volumes = [voxel_volume_mm3(row) for row in spacing_rows(spacing_mm, logits.shape[0])]
     return torch.tensor(volumes, dtype=torch.float64).to(logits.device, non_blocking=True)
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+HOST_DEVICES = ("cpu",)
+
 
 def reads_are_free(tensor: Tensor) -> bool:
     """True on a CPU, where a value may decide what is computed next; elsewhere each look waits for the device."""
-    return tensor.device.type == "cpu"
+    return tensor.device.type in HOST_DEVICES
 
 
 def read_once(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -26,15 +28,7 @@ def read_once(*tensors: Tensor) -> tuple[Tensor, ...]:
     [[1.0, 1.0], 7.0]
     """
     away = [tensor.detach() for tensor in tensors if not reads_are_free(tensor)]
-    fetched: list[Tensor] = []
-    if away:
-        packed = torch.cat([tensor.reshape(-1).to(torch.float64) for tensor in away])
-        sizes = [tensor.numel() for tensor in away]
-        fetched = [
-            part.view(tensor.shape)
-            for part, tensor in zip(torch.split(_fetch(packed), sizes), away, strict=True)
-        ]
-    arrived = iter(fetched)
+    arrived = iter(_fetch(away) if away else [])
     return tuple(
         tensor.detach().to(torch.float64) if reads_are_free(tensor) else next(arrived) for tensor in tensors
     )
@@ -46,6 +40,8 @@ def upload(values: Sequence[float] | Sequence[Sequence[float]] | Tensor, like: T
     return tensor.to(device=like.device, dtype=like.dtype, non_blocking=True)
 
 
-def _fetch(packed: Tensor) -> Tensor:
+def _fetch(away: Sequence[Tensor]) -> list[Tensor]:
     """The synchronisation."""
-    return packed.cpu()
+    packed = torch.cat([tensor.reshape(-1).to(torch.float64) for tensor in away]).cpu()
+    parts = torch.split(packed, [tensor.numel() for tensor in away])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, away, strict=True)]
