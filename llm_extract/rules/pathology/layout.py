@@ -102,6 +102,11 @@ _LINE_TITLE = re.compile(
 _INNER_KEY = re.compile(
     r"(?<=[a-z\d.;,)\]\s])(?P<words>[A-Z][A-Za-z()/-]{2,18}(?:[ ]{1,3}[A-Za-z()/-]{2,18}){0,4})\s{0,3}:"
 )
+_ANY_DIAGNOSIS = re.compile(
+    r"^[^\w\n]{0,6}(?!(?:[\w-]+\s){0,3}(?:pre|post|clin|frozen|intra|admit|operat|discrep|differ|working"
+    r"|referr))(?:[A-Za-z/-]+\s){0,3}diagnos[ei]s\s?:?\s?$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _LOST_DIAGNOSIS = re.compile(r"\bFINAL\s{1,3}D[I1l]AGN\w{0,6}|(?<![a-z] )\bPART\s{0,2}1\s{0,2}[:.](?=\s)")
 _SCRAP = re.compile(r"[A-Z]?[^A-Za-z\n]{0,8}\w{0,3}[^A-Za-z\n]{0,3}(?:\n|$)")
 _KEY_TO_BLOCKS = re.compile(r"block|section|cassette|code|slide", re.IGNORECASE)
@@ -113,7 +118,7 @@ _TITLE_HERE = re.compile(rf"(?:{_ANY_TITLE})\s{{0,3}}[:;=-]?", re.IGNORECASE)
 _SQUEEZED = {title.replace(" ", ""): name for title, name in _SECTION_OF.items()}
 _ITEM = (
     r"(?:[-*=>_o+]{1,3}\s{0,3}(?=[A-Za-z(\d])|\(?(?:[A-Z]|\d{1,2}|[IVX]{1,4})\s?[.):](?!\d)\s{0,4}(?=\S)"
-    r"|(?:PART|Part|Specimen|SPECIMEN)\s(?:[A-Z]|\d{1,2})\b|\#\s?\d{1,2}\b)"
+    r"|(?:[A-Z]|\d{1,2})\s-\s(?=[A-Z])|(?:PART|Part|Specimen|SPECIMEN)\s(?:[A-Z]|\d{1,2})\b|\#\s?\d{1,2}\b)"
 )
 _STARTS_ITEM = re.compile(rf"\s{{0,8}}\"?{_ITEM}")
 _KEY_LINE = re.compile(r"\s{0,8}[A-Z][A-Za-z /()&,'-]{2,48}\s?:(?!\d)")
@@ -237,8 +242,9 @@ def _inner_titles(text: str) -> Iterator[tuple[int, str, bool]]:
 
 def _lost_titles(text: str) -> Iterator[tuple[int, str, bool]]:
     """ "PART 1:" and a broken "FINAL DIAGN" open the diagnosis where its title cannot be read."""
-    for match in _LOST_DIAGNOSIS.finditer(text):
-        yield match.start(), "diagnosis", True
+    for pattern in (_LOST_DIAGNOSIS, _ANY_DIAGNOSIS):
+        for match in pattern.finditer(text):
+            yield match.start(), "diagnosis", True
 
 
 def _name_of(match: re.Match[str]) -> str | None:

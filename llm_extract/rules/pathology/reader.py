@@ -14,9 +14,9 @@ from llm_extract.rules import ownership
 from llm_extract.rules.heads import Head, find_heads
 from llm_extract.rules.lesions import LesionReader
 from llm_extract.rules.lexicon import Finding, Mark
-from llm_extract.rules.locations import WEAK, Location
+from llm_extract.rules.locations import SIDELESS, WEAK, Location, resolve
 from llm_extract.rules.making import Denial
-from llm_extract.rules.mentions import Mention
+from llm_extract.rules.mentions import Mention, place_marks
 from llm_extract.rules.pathology import wording
 from llm_extract.rules.pathology.free import free_organs
 from llm_extract.rules.pathology.layout import CURRENT
@@ -58,12 +58,15 @@ class PathologyReader(LesionReader):
     _sightings: list[Sighting] = field(default_factory=list)
     _main: str | None = None
     _side: str | None = None
+    _decided: bool = False
+    _sites: list[Location] = field(default_factory=list)
 
     def run(self) -> None:
         """Read all statements, then reduce the mentions to tumours."""
         specimens = SpecimenReader(self.reading.text, self.anatomy)
         assigned = specimens.assign(self.reading.statements)
         self._main, self._side = specimens.main, specimens.side
+        self._decided = any(s.sentence.section == "diagnosis" for s in self.reading.statements)
         held: Specimen | None = None
         for index, (statement, specimen) in enumerate(zip(self.reading.statements, assigned, strict=True)):
             self._index = index
@@ -115,7 +118,27 @@ class PathologyReader(LesionReader):
                 self._read_tumour(statement, head, heads, specimen)
             self._join(before)
         self._read_size_key(statement, specimen)
+        self._read_site(statement, specimen)
         self._audit(statement)
+
+    def _read_site(self, statement: Statement, specimen: Specimen | None) -> None:
+        """Reads "Tumor site: hepatic flexure" and "Laterality: left": where the tumour of the specimen lies."""
+        key = wording.SITE.match(statement.text)
+        if key is None:
+            return
+        marks = [m for m in place_marks(statement.marks) if m.start >= statement.start + key.end()]
+        organ = specimen.organ if specimen is not None and specimen.organ else self._main
+        if not marks or organ is None or organ == "lymph_node":
+            return
+        place = resolve(
+            self.reading.text, marks, (), anatomy=self.anatomy, head=None, topic=(organ,), inherited=organ
+        )
+        sides = {
+            w.lower() for w in re.findall(r"\b(left|right)\b", statement.text[key.end() :], re.IGNORECASE)
+        }
+        if place.organ == organ and (place.parts or len(sides) == 1) and len(place.parts) < 4:
+            side = next(iter(sides)) if len(sides) == 1 and organ not in SIDELESS else None
+            self._sites.append(replace(place, laterality=side))
 
     def _join(self, first: int) -> None:
         """Reads "adenocarcinoma forming a 4 cm mass": a plain noun with the size of the tumour named before it."""
@@ -157,7 +180,7 @@ class PathologyReader(LesionReader):
                 self.unused.update({m.id: "node" for m in statement.measurements})
                 return True
             return heading
-        if section in {"gross", "comment"}:
+        if section == "gross" or (section == "comment" and self._decided):
             return heading
         if found.positive == 0:
             self._deny_nodes(statement, found)
@@ -209,13 +232,15 @@ class PathologyReader(LesionReader):
             (found.positive, "exact") if found.positive else (None, "multiple_unknown")
         )
         made.spans.append(("kind", mark.start, mark.end))
-        made.sizes = self._deposit(statement)
+        made.sizes = self._deposit(statement, found.start)
         self.mentions.append(made)
 
-    def _deposit(self, statement: Statement) -> list[Measurement]:
+    def _deposit(self, statement: Statement, start: int) -> list[Measurement]:
         """Size of a nodal metastasis, which a statement on nodes may give; extents of fat and margins are none."""
         held = []
         for size in statement.measurements:
+            if size.end - statement.start < start and _other_tumour(statement):
+                continue
             before = statement.text[: size.start - statement.start]
             if re.search(
                 r"\b(?:largest|greatest|measur\w+|up to|size|metast\w+|deposit)\b[^.;]{0,50}$",
@@ -311,6 +336,18 @@ class PathologyReader(LesionReader):
         if made.organ == self._main and self._paired(made.organ) and made.location.laterality is None:
             made.location = replace(made.location, laterality=self._side)
         made.series = made.image = None
+        number = _in_brackets(made, self.reading.text)
+        if number is not None and made.is_group:
+            made.count, made.count_kind = number, "exact"
+        if (
+            wording.BOTH.search(made.statement.text)
+            and made.organ == "ovary"
+            and made.kind == "tumor"
+            and made.count == 1
+        ):
+            made.count, made.location = 2, replace(made.location, laterality="bilateral")
+        if made.diagnosis_certainty == "probable" and wording.CONSISTENT.search(made.statement.text):
+            made.diagnosis_certainty = "definite"
         if made.malignancy != "unknown":
             made.malignancy_basis = "pathology"
         if made.diagnosis == "adenoma" and made.organ in _HOLLOW:
@@ -400,12 +437,33 @@ class PathologyReader(LesionReader):
         tumours = gather(self._sightings, main=self._main)
         kept = [t.mention for t in tumours]
         self._as_metastases(kept)
+        self._place_at_sites(kept)
         held = {m.id for mention in kept for m in mention.sizes}
         for sighting in self._sightings:
             for size in sighting.mention.sizes:
                 if size.id not in held:
                     self.unused.setdefault(size.id, "other")
         self.mentions = sorted(kept, key=lambda m: m.span[0])
+
+    def _place_at_sites(self, kept: Sequence[Mention]) -> None:
+        """The only malignant tumour of an organ lies where the list of sites says."""
+        for site in self._sites:
+            here = [
+                m
+                for m in kept
+                if m.organ == site.organ and m.kind not in {"polyp", "cyst"} and m.malignancy != "benign"
+            ]
+            if len(here) != 1:
+                continue
+            if not here[0].location.parts and site.parts:
+                place = here[0].location
+                here[0].location = replace(
+                    place, parts=site.parts, relation=site.relation, spans=(*place.spans, *site.spans)
+                )
+            if here[0].location.laterality is None and site.laterality is not None:
+                here[0].location = replace(
+                    here[0].location, laterality=site.laterality, side_spans=site.side_spans
+                )
 
     def _as_metastases(self, kept: Sequence[Mention]) -> None:
         """A malignant tumour on the peritoneum of an organ's cancer is its metastasis."""
@@ -431,6 +489,18 @@ def _named_by_organ(made: Mention) -> str | None:
     }:
         return made.diagnosis
     return _CARCINOMAS[made.organ]
+
+
+def _in_brackets(made: Mention, text: str) -> int | None:
+    """The number in "hyperplastic polyps (2)" and "multiple (6) hamartomas"."""
+    if made.head is None:
+        return None
+    after = re.match(r"\s?\((?:x\s?)?(\d{1,2})\)", text[made.head.end : made.head.end + 8])
+    before = re.search(
+        r"\((\d{1,2})\)\s(?:[\w-]+\s){0,4}$", text[max(0, made.head.start - 50) : made.head.start]
+    )
+    found = after or before
+    return int(found[1]) if found is not None and 1 < int(found[1]) <= 50 else None
 
 
 def _hosted(made: Mention, text: str) -> bool:

@@ -46,9 +46,7 @@ class Sighting:
         """True if the mention names a diagnosis."""
         m = self.mention
         return (
-            m.diagnosis is not None
-            or m.malignancy in {"malignant", "benign"}
-            or m.kind in {"cyst", "polyp", "metastasis"}
+            m.diagnosis is not None or m.kind in {"cyst", "polyp", "metastasis"} or m.malignancy == "benign"
         )
 
     @property

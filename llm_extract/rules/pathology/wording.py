@@ -86,6 +86,17 @@ _NO_STATEMENT = re.compile(
     r"|\bTNM\b|AJCC|classified as|\bstage\b.{0,30}\btumou?r",
     re.IGNORECASE,
 )
+SITE = re.compile(
+    r"\W{0,4}(?:\w{1,2}[.)]\s)?(?:tumou?r\s(?:site|location|laterality)|(?:primary )?site(?: of tumou?r)?"
+    r"|lobe laterality|laterality(?: of tumou?r)?"
+    r"|location(?: of tumou?r)?)\s{0,2}:",
+    re.IGNORECASE,
+)
+SPREAD = re.compile(
+    r"\binvolv\w+|\bserosa\w*|\bsurface\b|\bextension\b|\bimplants?\b|\bmetast\w+", re.IGNORECASE
+)
+BOTH = re.compile(r"\b(?:both|bilateral)\s(?:ovaries|ovarian|adnexa\w*)", re.IGNORECASE)
+CONSISTENT = re.compile(r"\b(?:consistent|compatible) with\b", re.IGNORECASE)
 _OPTION = re.compile(r"^\W{0,3}(?:_+|\[\s?\]|\(\s\)|o\s|q[A-Z])")
 _TUMOUR_NOUN = r"(?:tumou?r|lesion|carcinoma|adenocarcinoma|neoplasm|mass)"
 TUMOUR_SIZE = re.compile(
