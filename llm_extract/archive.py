@@ -24,7 +24,7 @@ from llm_extract.export import ExportCounts, export_archive
 from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
 from llm_extract.private_files import prepare_folder
 from llm_extract.progress import ProgressReporter
-from llm_extract.reports import Report, ReportSource, read_reports
+from llm_extract.reports import Report, ReportSource, check_source, read_reports
 from llm_extract.workers import Job, WorkerPool, run_here
 
 _T = TypeVar("_T")
@@ -95,12 +95,16 @@ class ArchiveOptions:
 
 @dataclass
 class ArchiveResult:
-    """What a finished run has done: ``counts`` over the exported rows, the rest over this run alone."""
+    """What a finished run has done: ``counts`` over the exported rows, the rest over this run alone.
+
+    ``source_note`` says which columns the reports were read from.
+    """
 
     counts: ExportCounts
     extracted: int
     seconds: float
     files: list[Path] = field(default_factory=list)
+    source_note: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -124,7 +128,7 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
     """
     started = time.monotonic()
     backend = load_backend(options.backend)
-    next(iter(read_reports(source)))  # a wrong path or column ends here, before anything is written
+    source_note = check_source(source)  # a wrong path or column ends here, before anything is written
     suffix = options.shard.suffix if options.shard else ""
     with _disk_errors_named(options.out):
         prepare_folder(options.out)
@@ -151,7 +155,10 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
             evidence_limit=options.evidence_limit,
             check_stop=stop.raise_if_asked,
         )
-    return ArchiveResult(counts=counts, extracted=extracted, seconds=time.monotonic() - started, files=files)
+    seconds = time.monotonic() - started
+    return ArchiveResult(
+        counts=counts, extracted=extracted, seconds=seconds, files=files, source_note=source_note
+    )
 
 
 class _Stop:

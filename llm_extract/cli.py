@@ -8,21 +8,28 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from llm_extract import cli_audit, cli_score
-from llm_extract.cli_errors import failures
+from llm_extract.cli_errors import failures, program_of
+from llm_extract.cli_options import Encoding, GroupColumn, IdColumn, MarkupOption, TextColumn
+
+if TYPE_CHECKING:
+    from llm_extract.export import ExportCounts
 
 Kind = Literal["radiology", "pathology", "auto"]
 
 EXTRACT_EXAMPLE = """Turn reports into records.
 
 REPORTS is a .csv, .tsv, .parquet or .jsonl file with the columns (or keys) id and text, and optionally
-kind, patient_id, date and case_id; or a folder of .txt files.
+kind, patient_id, date and case_id; or a folder of .txt (.rtf, .hl7) files. The rules read English; reports in other
+languages are quarantined with the code unsupported_language.
 
 Example: {program} extract reports.csv --out records --id-column accession --text-column report
+
+Example: {program} extract export.csv --out records --encoding cp1252 --group-column accession
 
 Exit codes: 0 all done, 2 usage, 3 bad input, 4 some reports quarantined, 5 disk full or similar, 130 or 143
 stopped and resumable. The same command goes on where a stopped one ended.
@@ -30,6 +37,7 @@ stopped and resumable. The same command goes on where a stopped one ended.
 
 
 def _extract(  # noqa: PLR0913 - one parameter an option
+    context: typer.Context,
     reports: Annotated[
         Path, typer.Argument(help="Table of reports, or folder of .txt files.", metavar="REPORTS")
     ],
@@ -38,12 +46,11 @@ def _extract(  # noqa: PLR0913 - one parameter an option
     backend: Annotated[
         str, typer.Option("--backend", help="rules, or package.module:Class for a backend of your own.")
     ] = "rules",
-    id_column: Annotated[
-        str | None, typer.Option("--id-column", help="Column of the ids [default: id].")
-    ] = None,
-    text_column: Annotated[
-        str | None, typer.Option("--text-column", help="Column of the texts [default: text].")
-    ] = None,
+    id_column: IdColumn = None,
+    text_column: TextColumn = None,
+    group_column: GroupColumn = None,
+    encoding: Encoding = None,
+    markup: MarkupOption = "strip",
     source: Annotated[
         Kind, typer.Option("--source", help="What all reports are; auto decides one by one.")
     ] = "auto",
@@ -80,13 +87,24 @@ def _extract(  # noqa: PLR0913 - one parameter an option
             evidence_limit=evidence_limit,
         )
         result = extract_archive(
-            ReportSource(reports, id_column=id_column, text_column=text_column, kind=source), options
+            ReportSource(
+                reports,
+                id_column=id_column,
+                text_column=text_column,
+                kind=source,
+                encoding=encoding,
+                group_column=group_column,
+                markup=markup,
+            ),
+            options,
         )
         counts = result.counts
         if as_json:
             summary = asdict(counts) | {"extracted": result.extracted, "seconds": round(result.seconds, 3)}
             typer.echo(json.dumps(summary | {"files": [str(path) for path in result.files]}))
         else:
+            if result.source_note:
+                typer.echo(result.source_note)
             typer.echo(
                 f"{counts.input:,} reports: {counts.done:,} done ({counts.needs_review:,} need review), "
                 f"{counts.quarantined:,} quarantined; {counts.lesions:,} lesions. "
@@ -94,20 +112,26 @@ def _extract(  # noqa: PLR0913 - one parameter an option
             )
             for name, number in sorted(counts.errors.items(), key=lambda item: -item[1])[:5]:
                 typer.echo(f"  {number:,} × {name}")
-            for line in _next_steps(out, shard=shard, quarantined=counts.quarantined):
+            program = program_of(context)
+            again = f"{program} audit {shlex.quote(str(out))} --reports {shlex.quote(str(reports))}"
+            for line in _next_steps(out, counts, shard=shard, audit=again):
                 typer.echo(line)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 
 
-def _next_steps(out: Path, *, shard: str | None, quarantined: int) -> Iterator[str]:
+def _next_steps(out: Path, counts: ExportCounts, *, shard: str | None, audit: str) -> Iterator[str]:
     if shard is not None:
         yield "Next: when every shard is done, the same command without --shard merges them."
         return
-    if quarantined:
+    if counts.quarantined:
         yield f"Quarantined reports have status failed in {out / 'studies.csv'}; column issues says why."
+    if counts.cleaned:
+        texts = out / "cleaned_texts.jsonl"
+        yield f"{counts.cleaned:,} texts were cleaned or joined; the offsets of their records refer to {texts}."
     if (out / "evidence.html").exists():
         yield f"Look at: {out / 'evidence.html'}"
+    yield f"Next: {audit}   # judge a sample of your own archive"
     yield f"Next: rsuper check DATASET --records {shlex.quote(str(out / 'records.jsonl'))}"
 
 

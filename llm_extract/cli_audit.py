@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llm_extract.cli_errors import failures, program_of
+from llm_extract.cli_options import Encoding, GroupColumn, IdColumn, MarkupOption, TextColumn
 from llm_extract.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -51,8 +52,11 @@ def audit(  # noqa: PLR0913 - one parameter an option
         Path | None,
         typer.Option("--out", metavar="FILE", help="The page. [default: audit.html beside the records]"),
     ] = None,
-    id_column: Annotated[str | None, typer.Option("--id-column", help="As in extract.")] = None,
-    text_column: Annotated[str | None, typer.Option("--text-column", help="As in extract.")] = None,
+    id_column: IdColumn = None,
+    text_column: TextColumn = None,
+    group_column: GroupColumn = None,
+    encoding: Encoding = None,
+    markup: MarkupOption = "strip",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Judge a sample of records against their reports."""
@@ -69,7 +73,14 @@ def audit(  # noqa: PLR0913 - one parameter an option
             )
         from llm_extract.reports import ReportSource
 
-        source = ReportSource(reports, id_column=id_column, text_column=text_column)
+        source = ReportSource(
+            reports,
+            id_column=id_column,
+            text_column=text_column,
+            encoding=encoding,
+            group_column=group_column,
+            markup=markup,
+        )
         _make_page(records, source, out=out, sample=sample, seed=seed, as_json=as_json, verb=verb)
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import IO, Any
 
 from llm_extract.errors import DataError
 from llm_extract.ledger import Ledger, Result
@@ -34,14 +35,16 @@ class ExportCounts:
     ok: int = 0
     ok_with_warnings: int = 0
     lesions: int = 0
+    cleaned: int = 0
     issues: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
 
     def add(self, record: ReportRecord, result: Result | None = None) -> None:
         """Count one record; of a quarantined one also the code and the type of error."""
         if record.status == "failed":
-            fatal = (issue.code for issue in record.issues if issue.code in FATAL_ISSUES)
-            code = result.code if result is not None else next(fatal, None)
+            codes = [issue.code for issue in record.issues]
+            reader = next((code for code in codes if code in FATAL_ISSUES), codes[-1] if codes else None)
+            code = result.code if result is not None and result.code is not None else reader
             name = f"{code}: {result.detail}" if result is not None and result.detail else str(code)
             self.errors[name] = self.errors.get(name, 0) + 1
         self.input += 1
@@ -145,6 +148,38 @@ def final_records(
             yield report, final_record(report, result, backend=backend), result
 
 
+class CleanedTexts:
+    """Keeps the texts that stand in no input file as they were extracted: the offsets of their records refer to them.
+
+    Args:
+        path: JSON lines with ``id`` and ``text``; written only where there is one, and removed where there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stack = ExitStack()
+        self._file: IO[str] | None = None
+        self.number = 0
+        self.files: list[Path] = []
+
+    def __enter__(self) -> CleanedTexts:
+        return self
+
+    def add(self, report: Report) -> None:
+        """Keep the text of one report."""
+        if self._file is None:
+            self._file = self._stack.enter_context(private_text(self._path))
+            self.files.append(self._path)
+        line = {"id": report.report_id, "text": report.text}
+        self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self.number += 1
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+        if self._file is None and error[0] is None:
+            self._path.unlink(missing_ok=True)
+
+
 def export_archive(
     keyed: Keyed,
     *,
@@ -182,6 +217,7 @@ def export_archive(
     with ExitStack() as stack:
         progress = stack.enter_context(ProgressReporter("export", total))
         records_file = stack.enter_context(private_text(records_path))
+        cleaned = stack.enter_context(CleanedTexts(out / f"cleaned_texts{suffix}.jsonl"))
         lesions = studies = pages = None
         if not suffix:
             lesions = stack.enter_context(TableWriter(out / "lesions", lesion_columns()))
@@ -203,9 +239,13 @@ def export_archive(
                     )
                 )
                 pages.add(report, record)
+            if report.is_cleaned:
+                cleaned.add(report)
             if counts.input % CHUNK == 0:
                 check_stop()
                 progress.advance(CHUNK)
+    counts.cleaned = cleaned.number
+    files += cleaned.files
     if pages is not None:
         files += [out / f"{name}.{kind}" for name in ("lesions", "studies") for kind in ("csv", "parquet")]
         files += pages.files

@@ -1,7 +1,8 @@
 """Turn files into rows: one function a format, each streaming and none of them changing a text.
 
-Bytes are read as UTF-8. A value that is not UTF-8 is read as Windows-1252, the usual export of older systems,
-and its row says so (``fallback_encoding``); a value that is neither is reported as ``undecodable_text``.
+Bytes are read in the declared encoding, else as UTF-8. Where none is declared, a value that is not UTF-8 is read as
+Windows-1252, the usual export of older systems, and its row says so (``fallback_encoding``); a value that cannot be
+decoded is reported as ``undecodable_text``.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import IO, Any
 
 from llm_extract.errors import DataError, UsageError
 from llm_extract.records import IssueCode
-from llm_extract.reports import Row
+from llm_extract.rows import Row
 
 MAX_FIELD_BYTES = 1 << 28
 """Upper limit of one CSV field; a text longer than the reader's own limit is quarantined, not an error."""
 
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _DELIMITERS = (",", ";", "\t", "|")
+_TEXT_FILES = frozenset({".txt", ".rtf", ".hl7"})
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,28 @@ class Table:
     rows: Callable[[Collection[str]], Iterator[Row]]
 
 
-def open_table(path: Path) -> Table:
+def refuse_unknown_encoding(encoding: str | None) -> None:
+    """Raise a UsageError for a name that is no text encoding."""
+    if encoding is None:
+        return
+    try:
+        b"a".decode(encoding)
+    except UnicodeError:
+        return  # it exists, and takes more than one byte a character
+    except LookupError as error:
+        raise UsageError(
+            f"there is no text encoding {encoding!r}",
+            code="unknown_encoding",
+            hint="common ones are utf-8, cp1252, latin-1, utf-16, cp1250, iso8859-9",
+        ) from error
+
+
+def open_table(path: Path, *, encoding: str | None = None) -> Table:
     """Open a table of reports.
 
     Args:
         path: a .csv, .tsv, .parquet or .jsonl file.
+        encoding: of the whole file, or of the binary values of a Parquet file; None finds out.
 
     Returns:
         Its columns and rows; texts in other columns than the asked ones are never looked at.
@@ -57,24 +76,29 @@ def open_table(path: Path) -> Table:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty", code="empty_table", hint="check the export that wrote it")
         if suffix == ".parquet":
-            return parquet_table(path)
-        return json_table(path) if suffix in {".jsonl", ".ndjson"} else csv_table(path)
+            return parquet_table(path, encoding=encoding)
+        reader = json_table if suffix in {".jsonl", ".ndjson"} else csv_table
+        return reader(path, encoding=encoding)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", code="unreadable_table") from error
 
 
-def text_folder_rows(folder: Path) -> Iterator[Row]:
-    """Read a folder of text files, in the order of their names; ids are the names without ``.txt``."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt" and path.is_file())
+def text_folder_rows(folder: Path, *, encoding: str | None = None) -> Iterator[Row]:
+    """Read a folder of text files (.txt, .rtf, .hl7), in the order of their names; ids are the names without suffix."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _TEXT_FILES and path.is_file())
     if not paths:
-        raise DataError(f"{folder} holds no .txt files", code="empty_table", hint="check the path")
+        raise DataError(
+            f"{folder} holds no .txt files",
+            code="empty_table",
+            hint="check the path; .rtf and .hl7 are read too",
+        )
     for path in paths:
-        text, issues = decode(path.read_bytes())
+        text, issues = decode(path.read_bytes(), encoding)
         yield Row({"id": path.stem, "text": text}, issues)
 
 
-def decode(data: bytes) -> tuple[str, tuple[IssueCode, ...]]:
-    """Decode one value: UTF-8 (or UTF-16 with its mark), else Windows-1252, else nothing.
+def decode(data: bytes, encoding: str | None = None) -> tuple[str, tuple[IssueCode, ...]]:
+    """Decode one value: as declared; else UTF-8 (or UTF-16 with its mark), else Windows-1252, else nothing.
 
     Returns:
         The text with its BOM as read, and what to declare about it.
@@ -82,6 +106,8 @@ def decode(data: bytes) -> tuple[str, tuple[IssueCode, ...]]:
     >>> decode("Läsion".encode("cp1252"))
     ('Läsion', ('fallback_encoding',))
     """
+    if encoding is not None:
+        return _strictly(data, encoding, ())
     if data.startswith(_UTF16_MARKS):
         return _strictly(data, "utf-16", ())
     try:
@@ -95,28 +121,31 @@ def _strictly(
 ) -> tuple[str, tuple[IssueCode, ...]]:
     try:
         return data.decode(encoding), declared
-    except UnicodeDecodeError:
+    except UnicodeError:
         return "", ("undecodable_text",)
 
 
-def json_table(path: Path) -> Table:
+def json_table(path: Path, *, encoding: str | None = None) -> Table:
     """Open JSON lines; blank lines are no rows, a line that is no object is a malformed row."""
     columns: dict[str, None] = {}
-    for row in _json_lines(path):
+    for row in _json_lines(path, encoding):
         columns.update(dict.fromkeys(row.values))
-    return Table(tuple(columns), lambda _names: _json_lines(path))
+    return Table(tuple(columns), lambda _names: _json_lines(path, encoding))
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def _json_lines(path: Path, encoding: str | None) -> Iterator[Row]:
+    if encoding is not None:
+        with _text_stream(path, encoding) as lines:
+            yield from (_json_row(line.removeprefix("\ufeff"), ()) for line in lines if line.strip())
+        return
     with path.open("rb") as file:
         for line_number, line in enumerate(file):
             data = line.removeprefix(b"\xef\xbb\xbf") if line_number == 0 else line
             if data.strip():
-                yield _json_row(data)
+                yield _json_row(*decode(data))
 
 
-def _json_row(data: bytes) -> Row:
-    line, issues = decode(data)
+def _json_row(line: str, issues: tuple[IssueCode, ...]) -> Row:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -124,10 +153,15 @@ def _json_row(data: bytes) -> Row:
     return Row(value, issues) if isinstance(value, dict) else Row({}, ("malformed_row",))
 
 
-def csv_table(path: Path) -> Table:
+def _text_stream(path: Path, encoding: str) -> IO[str]:
+    """Lines end at a newline only; what cannot be decoded becomes a lone surrogate, which its row answers for."""
+    return io.TextIOWrapper(path.open("rb"), encoding=encoding, errors="surrogateescape", newline="\n")
+
+
+def csv_table(path: Path, *, encoding: str | None = None) -> Table:
     """Open a CSV file with a header line; the delimiter is ``,`` ``;`` tab or ``|``, as the header has it."""
     try:
-        with _csv_stream(path) as stream:
+        with _csv_stream(path, encoding) as stream:
             delimiter = max(_DELIMITERS, key=stream.readline().count)
             stream.seek(0)
             header = tuple(name.strip() for name in next(csv.reader(stream, delimiter=delimiter), []))
@@ -140,13 +174,27 @@ def csv_table(path: Path) -> Table:
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
         raise DataError(f"{path} has columns of the same name: {', '.join(repeated)}", code="repeated_column")
-    return Table(header, lambda names: _csv_lines(path, header, delimiter=delimiter, names=names))
+    layout = _CsvLayout(path, header, delimiter, encoding)
+    return Table(header, lambda names: _csv_lines(layout, names))
 
 
-def _csv_stream(path: Path) -> IO[str]:
+@dataclass(frozen=True)
+class _CsvLayout:
+    """How one file is to be read."""
+
+    path: Path
+    header: tuple[str, ...]
+    delimiter: str
+    encoding: str | None
+
+
+def _csv_stream(path: Path, encoding: str | None) -> IO[str]:
     with path.open("rb") as file:
         mark = file.read(3)
-    encoding = "utf-16" if mark.startswith(_UTF16_MARKS) else "utf-8-sig"
+    if encoding is None:
+        encoding = "utf-16" if mark.startswith(_UTF16_MARKS) else "utf-8-sig"
+    elif encoding.lower().replace("_", "-") in {"utf-8", "utf8"}:
+        encoding = "utf-8-sig"
     return io.TextIOWrapper(path.open("rb"), encoding=encoding, errors="surrogateescape", newline="")
 
 
@@ -168,11 +216,10 @@ class _CountedLines:
         self.pending.clear()
 
 
-def _csv_lines(
-    path: Path, header: tuple[str, ...], *, delimiter: str, names: Collection[str]
-) -> Iterator[Row]:
+def _csv_lines(layout: _CsvLayout, names: Collection[str]) -> Iterator[Row]:
     csv.field_size_limit(MAX_FIELD_BYTES)
-    with _csv_stream(path) as stream:
+    path, delimiter = layout.path, layout.delimiter
+    with _csv_stream(path, layout.encoding) as stream:
         lines = _CountedLines(stream)
         records = csv.reader(iter(lines), delimiter=delimiter)
         first_line = 0
@@ -183,9 +230,10 @@ def _csv_lines(
                 last, first_line = list(lines.pending), lines.first_line
                 lines.next_record()
                 if first_line > 1 and record:
-                    yield _csv_row(record, header, names)
+                    yield _csv_row(record, layout, names)
         except (UnicodeError, csv.Error) as error:
-            reason = "its bytes are not UTF-16" if isinstance(error, UnicodeError) else str(error)
+            wrong = f"its bytes are not {layout.encoding or 'UTF-16'}"
+            reason = wrong if isinstance(error, UnicodeError) else str(error)
             raise DataError(
                 f"{path}, line {lines.first_line}: {reason}", code="broken_csv", hint="check this line"
             ) from None
@@ -205,8 +253,9 @@ def _refuse_open_quote(lines: list[str], *, path: Path, first_line: int, delimit
             ) from error
 
 
-def _csv_row(record: list[str], header: tuple[str, ...], names: Collection[str]) -> Row:
+def _csv_row(record: list[str], layout: _CsvLayout, names: Collection[str]) -> Row:
     issues: list[IssueCode] = []
+    header = layout.header
     if len(record) > len(header):
         issues.append("malformed_row")
     values: dict[str, object] = {}
@@ -220,13 +269,18 @@ def _csv_row(record: list[str], header: tuple[str, ...], names: Collection[str])
             value.encode("utf-8")
             values[name] = value
         except UnicodeEncodeError:
-            text, declared = decode(value.encode("utf-8", "surrogateescape"))
+            text, declared = _escaped(value, layout.encoding)
             values[name] = None if "undecodable_text" in declared else text
             issues.extend(declared)
     return Row(values, tuple(dict.fromkeys(issues)))
 
 
-def parquet_table(path: Path) -> Table:
+def _escaped(value: str, encoding: str | None) -> tuple[str, tuple[IssueCode, ...]]:
+    """A value with bytes that its encoding does not have: in a declared one it is lost, else another is tried."""
+    return ("", ("undecodable_text",)) if encoding else decode(value.encode("utf-8", "surrogateescape"))
+
+
+def parquet_table(path: Path, *, encoding: str | None = None) -> Table:
     """Open a Parquet file; only the columns that reports use are read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -235,39 +289,43 @@ def parquet_table(path: Path) -> Table:
         columns = tuple(pq.read_schema(path).names)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file", code="unreadable_table") from error
-    return Table(columns, lambda names: _parquet_records(path, names))
+    return Table(columns, lambda names: _parquet_records(path, names, encoding))
 
 
-def _parquet_records(path: Path, names: Collection[str]) -> Iterator[Row]:
+def _parquet_records(path: Path, names: Collection[str], encoding: str | None) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=1024, columns=list(names)):
             columns = [
-                (name, _arrow_values(batch.column(index))) for index, name in enumerate(batch.schema.names)
+                (name, *_arrow_values(batch.column(index), encoding))
+                for index, name in enumerate(batch.schema.names)
             ]
             for position in range(batch.num_rows):
-                yield _parquet_row({name: values[position] for name, values in columns})
+                yield _parquet_row({name: (values[position], of) for name, values, of in columns})
 
 
-def _arrow_values(column: Any) -> list[object]:
-    """Python values of a column; text as bytes, so that one bad value does not spoil its neighbours."""
+def _arrow_values(column: Any, encoding: str | None) -> tuple[list[object], str | None]:
+    """Python values of a column, and the encoding of its bytes; Parquet text is UTF-8 whatever is declared.
+
+    Text comes as bytes, so that one bad value does not spoil its neighbours.
+    """
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        column = column.cast(pa.large_binary())
+        column, encoding = column.cast(pa.large_binary()), None
     values: list[object] = column.to_pylist()
-    return values
+    return values, encoding
 
 
-def _parquet_row(values: Mapping[str, object]) -> Row:
+def _parquet_row(values: Mapping[str, tuple[object, str | None]]) -> Row:
     issues: list[IssueCode] = []
     decoded: dict[str, object] = {}
-    for name, value in values.items():
+    for name, (value, encoding) in values.items():
         if isinstance(value, bytes):
-            text, declared = decode(value)
+            text, declared = decode(value, encoding)
             decoded[name] = None if "undecodable_text" in declared else text
             issues.extend(declared)
         else:

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from llm_extract.errors import DataError, UsageError
 from llm_extract.records import ID_PATTERN, IssueCode, Model
+from llm_extract.rows import SURROGATES, Row, as_id_text
 
 ReportKind = Literal["radiology", "pathology", "auto"]
 MAX_TEXT_CHARS = 100_000
@@ -33,7 +34,6 @@ TEXT_COLUMNS = ("text", "report", "report_text")
 OPTIONAL_COLUMNS = ("kind", "patient_id", "case_id")
 _DATE_COLUMNS = ("date", "study_date")
 _ID = re.compile(ID_PATTERN)
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Report(Model):
@@ -48,6 +48,8 @@ class Report(Model):
         study_date: date of the examination.
         row: position in the input, from 0.
         issues: what the reader found, such as ``missing_id``.
+        is_cleaned: whether mark-up was taken out of the text or addenda were joined to it, so that it stands in no
+            input file as it is here.
     """
 
     report_id: str = Field(pattern=ID_PATTERN)
@@ -58,6 +60,7 @@ class Report(Model):
     study_date: date | None = None
     row: int = Field(default=0, ge=0)
     issues: tuple[IssueCode, ...] = ()
+    is_cleaned: bool = False
 
     @property
     def text_sha256(self) -> str:
@@ -80,6 +83,9 @@ class ReportSource:
         text_column: column or key of the texts; by default ``text``, ``report`` or ``report_text``.
         kind: overrides what the input says when it is not ``auto``.
         max_text_chars: longer texts get the issue ``report_too_long``.
+        encoding: encoding of the file; by default UTF-8, with Windows-1252 for values that are not.
+        group_column: rows with the same value in it are one report: its text, then its addenda.
+        markup: ``strip`` takes RTF and HL7 mark-up out of the texts, ``keep`` leaves them as they are.
     """
 
     path: Path
@@ -87,23 +93,27 @@ class ReportSource:
     text_column: str | None = None
     kind: ReportKind = "auto"
     max_text_chars: int = MAX_TEXT_CHARS
-
-
-@dataclass(frozen=True)
-class Row:
-    """One input row before it is checked: its values by column, and what went wrong in reading it."""
-
-    values: Mapping[str, object]
-    issues: tuple[IssueCode, ...] = ()
+    encoding: str | None = None
+    group_column: str | None = None
+    markup: Literal["strip", "keep"] = "strip"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that hold the id and the text; an id column may be absent altogether."""
+    """The columns that hold the id and the text; an id column may be absent altogether.
+
+    Args:
+        id_column: column of the ids; None numbers the rows.
+        text_column: column of the texts.
+        repeats: ``fail`` makes a later row of the same id a duplicate; ``number`` calls it ``<id>-2``, for ids that
+            name a case rather than a report.
+    """
 
     id_column: str | None
     text_column: str
+    repeats: Literal["fail", "number"] = "fail"
     seen_ids: set[str] = field(default_factory=set)
+    numbers: dict[str, int] = field(default_factory=dict)
 
 
 def read_reports(source: ReportSource) -> Iterator[Report]:
@@ -113,32 +123,53 @@ def read_reports(source: ReportSource) -> Iterator[Report]:
         source: path, columns and limits.
 
     Yields:
-        One report an input row.
+        One report an input row, or a group of rows where a column groups them.
 
     Raises:
         UsageError: the path has an unknown type, or a column named by an option does not exist.
         DataError: the path does not exist, or the file is empty, unreadable, or has no text column.
     """
-    from llm_extract import readers
-
-    path = source.path
-    if path.is_dir():
-        rows = readers.text_folder_rows(path)
-        columns = Columns(id_column="id", text_column="text")
-        _refuse_column_options(source)
-    elif not path.exists():
-        raise DataError(f"there is no file or folder {path}", code="reports_missing", hint="check the path")
-    else:
-        table = readers.open_table(path)
-        columns = choose_columns(source, table.columns)
-        wanted = {columns.id_column or "", columns.text_column, *OPTIONAL_COLUMNS, *_DATE_COLUMNS}
-        rows = table.rows(wanted.intersection(table.columns))
+    columns, rows = _open(source)
     empty = True
     for row_number, row in enumerate(rows):
         empty = False
         yield _to_report(row, row_number=row_number, columns=columns, source=source)
     if empty:
-        raise DataError(f"{path} holds no reports", code="empty_table", hint="check the path and the file")
+        raise DataError(
+            f"{source.path} holds no reports", code="empty_table", hint="check the path and the file"
+        )
+
+
+def _open(source: ReportSource) -> tuple[Columns, Iterator[Row]]:
+    """Columns and rows of a source, cleaned and grouped as it asks for."""
+    from llm_extract import addenda, readers
+
+    path = source.path
+    readers.refuse_unknown_encoding(source.encoding)
+    if path.is_dir():
+        _refuse_column_options(source)
+        columns = Columns(id_column="id", text_column="text")
+        rows = readers.text_folder_rows(path, encoding=source.encoding)
+        return columns, _cleaned(rows, columns, source)
+    if not path.exists():
+        raise DataError(f"there is no file or folder {path}", code="reports_missing", hint="check the path")
+    table = readers.open_table(path, encoding=source.encoding)
+    columns = choose_columns(source, table.columns)
+    wanted = {columns.id_column or "", columns.text_column, source.group_column or ""}
+    names = (wanted | {*OPTIONAL_COLUMNS, *_DATE_COLUMNS}).intersection(table.columns)
+    if source.group_column is None:
+        return columns, _cleaned(table.rows(names), columns, source)
+    return columns, addenda.grouped(
+        lambda: _cleaned(table.rows(names), columns, source),
+        group_column=source.group_column,
+        text_column=columns.text_column,
+    )
+
+
+def _cleaned(rows: Iterator[Row], columns: Columns, source: ReportSource) -> Iterator[Row]:
+    from llm_extract.addenda import without_markup
+
+    return without_markup(rows, columns.text_column) if source.markup == "strip" else rows
 
 
 def choose_columns(source: ReportSource, available: tuple[str, ...]) -> Columns:
@@ -149,14 +180,20 @@ def choose_columns(source: ReportSource, available: tuple[str, ...]) -> Columns:
         available: the columns (or keys) that the input has.
 
     Returns:
-        The chosen columns.
+        The chosen columns: ids come from the named one, else ``id`` or ``report_id``, else the column that groups
+        rows, else ``case_id``; without any of them rows are numbered.
 
     Raises:
         UsageError: a column named by an option does not exist.
         DataError: no column holds the text.
     """
     listed = ", ".join(available[:40]) or "none"
-    for option, name in (("--id-column", source.id_column), ("--text-column", source.text_column)):
+    named = {
+        "--id-column": source.id_column,
+        "--text-column": source.text_column,
+        "--group-column": source.group_column,
+    }
+    for option, name in named.items():
         if name is not None and name not in available:
             raise UsageError(
                 f"{source.path} has no column {name!r}; it has: {listed}",
@@ -170,16 +207,39 @@ def choose_columns(source: ReportSource, available: tuple[str, ...]) -> Columns:
             code="missing_column",
             hint="name it with --text-column",
         )
-    id_column = source.id_column or next((name for name in ID_COLUMNS if name in available), None)
+    found = next((name for name in ID_COLUMNS if name in available), None)
+    id_column = source.id_column or found or source.group_column
+    if id_column is None and "case_id" in available:
+        return Columns(id_column="case_id", text_column=text_column, repeats="number")
     return Columns(id_column=id_column, text_column=text_column)
 
 
+def check_source(source: ReportSource) -> str:
+    """Open a source, read its first row, and say which columns are used.
+
+    Returns:
+        A sentence for the user; empty for a folder.
+
+    Raises:
+        PipelineError: as :func:`read_reports`.
+    """
+    next(iter(read_reports(source)))
+    if source.path.is_dir():
+        return ""
+    columns, _ = _open(source)
+    texts = f"texts from column {columns.text_column}"
+    if columns.id_column is None:
+        return f"no column of ids: reports are called row-0, row-1 … (--id-column names one); {texts}"
+    more = "; further reports of a case are called CASE-2, CASE-3 …" if columns.repeats == "number" else ""
+    return f"ids from column {columns.id_column}{more}; {texts}"
+
+
 def _refuse_column_options(source: ReportSource) -> None:
-    if source.id_column is not None or source.text_column is not None:
+    if (source.id_column, source.text_column, source.group_column) != (None, None, None):
         raise UsageError(
             f"{source.path} is a folder of text files, which has no columns",
             code="missing_column",
-            hint="leave out --id-column and --text-column: ids are the file names without .txt",
+            hint="leave out --id-column, --text-column and --group-column: ids are the names of the files",
         )
 
 
@@ -192,24 +252,36 @@ def _to_report(row: Row, *, row_number: int, columns: Columns, source: ReportSou
         text=text,
         kind=source.kind if source.kind != "auto" else _kind(row.values.get("kind")),
         case_id=_case_id(row.values.get("case_id"), issues=issues),
-        patient_id=_as_id_text(row.values.get("patient_id")) or None,
+        patient_id=as_id_text(row.values.get("patient_id")) or None,
         study_date=_study_date(row.values, issues=issues),
         row=row_number,
         issues=tuple(dict.fromkeys(issues)),
+        is_cleaned=row.is_cleaned and bool(text),
     )
 
 
 def _report_id(row: Row, *, row_number: int, columns: Columns, issues: list[IssueCode]) -> str:
-    given = _as_id_text(row.values.get(columns.id_column)) if columns.id_column is not None else ""
+    given = as_id_text(row.values.get(columns.id_column)) if columns.id_column is not None else ""
     if not given:
         issues.append("missing_id")
     elif _ID.fullmatch(given) is None or given.endswith("\n"):
         issues.append("invalid_id")
     report_id = f"row-{row_number}" if not given or "invalid_id" in issues else given
+    if columns.repeats == "number":
+        report_id = _unused(report_id, columns)
     if report_id in columns.seen_ids:
         issues.append("duplicate_id")
     columns.seen_ids.add(report_id)
     return report_id
+
+
+def _unused(name: str, columns: Columns) -> str:
+    """The name itself, or the first of ``name-2``, ``name-3`` … that no earlier row has."""
+    unused = name
+    while unused in columns.seen_ids:
+        columns.numbers[name] = columns.numbers.get(name, 1) + 1
+        unused = f"{name[:118]}-{columns.numbers[name]}"
+    return unused
 
 
 def _text(value: object, *, issues: list[IssueCode], max_chars: int) -> str:
@@ -218,7 +290,7 @@ def _text(value: object, *, issues: list[IssueCode], max_chars: int) -> str:
     if value is None:
         issues.append("missing_text")
         return ""
-    if not isinstance(value, str) or _SURROGATES.search(value):
+    if not isinstance(value, str) or SURROGATES.search(value):
         issues.append("undecodable_text")
         return ""
     if not value.strip():
@@ -234,22 +306,13 @@ def _kind(value: object) -> ReportKind:
 
 
 def _case_id(value: object, *, issues: list[IssueCode]) -> str | None:
-    name = _as_id_text(value)
+    name = as_id_text(value)
     if not name:
         return None
     if _ID.fullmatch(name) is None or name.endswith("\n"):
         issues.append("invalid_case_id")
         return None
     return name
-
-
-def _as_id_text(value: object) -> str:
-    """Text of an id given as text or whole number; anything else is no id."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str) and not _SURROGATES.search(value):
-        return value
-    return "" if value is None else "\n"
 
 
 def _study_date(values: Mapping[str, object], *, issues: list[IssueCode]) -> date | None:

@@ -7,6 +7,7 @@ import re
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.assembly import assemble, failed_record
 from llm_extract.drafts import RecordDraft, UnusedDraft
+from llm_extract.language import is_english
 from llm_extract.records import Provenance, ReportRecord, Source
 from llm_extract.reports import MAX_TEXT_CHARS, Report
 from llm_extract.rules.lesions import LesionReader
@@ -90,4 +91,6 @@ def _unreadable(report: Report) -> str | None:
         return report.fatal_issue
     if len(report.text) > MAX_TEXT_CHARS:
         return "report_too_long"
-    return None if report.text.strip() else "empty_report"
+    if not report.text.strip():
+        return "empty_report"
+    return None if is_english(report.text) else "unsupported_language"

@@ -329,3 +329,17 @@ def test_processes_share_one_ledger_and_take_over_from_the_dead(
     extracted = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
     assert len(set(extracted)) == n_reports
     assert len(extracted) - n_reports <= 2 * 64
+
+
+def test_texts_that_stand_in_no_input_file_are_kept_privately(tmp_path, toy_backend):
+    path = tmp_path / "r.csv"
+    path.write_text('id,text\nA1,"{\\rtf1 a mass}"\nA2,plain\nA1,more\n')
+    run(path, tmp_path / "out", toy_backend)
+    kept = tmp_path / "out" / "cleaned_texts.jsonl"
+    assert [json.loads(line) for line in kept.read_text().splitlines()] == [{"id": "A1", "text": "a mass"}]
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    first = records_of(tmp_path / "out" / "records.jsonl")[0]
+    assert first.text_chars == len("a mass")
+    path.write_text("id,text\nA2,plain\n")
+    run(path, tmp_path / "out", toy_backend)
+    assert not kept.exists()

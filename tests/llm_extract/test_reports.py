@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llm_extract.errors import DataError, UsageError
 from llm_extract.readers import decode
-from llm_extract.reports import MAX_TEXT_CHARS, ReportSource, read_reports
+from llm_extract.reports import MAX_TEXT_CHARS, ReportSource, check_source, read_reports
 
 AWKWARD = 'Liver: "mass"\r\n 3,4 cm;\n\ttab\u2028line \ufeffmark\u200b e\u0301 é 🫁\r end '
 
@@ -262,3 +262,113 @@ def test_all_real_reports_are_read(shared_data):
     given_texts = [json.loads(line)["text"] for line in lines if line.strip()]
     assert [report.text for report in reports] == given_texts
     assert not any(report.issues for report in reports)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "cp1250", "utf-16", "iso8859-9", "utf-8"])
+def test_a_declared_encoding_is_used_in_every_format(tmp_path, encoding):
+    text = "Größe 3 × 4 mm" if encoding in ("cp1252", "latin-1", "utf-16", "utf-8") else "Größe 3 cm"
+    (tmp_path / "texts").mkdir()
+    paths = [
+        write(tmp_path / "r.csv", csv_bytes([["id", "text"], ["A1", text]], encoding=encoding)),
+        write(
+            tmp_path / "r.jsonl",
+            (json.dumps({"id": "A1", "text": text}, ensure_ascii=False) + "\n").encode(encoding),
+        ),
+        write(tmp_path / "texts" / "A1.txt", text.encode(encoding)).parent,
+    ]
+    pq.write_table(pa.table({"id": ["A1"], "text": [text.encode(encoding)]}), tmp_path / "r.parquet")
+    for path in [*paths, tmp_path / "r.parquet"]:
+        (report,) = read(path, encoding=encoding)
+        assert (report.report_id, report.text, report.issues) == ("A1", text, ()), path.name
+
+
+def test_what_a_declared_encoding_does_not_have_is_no_text(tmp_path):
+    data = b"id,text\nA1,ok\nA2,bad \x81\n"
+    assert [report.issues for report in read(write(tmp_path / "r.csv", data), encoding="cp1252")] == [
+        (),
+        ("undecodable_text",),
+    ]
+    lines = b'{"id": "A1", "text": "ok"}\n{"id": "A2", "text": "bad \xff"}\n'
+    reports = read(write(tmp_path / "r.jsonl", lines), encoding="utf-8")
+    assert [report.issues for report in reports] == [(), ("undecodable_text",)]
+    with pytest.raises(UsageError, match="unknown_encoding"):
+        read(tmp_path / "r.csv", encoding="klingon")
+    with pytest.raises(UsageError, match="unknown_encoding"):
+        read(tmp_path / "r.csv", encoding="base64")
+
+
+def test_mark_up_is_taken_out_and_the_report_says_so(tmp_path):
+    rows = [
+        ["id", "text"],
+        ["A1", r"{\rtf1 Liver \b normal\b0 .}"],
+        ["A2", r"Mass.\.br\Cyst."],
+        ["A3", "Plain."],
+    ]
+    path = write(tmp_path / "r.csv", csv_bytes(rows))
+    reports = read(path)
+    assert [report.text for report in reports] == ["Liver normal.", "Mass.\nCyst.", "Plain."]
+    assert [report.is_cleaned for report in reports] == [True, True, False]
+    assert [report.text for report in read(path, markup="keep")] == [row[1] for row in rows[1:]]
+
+
+def test_a_folder_may_hold_rtf_and_hl7(tmp_path):
+    write(tmp_path / "A1.rtf", r"{\rtf1 Liver normal.}")
+    write(tmp_path / "A2.hl7", "MSH|^~\\&|\rOBX|1|TX|||Spleen normal.\r")
+    write(tmp_path / "notes.docx", "x")
+    assert [(report.report_id, report.text) for report in read(tmp_path)] == [
+        ("A1", "Liver normal."),
+        ("A2", "Spleen normal."),
+    ]
+
+
+def test_addenda_are_joined_to_their_report_wherever_they_stand(tmp_path):
+    rows = [
+        ["accession", "text", "date"],
+        ["1", "Liver mass 3 cm.", "2020-01-02"],
+        ["2", "Spleen normal.", ""],
+        ["1", "The mass is 4 cm.", "2020-01-05"],
+        ["", "A report of its own.", ""],
+        ["1", "ADDENDUM #2: no change.", ""],
+        ["1", "Liver mass 3 cm.", ""],
+        ["1", "", ""],
+        ["", "Another one.", ""],
+    ]
+    reports = read(write(tmp_path / "r.csv", csv_bytes(rows)), group_column="accession")
+    assert [report.report_id for report in reports] == ["1", "2", "row-2", "row-3"]
+    assert reports[0].text == ("Liver mass 3 cm.\n\nADDENDUM:\nThe mass is 4 cm.\n\nADDENDUM #2: no change.")
+    assert (reports[0].is_cleaned, reports[1].is_cleaned) == (True, False)
+    assert reports[0].study_date == date(2020, 1, 2)
+    assert [report.row for report in reports] == [0, 1, 2, 3]
+
+
+def test_an_addendum_that_cannot_be_read_quarantines_its_report(tmp_path):
+    data = b"id,text\nA1,fine\nA1,bad \x81\n"
+    (report,) = read(write(tmp_path / "r.csv", data), group_column="id")
+    assert report.fatal_issue == "undecodable_text"
+
+
+def test_an_addendum_may_come_before_any_text(tmp_path):
+    rows = [["id", "text"], ["A1", ""], ["A1", r"{\rtf1 Liver normal.}"]]
+    (report,) = read(write(tmp_path / "r.csv", csv_bytes(rows)), group_column="id")
+    assert (report.text, report.issues) == ("Liver normal.", ())
+    with pytest.raises(UsageError, match="--group-column"):
+        read(tmp_path / "r.csv", group_column="no")
+
+
+def test_case_ids_name_the_reports_where_nothing_else_does(tmp_path):
+    rows = [["case_id", "text"], ["C1", "a"], ["C1", "b"], ["C1-2", "c"], ["C1", "d"], ["", "e"], ["C2", "f"]]
+    path = write(tmp_path / "r.csv", csv_bytes(rows))
+    reports = read(path)
+    assert [report.report_id for report in reports] == ["C1", "C1-2", "C1-2-2", "C1-3", "row-4", "C2"]
+    assert [report.case_id for report in reports] == ["C1", "C1", "C1-2", "C1", None, "C2"]
+    assert [report.fatal_issue for report in reports] == [None] * 6
+    assert "CASE-2" in check_source(ReportSource(path))
+
+
+def test_a_source_says_which_columns_it_uses(tmp_path):
+    both = write(tmp_path / "r.csv", csv_bytes([["id", "case_id", "report"], ["A", "C", "t"]]))
+    assert check_source(ReportSource(both)) == "ids from column id; texts from column report"
+    none = write(tmp_path / "n.csv", csv_bytes([["text"], ["t"]]))
+    assert "row-0, row-1" in check_source(ReportSource(none))
+    write(tmp_path / "A1.txt", "x")
+    assert check_source(ReportSource(tmp_path)) == ""

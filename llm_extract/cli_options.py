@@ -1,0 +1,40 @@
+"""Options about the input that several verbs share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+Markup = Literal["strip", "keep"]
+IdColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--id-column",
+        metavar="COLUMN",
+        help="Column of the ids. [default: id, report_id, else case_id, else rows are numbered]",
+    ),
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column", metavar="COLUMN", help="Column of the texts. [default: text, report, report_text]"
+    ),
+]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--group-column",
+        metavar="COLUMN",
+        help="Rows with the same value here are one report: its text, then its addenda, wherever they stand.",
+    ),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding", help="Encoding of the input, such as cp1252. [default: UTF-8, else Windows-1252]"
+    ),
+]
+MarkupOption = Annotated[
+    Markup, typer.Option("--markup", help="Take RTF and HL7 mark-up out of the texts, or keep it.")
+]
