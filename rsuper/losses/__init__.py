@@ -3,6 +3,15 @@
 from rsuper.losses.attenuation import attenuation_loss
 from rsuper.losses.ball import BallLoss, BallTargets, ball_loss, ball_targets, rank_weights
 from rsuper.losses.ball_rules import BallRules
+from rsuper.losses.criteria import (
+    AttenuationCriterion,
+    BallCriterion,
+    MalignancyCriterion,
+    PresenceCriterion,
+    SegmentationCriterion,
+    VolumeCriterion,
+)
+from rsuper.losses.log_odds import softmax_log_odds
 from rsuper.losses.malignancy import malignancy_loss
 from rsuper.losses.presence import presence_loss
 from rsuper.losses.report_config import ReportSupervisionConfig, report_ramp
@@ -12,14 +21,20 @@ from rsuper.losses.volume import volume_loss
 from rsuper.supervision.types import LesionTarget
 
 __all__ = [
+    "AttenuationCriterion",
+    "BallCriterion",
     "BallLoss",
     "BallRules",
     "BallTargets",
     "LesionTarget",
     "LossTerms",
+    "MalignancyCriterion",
+    "PresenceCriterion",
     "ReportSupervisionConfig",
     "ReportSupervisionLoss",
+    "SegmentationCriterion",
     "SegmentationLoss",
+    "VolumeCriterion",
     "attenuation_loss",
     "ball_loss",
     "ball_targets",
@@ -28,5 +43,6 @@ __all__ = [
     "rank_weights",
     "report_ramp",
     "segmentation_loss",
+    "softmax_log_odds",
     "volume_loss",
 ]

@@ -155,6 +155,13 @@ def ball_loss(
 
     Returns:
         bce and dice, at least float32; both 0 with a graph where no lesion can be located.
+
+    >>> blob = torch.full((1, 9, 9, 9), -4.0)
+    >>> blob[0, 3:6, 3:6, 4:7] = 4.0
+    >>> lesion = LesionTarget(diameters_mm=(4,), volume_mm3=(27.0, 40.0))
+    >>> loss = ball_loss(blob, blob > -9, [[lesion]], spacing_mm=(1, 1, 1))
+    >>> round(loss.bce.item(), 3), int(loss.skipped)
+    (0.036, 0)
     """
     if len(lesions_per_pair) != logits.shape[0]:
         raise ValueError(f"{logits.shape[0]} pairs but {len(lesions_per_pair)} lists of lesions")

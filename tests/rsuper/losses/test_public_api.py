@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import inspect
+import pkgutil
+
+import pytest
 
 import rsuper.losses
 from rsuper.supervision.types import LesionTarget
 
 PUBLIC = {
+    "AttenuationCriterion",
+    "BallCriterion",
     "BallLoss",
     "BallRules",
     "BallTargets",
     "LesionTarget",
     "LossTerms",
+    "MalignancyCriterion",
+    "PresenceCriterion",
     "ReportSupervisionConfig",
     "ReportSupervisionLoss",
+    "SegmentationCriterion",
     "SegmentationLoss",
+    "VolumeCriterion",
     "attenuation_loss",
     "ball_loss",
     "ball_targets",
@@ -24,6 +35,7 @@ PUBLIC = {
     "rank_weights",
     "report_ramp",
     "segmentation_loss",
+    "softmax_log_odds",
     "volume_loss",
 }
 
@@ -49,3 +61,17 @@ def test_spacing_is_always_an_argument_and_never_positional():
             assert "spacing_mm" not in parameters
             continue
         assert parameters["spacing_mm"].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+def test_every_function_has_an_example_that_runs():
+    finder = doctest.DocTestFinder(recurse=False)
+    for name in sorted(PUBLIC):
+        thing = getattr(rsuper.losses, name)
+        if inspect.isfunction(thing):
+            assert any(test.examples for test in finder.find(thing, name)), f"{name} has no example"
+
+
+@pytest.mark.parametrize("module", sorted(info.name for info in pkgutil.iter_modules(rsuper.losses.__path__)))
+def test_examples(module):
+    result = doctest.testmod(importlib.import_module(f"rsuper.losses.{module}"))
+    assert result.failed == 0

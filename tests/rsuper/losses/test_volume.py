@@ -205,3 +205,69 @@ def test_broken_targets_are_refused():
         volume_loss(
             logits, region, torch.tensor([[1.0, 2.0]]), spacing_mm=ONE, median_mm3=torch.tensor([1.0])
         )
+
+
+@pytest.mark.parametrize(
+    ("mass", "sharpen", "voxel"),
+    [("power", 2.0, 0.3**2), ("power", 1.0, 0.3), ("thresholded", 1.0, (0.3 - 0.1) / 0.9)],
+)
+def test_what_a_voxel_adds(mass, sharpen, voxel):
+    """A uniform p = 0.3 over 64,000 voxels of 1 mm³."""
+    volume = 64_000 * voxel
+    options = {"mass": mass, "sharpen": sharpen}
+    assert loss_at(0.3 * 64_000, 0.99 * volume, 1.01 * volume, **options) == 0
+    assert loss_at(0.3 * 64_000, 1.01 * volume, 2 * volume, **options) > 0
+    assert loss_at(0.3 * 64_000, 0.5 * volume, 0.99 * volume, **options) > 0
+
+
+@pytest.mark.parametrize("mass", ["sharpened", "power", "thresholded"])
+def test_no_mass_takes_haze_for_a_tumour(mass):
+    """p = 0.005 over the region holds the volume of the lesion; of decided voxels it holds next to nothing."""
+    sharpen = 1.0 if mass == "thresholded" else 2.0
+    assert loss_at(320, 300, 400, mass=mass, sharpen=sharpen) > 0.3
+    decided = torch.full((1, 20, 20, 20), -12.0)
+    decided[0, 5:12, 5:12, 5:12] = 12.0
+    everywhere = torch.ones_like(decided) > 0
+    interval = torch.tensor([[340.0, 345.0]])
+    assert volume_loss(decided, everywhere, interval, spacing_mm=ONE, mass=mass, sharpen=sharpen) == 0
+
+
+@pytest.mark.parametrize("mass", ["power", "thresholded"])
+def test_gradcheck_of_the_masses(mass):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    region = torch.rand(2, 3, 4, 3, generator=generator) < 0.7
+    located = torch.rand(2, 3, 4, 3, generator=generator) < 0.5
+    for intervals in ([[40.0, 50.0], [0.1, 0.2]], [[1.0, math.inf], [30.0, 60.0]]):
+        assert torch.autograd.gradcheck(
+            lambda x, i=intervals: volume_loss(
+                x, region, torch.tensor(i), spacing_mm=ONE, mass=mass, sharpen=2.0, located=located
+            ),
+            (logits,),
+        )
+
+
+def test_volume_is_asked_for_where_the_lesion_was_located():
+    """600 mm³ of haze outside the ball do not replace the lesion, and go away; the ball fills up."""
+    logits = filled(600).requires_grad_()
+    region = torch.ones_like(logits) > 0
+    located = torch.zeros_like(region)
+    located[0, 10:20, 10:20, 10:20] = True
+    interval = torch.tensor([[500.0, 900.0]])
+    assert volume_loss(logits, region, interval, spacing_mm=ONE) == 0
+    volume_loss(logits, region, interval, spacing_mm=ONE, located=located).backward()
+    assert (logits.grad[located] < 0).all()
+    assert (logits.grad[~located] > 0).all()
+    inside = 600 * 1000 / 64_000
+    expected = (500 - inside) / (500 + inside + 500) + math.log1p((600 - inside) / (900 + 500))
+    assert loss_at(600, 500, 900, located=located) == pytest.approx(expected, rel=1e-6)
+    assert loss_at(600, 500, 900, located=located, outside_weight=0.0) == pytest.approx(
+        (500 - inside) / (500 + inside + 500), rel=1e-6
+    )
+
+
+def test_everything_located_is_the_plain_loss():
+    for volume in (100, 700, 5000):
+        logits = filled(volume)
+        everywhere = torch.ones_like(logits) > 0
+        assert loss_at(volume, 500, 900, located=everywhere) == loss_at(volume, 500, 900)
