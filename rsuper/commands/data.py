@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rsuper.commands.options import ClassMapOption, Json, OutDir, Records
+from rsuper.commands.options import AnatomyFile, ClassMapOption, Json, OutDir, Policy, Records
 from rsuper.console import emit_json, failures, progress, say, say_next
 from rsuper.errors import PartialError
 
@@ -76,6 +76,8 @@ def check(
         list[str] | None, typer.Option(help="Structure that every case must have; repeat for more.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read volumes.")] = 1,
+    policy: Policy = "tumours",
+    anatomy: AnatomyFile = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for check.json and check.csv.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -88,8 +90,11 @@ def check(
     with failures(as_json=as_json):
         from rsuper.data.check import check_dataset
         from rsuper.files import require_writable
+        from rsuper.supervision import load_policy
+        from rsuper.supervision.user_anatomy import load_user_anatomy
 
         require_writable(out)
+        load_policy(policy)
         with progress("check") as tick:
             report = check_dataset(
                 dataset,
@@ -97,6 +102,8 @@ def check(
                 records=records,
                 required=require or (),
                 workers=workers,
+                anatomy=load_user_anatomy(anatomy),
+                policy=policy,
                 progress=tick,
             )
         if out is not None:
@@ -143,6 +150,8 @@ def prepare(  # noqa: PLR0913 - one parameter an option
     ] = None,
     records: Records = None,
     class_map: ClassMapOption = None,
+    policy: Policy = "tumours",
+    anatomy: AnatomyFile = None,
     as_json: Json = False,
 ) -> None:
     """Turn a data set into a prepared one: one grid, chunked volumes, targets from masks and records.
@@ -158,16 +167,24 @@ def prepare(  # noqa: PLR0913 - one parameter an option
         from rsuper.data.prepare import PrepareConfig
         from rsuper.data.prepare import prepare as run
         from rsuper.files import require_writable
+        from rsuper.supervision.policy import DEFAULT_PRESET, load_policy
+        from rsuper.supervision.user_anatomy import load_user_anatomy
 
         require_writable(out)
         opened = Dataset.open(dataset, records=records, class_map=class_map)
-        classes, structures = suggest_classes(opened, lesion_class or (), structure)
+        rules = None if policy == DEFAULT_PRESET else load_policy(policy)
+        table = None if anatomy is None else load_user_anatomy(anatomy)
+        classes, structures = suggest_classes(
+            opened, lesion_class or (), structure, policy=rules, anatomy=table
+        )
         config = PrepareConfig(
             lesion_classes=classes,
             structures=structures,
             roi_structures=tuple(roi or ()),
             roi_margin_mm=roi_margin_mm,
             spacing_mm=spacing_mm,
+            policy=rules,
+            anatomy=table,
         )
         reference = dataset / "reference"
         with progress("prepare") as tick:

@@ -19,6 +19,19 @@ Records = Annotated[
 ClassMapOption = Annotated[
     str | None, typer.Option("--class-map", help="YAML class map, or a preset such as totalsegmentator.")
 ]
+Policy = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        help="Which reported lesions count: tumours, tumours_and_cysts, all_lesions, malignant, or a YAML file.",
+    ),
+]
+AnatomyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--anatomy", help="YAML file with organs, parts and classes of your own, beside the built-in ones."
+    ),
+]
 Classes = Annotated[
     list[str] | None,
     typer.Option(

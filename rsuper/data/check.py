@@ -20,6 +20,7 @@ from rsuper.data.case_check import CaseCheck, CaseChecker
 from rsuper.data.class_map import ClassMap
 from rsuper.data.issues import DataIssue
 from rsuper.data.layout import Dataset
+from rsuper.data.prevalence import prevalence_issues
 from rsuper.files import write_atomic_text
 
 Progress = Callable[[int, int, str], None]
@@ -111,6 +112,7 @@ def check_dataset(
     required: Sequence[str] = (),
     workers: int = 1,
     anatomy: Anatomy | None = None,
+    policy: str = "tumours",
     progress: Progress | None = None,
 ) -> CheckReport:
     """Check a dataset folder: tables, every CT and mask, reports, and whether they fit together.
@@ -125,6 +127,7 @@ def check_dataset(
         workers: processes; one that dies costs one case. A script that asks for more than one must do so
             under ``if __name__ == "__main__":``.
         anatomy: the table of organs; the built-in one by default.
+        policy: which reported lesions count; a preset or a file, see :func:`rsuper.supervision.load_policy`.
         progress: called with (done, total, case_id).
 
     Returns:
@@ -147,6 +150,8 @@ def check_dataset(
     for check in ordered:
         issues += check.issues
     issues += _missing_organs(dataset, ordered, table)
+    summaries = {check.case_id: check.masks for check in ordered if check.masks is not None}
+    issues += prevalence_issues(dataset, summaries, policy=policy, anatomy=table)
     issues += _duplicate_images(ordered)
     issues += _duplicate_reports(dataset)
     issues += _patients_across_splits(dataset)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Sequence
 
-from llm_extract.anatomy import load_anatomy
+from llm_extract.anatomy import Anatomy, load_anatomy
 from rsuper.data.layout import Dataset
 from rsuper.errors import UsageError
-from rsuper.supervision import load_policy, organ_of_class
-
-NO_CLASS = frozenset({"count", "ignore", "drop"})
-"""What a rule of a policy says besides the name of a class."""
+from rsuper.supervision import SupervisionPolicy, load_policy, organ_of_class
 
 
 def suggest_classes(
-    dataset: Dataset, lesion_classes: Sequence[str] = (), structures: Sequence[str] | None = None
+    dataset: Dataset,
+    lesion_classes: Sequence[str] = (),
+    structures: Sequence[str] | None = None,
+    *,
+    policy: SupervisionPolicy | None = None,
+    anatomy: Anatomy | None = None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Lesion classes and structures of a data set, where a person does not name them.
 
@@ -23,6 +25,8 @@ def suggest_classes(
         dataset: an opened dataset folder.
         lesion_classes: the wanted ones; empty takes every class with a human mask in some case.
         structures: the wanted ones; None takes the organs of these classes that every case has.
+        policy: which lesions count for which class; None is the default preset.
+        anatomy: the table of organs; None is the built-in one.
 
     Returns:
         Lesion classes and structures, for ``PrepareConfig``.
@@ -32,7 +36,8 @@ def suggest_classes(
             mask nor the anatomy table nor the policy knows a class that is wanted.
     """
     labelled = set().union(*(dataset.lesion_classes(entry) for entry in dataset.cases))
-    _require_known(lesion_classes, labelled)
+    table = anatomy or load_anatomy()
+    _require_known(lesion_classes, labelled, policy=policy or load_policy(), anatomy=table)
     chosen = tuple(lesion_classes) or tuple(sorted(labelled))
     if not chosen:
         raise UsageError(
@@ -42,19 +47,24 @@ def suggest_classes(
         )
     if structures is not None:
         return chosen, tuple(structures)
-    anatomy = load_anatomy()
-    organs = [organ for name in chosen if (organ := organ_of_class(name, anatomy)) is not None]
-    hosts = dict.fromkeys(stem for organ in organs for stem in anatomy.organ_structures(organ))
+    organs = [organ for name in chosen if (organ := organ_of_class(name, table)) is not None]
+    hosts = dict.fromkeys(stem for organ in organs for stem in table.organ_structures(organ))
     everywhere = frozenset.intersection(*(dataset.structures(entry) for entry in dataset.cases))
     return chosen, tuple(stem for stem in hosts if stem in everywhere)
 
 
-def _require_known(lesion_classes: Sequence[str], labelled: Collection[str]) -> None:
+def _require_known(
+    lesion_classes: Sequence[str],
+    labelled: Collection[str],
+    *,
+    policy: SupervisionPolicy,
+    anatomy: Anatomy,
+) -> None:
     """A misspelt class would be prepared without a single target."""
     known = {
         *labelled,
-        *(organ.lesion_class for organ in load_anatomy().organs.values()),
-        *(rule.then for rule in load_policy().rules if rule.then not in NO_CLASS),
+        *(organ.lesion_class for organ in anatomy.organs.values()),
+        *policy.own_classes(anatomy),
     }
     for name in lesion_classes:
         if name not in known:

@@ -196,6 +196,8 @@ def _prepare_one(
         lesion_classes=config.lesion_classes,
         voxel_labelled=frozenset(lesions),
         margins_mm=config.margins_mm or None,
+        anatomy=config.anatomy,
+        policy=config.policy,
     )
     channels = {f"structure:{name}": mask for name, mask in organs.items()}
     channels |= {f"label:{name}": mask for name, mask in _cropped(lesions, crop).items()}

@@ -10,8 +10,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llm_extract.anatomy import Anatomy
 from rsuper.data.store import FORMAT_VERSION, PreparedCase, read_case
 from rsuper.errors import DataError
+from rsuper.supervision.policy import SupervisionPolicy
 
 PREPARED_FILE = "prepared.json"
 _Spacing = Annotated[float, Field(gt=0, le=50, allow_inf_nan=False)]
@@ -29,6 +31,8 @@ class PrepareConfig(BaseModel):
         roi_margin_mm: margin of that box.
         hu_window: HU are clipped to this range (LOSSES § 7).
         margins_mm: organ → margin of the report region; missing organs take the shipped defaults.
+        policy: which reported lesions count for which class; None is the preset ``tumours``.
+        anatomy: the table of organs; None is the built-in one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +43,8 @@ class PrepareConfig(BaseModel):
     roi_margin_mm: _Margin = 24.0
     hu_window: tuple[int, int] = (-991, 500)
     margins_mm: dict[str, _Margin] = Field(default_factory=dict)
+    policy: SupervisionPolicy | None = None
+    anatomy: Anatomy | None = None
 
     @property
     def sha256(self) -> str:

@@ -19,6 +19,8 @@ from llm_extract.records import Change, Lesion, LesionKind, Malignancy, Presence
 from rsuper.errors import UsageError
 
 DEFAULT_PRESET = "tumours"
+ORGAN = "{organ}"
+"""Stands for the organ in the name of a class of its own."""
 
 
 class _Model(BaseModel):
@@ -38,7 +40,8 @@ class PolicyRule(_Model):
 
     Args:
         kind, diagnosis, malignancy, presence, change, organ, treated: accepted values; empty accepts any.
-        then: ``count``, ``ignore``, ``drop`` or the name of a class of its own.
+        then: ``count``, ``ignore``, ``drop`` or the name of a class of its own, in which ``{organ}`` stands for
+            the organ's name in classes, as in ``{organ}_cyst_lesion``.
     """
 
     kind: tuple[LesionKind, ...] = ()
@@ -48,7 +51,7 @@ class PolicyRule(_Model):
     change: tuple[Change, ...] = ()
     organ: tuple[str, ...] = ()
     treated: tuple[bool, ...] = ()
-    then: str
+    then: str = Field(pattern=r"^[a-z0-9_]*(\{organ\})?[a-z0-9_]+$")
 
     def fits(self, lesion: Lesion) -> bool:
         """True if every field that the rule names holds the lesion's value."""
@@ -95,7 +98,19 @@ class SupervisionPolicy(_Model):
         then = self.action(lesion)
         if then in ("ignore", "drop") or lesion.organ not in anatomy.organs:
             return None
-        return anatomy.organs[lesion.organ].lesion_class if then == "count" else then
+        entry = anatomy.organs[lesion.organ]
+        return entry.lesion_class if then == "count" else then.replace(ORGAN, entry.class_name)
+
+    def own_classes(self, anatomy: Anatomy) -> frozenset[str]:
+        """All classes of their own that the rules can make, beside ``<organ>_lesion``.
+
+        >>> from llm_extract.anatomy import load_anatomy
+        >>> "kidney_cyst_lesion" in load_policy("tumours_and_cysts").own_classes(load_anatomy())
+        True
+        """
+        names = {rule.then for rule in self.rules} - {"count", "ignore", "drop"}
+        organs = {entry.class_name for entry in anatomy.organs.values()}
+        return frozenset(name.replace(ORGAN, organ) for name in names for organ in organs)
 
     def weight(self, lesion: Lesion, record: ReportRecord) -> float:
         """Certainty weight in [0, 1]: presence × record status × evidence."""
@@ -110,12 +125,29 @@ class SupervisionPolicy(_Model):
 def load_policy(preset: str = DEFAULT_PRESET, *, path: Path | None = None) -> SupervisionPolicy:
     """A named preset of the shipped table, or of a user's own file of the same shape.
 
+    Args:
+        preset: its name; or a file, ``my_policy.yaml``, that holds one preset; or ``my_policy.yaml:name``.
+        path: the user's own file, where ``preset`` is only the name.
+
     Raises:
-        UsageError: ``unknown_policy`` if there is no such preset, ``bad_policy`` if the file does not fit.
+        UsageError: ``unknown_policy`` if there is no such preset, ``bad_policy`` if the file does not fit,
+            ``policy_missing`` if there is no such file.
     """
+    name: str | None = preset
     if path is None:
-        return _shipped(preset)
-    return _build(path.read_text(encoding="utf-8"), preset)
+        file, _, chosen = preset.partition(":")
+        if not file.endswith((".yaml", ".yml")):
+            return _shipped(preset)
+        path, name = Path(file), chosen or None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the policy file {path} cannot be read ({error.__class__.__name__})",
+            code="policy_missing",
+            hint="give a preset, a .yaml file, or FILE.yaml:NAME",
+        ) from error
+    return _build(text, name)
 
 
 @lru_cache(maxsize=8)
@@ -124,18 +156,29 @@ def _shipped(preset: str) -> SupervisionPolicy:
     return _build(text, preset)
 
 
-def _build(text: str, preset: str) -> SupervisionPolicy:
+def _build(text: str, preset: str | None) -> SupervisionPolicy:
+    """One preset of a table; None takes the only one that there is."""
     try:
         table: Any = yaml.safe_load(text)
         presets = table["presets"]
+        if preset is None and len(presets) == 1:
+            preset = next(iter(presets))
         if preset in presets:
             entry = presets[preset]
             return SupervisionPolicy.model_validate(entry if isinstance(entry, dict) else {"rules": entry})
         names = ", ".join(sorted(presets))
     except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
         raise UsageError(
-            f"the policy {preset!r} does not fit the table ({error.__class__.__name__})",
+            f"the policy {preset or ''} does not fit the table ({_first_error(error)})",
             code="bad_policy",
-            hint="compare it with rsuper/supervision/policy.yaml",
+            hint="compare it with docs/policy_example.yaml",
         ) from error
-    raise UsageError(f"there is no policy {preset!r}", code="unknown_policy", hint=f"choose one of {names}")
+    said = f"there is no policy {preset!r}" if preset else "the file holds several policies"
+    raise UsageError(said, code="unknown_policy", hint=f"choose one of {names}")
+
+
+def _first_error(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False, include_url=False)[0]
+        return f"{'.'.join(str(place) for place in first['loc'])}: {first['msg']}"
+    return error.__class__.__name__

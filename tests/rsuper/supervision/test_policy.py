@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_extract.anatomy import load_anatomy
+from llm_extract.records import Lesion, LesionKind, Malignancy
 from rsuper.errors import UsageError
 from rsuper.supervision import load_policy
 
@@ -56,9 +61,71 @@ def test_a_user_file_gives_cysts_a_class_of_their_own(tmp_path, make_lesion):
     assert policy.lesion_class(make_lesion("kidney", kind="polyp"), ANATOMY) is None
 
 
+def test_cysts_are_a_class_of_their_own_in_one_preset(make_lesion):
+    policy = load_policy("tumours_and_cysts")
+    for fields, name in (
+        ({"kind": "cyst"}, "adrenal_cyst_lesion"),
+        ({"kind": "lesion", "diagnosis": "simple_cyst"}, "adrenal_cyst_lesion"),
+        ({"kind": "cyst", "malignancy": "malignant"}, "adrenal_lesion"),
+        ({"kind": "cyst", "diagnosis": "ipmn"}, "adrenal_lesion"),
+        ({"kind": "mass"}, "adrenal_lesion"),
+        ({"kind": "lesion", "diagnosis": "hemangioma"}, None),
+    ):
+        assert policy.lesion_class(make_lesion("adrenal_gland", **fields), ANATOMY) == name
+    assert {"kidney_cyst_lesion", "adrenal_cyst_lesion"} <= policy.own_classes(ANATOMY)
+    assert load_policy().own_classes(ANATOMY) == frozenset()
+
+
+@given(
+    kind=st.sampled_from(get_args(LesionKind)),
+    diagnosis=st.sampled_from([None, "ipmn", "simple_cyst", "hemangioma", "rcc"]),
+    malignancy=st.sampled_from(get_args(Malignancy)),
+    treated=st.booleans(),
+)
+def test_cysts_of_their_own_change_nothing_else(kind, diagnosis, malignancy, treated):
+    lesion = Lesion(
+        lesion_id="L1", organ="kidney", kind=kind, diagnosis=diagnosis, malignancy=malignancy, treated=treated
+    )
+    plain, own = (
+        load_policy(name).lesion_class(lesion, ANATOMY) for name in ("tumours", "tumours_and_cysts")
+    )
+    assert own == plain or (plain, own) == (None, "kidney_cyst_lesion")
+
+
+def test_the_example_of_the_documentation_loads(make_lesion):
+    path = Path(__file__).resolve().parents[3] / "docs" / "policy_example.yaml"
+    policy = load_policy(f"{path}:kidney_cancers")
+    actions = [
+        policy.lesion_class(make_lesion(organ, kind=kind), ANATOMY)
+        for organ, kind in (("kidney", "mass"), ("kidney", "cyst"), ("kidney", "nodule"), ("liver", "mass"))
+    ]
+    assert actions == ["kidney_lesion", "kidney_cyst_lesion", None, None]
+    assert load_policy(f"{path}:careful").presence_weight["possible"] == 0.0
+    with pytest.raises(UsageError, match="several") as caught:
+        load_policy(str(path))
+    assert "careful" in caught.value.hint
+
+
+def test_a_file_with_one_preset_needs_no_name(tmp_path, make_lesion):
+    path = tmp_path / "mine.yaml"
+    path.write_text("presets: {only: [{kind: [mass], then: count}]}")
+    assert load_policy(str(path)).action(make_lesion()) == "count"
+    with pytest.raises(UsageError) as caught:
+        load_policy(str(tmp_path / "other.yaml"))
+    assert caught.value.code == "policy_missing"
+
+
+def test_a_broken_policy_says_which_field(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("presets: {only: [{kind: [blob], then: count}]}")
+    with pytest.raises(UsageError, match=r"rules\.0\.kind\.0"):
+        load_policy(str(path))
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "presets: {mine: [{kind: [mass], then: '../x'}]}",
         "presets: {mine: [{kind: [blob], then: count}]}",
         "presets: [",
         "[]",
@@ -102,7 +169,7 @@ def test_every_diagnosis_of_the_table_is_one_that_extraction_writes():
     written = {entry["diagnosis"] for entry in lexicon["findings"] if "diagnosis" in entry}
     named = {
         code
-        for preset in ("tumours", "all_lesions", "malignant")
+        for preset in ("tumours", "tumours_and_cysts", "all_lesions", "malignant")
         for rule in load_policy(preset).rules
         for code in rule.diagnosis
     }
