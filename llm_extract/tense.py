@@ -84,6 +84,7 @@ _NOUN_THEN_DATE = re.compile(
     r"(?:(?:19|20)\d\d\b|\d{1,2}[./-]\d{1,2}[./-]\d{2,4})",
     re.IGNORECASE,
 )
+_MAIN_VERB = re.compile(r",\s(?:was|were|measured)\b", re.IGNORECASE)
 _NEXT_IS_HERS = re.compile(
     r"(?:prior|previous|previously|earlier|old|before|baseline|formerly|last)\W{0,3}(?:\w{1,12}\W{0,3}){0,2}$",
     re.IGNORECASE,
@@ -126,4 +127,7 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
         return True
     if _NOUN_THEN_DATE.match(right) or _PLACED_EARLIER.match(right):
         return True
-    return bool(_DATED_PAST.search(left)) and not _LEFT_NOW.search(left)
+    past = _DATED_PAST.search(left)
+    if past is None or _LEFT_NOW.search(left):
+        return False
+    return left is context or not _MAIN_VERB.search(past[0])

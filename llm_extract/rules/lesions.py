@@ -14,7 +14,7 @@ from llm_extract.rules.grouping import GroupReader, is_member
 from llm_extract.rules.heads import Head, find_heads, qualified
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import DIGESTIVE, WEAK, resolve
-from llm_extract.rules.making import Denial
+from llm_extract.rules.making import Denial, has_verb
 from llm_extract.rules.mentions import Mention, describe, pieces, place_marks, respectively
 from llm_extract.rules.statements import Statement
 
@@ -250,10 +250,13 @@ class LesionReader(GroupReader):
             self.unused.update({m.id: "other" for m in statement.measurements})
             return
         if self._list is not None and current and self._list.head is not None:
-            self._list_item(statement, current, priors)
+            self._list_item(statement, current, priors, self._list)
             return
         last = self._last(1)
         if last is None:
+            return
+        if current and self._lists_on(statement, last):
+            self._list_item(statement, current[:1], priors, last)
             return
         index = any(m.category == "index" for m in statement.marks)
         if index and current and last.is_group and last.head is not None:
@@ -284,9 +287,29 @@ class LesionReader(GroupReader):
         last.priors += priors
         self._last_at = self._index
 
-    def _list_item(self, statement: Statement, current: list[Measurement], priors: list[Measurement]) -> None:
-        heading = self._list
-        if heading is None or heading.head is None:
+    def _lists_on(self, statement: Statement, last: Mention) -> bool:
+        """Reads "Lesions: dome (31 mm); tail (8 mm)": a place and a size behind a semicolon are one more of them."""
+        before = self.reading.text[max(0, statement.start - 4) : statement.start]
+        placed = any(m.category in {"place", "short"} for m in statement.marks) or bool(statement.references)
+        if (
+            ";" not in before
+            or not placed
+            or last.head is None
+            or not last.head.plural
+            or len(last.sizes) != 1
+        ):
+            return False
+        if any(m.category in {"finding", "excluded", "sign"} for m in statement.marks) or has_verb(
+            statement.text
+        ):
+            return False
+        last.count, last.count_kind = 1, "exact"
+        return True
+
+    def _list_item(
+        self, statement: Statement, current: list[Measurement], priors: list[Measurement], heading: Mention
+    ) -> None:
+        if heading.head is None:
             return
         head = Head(heading.head, "affirmed", [], statement.start, statement.start + len(statement.text))
         made = self._headless_mention(statement, head, current, heading)

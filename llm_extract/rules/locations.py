@@ -135,6 +135,7 @@ def resolve(
             name = _short_part(mark.value, organ)
             if name is not None:
                 parts[name] = (mark.start, mark.end)
+    parts |= _shared_noun(text, [*usable, *(m for m in marks if m.category == "short")], organ, parts)
     side, side_spans = _side(text, marks, head, places)
     if (
         side is None
@@ -339,6 +340,41 @@ def _vertebrae(text: str, references: Sequence[Reference], organ: str | None) ->
     return found
 
 
+_LEVELS = {
+    "lung": {"upper": "lung_upper_lobe", "middle": "lung_right_middle_lobe", "lower": "lung_lower_lobe"},
+    "kidney": {"upper": "kidney_upper_pole", "mid": "kidney_interpolar", "lower": "kidney_lower_pole"},
+}
+_LEVEL_LIST = re.compile(
+    r"\b(?P<words>(?:upper|middle|mid|lower)(?:,\s(?:upper|middle|mid|lower))*)(?:\s?,)?\s?(?:and|or|&|/|-)\s?(?:the\s)?$",
+    re.IGNORECASE,
+)
+
+
+def level_parts(stretch: str, organ: str | None, side: str, *, anatomy: Anatomy) -> tuple[str, ...]:
+    """The part in "a nodule in the left upper and one in the left lower lobe" that lacks its noun."""
+    match = re.search(r"\b(upper|middle|mid|lower)\W*(?:and|or)?\W*$", stretch, re.IGNORECASE)
+    levels = _LEVELS.get(organ or "", {})
+    name = levels.get(match[1].lower()) or levels.get(match[1].lower()[:3]) if match is not None else None
+    return _expand(anatomy, organ, [name], side)[0] if name is not None else ()
+
+
+def _shared_noun(
+    text: str, marks: Sequence[Mark], organ: str | None, known: dict[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    """Reads "upper and lower lobes": the part named by an adjective whose noun comes later."""
+    levels = _LEVELS.get(organ or "", {})
+    found: dict[str, tuple[int, int]] = {}
+    for mark in marks:
+        match = _LEVEL_LIST.search(text[max(0, mark.start - 40) : mark.start]) if levels else None
+        if match is None or (mark.start, mark.end) not in known.values():
+            continue
+        for word in re.findall(r"\w+", match["words"].lower()):
+            name = levels.get(word) or levels.get(word[:3])
+            if name is not None and name not in known:
+                found[name] = (mark.start - len(match[0]), mark.end)
+    return found
+
+
 def _short_part(place: Place, organ: str) -> str | None:
     return next((part for owner, part in place.candidates if owner == organ), None)
 
@@ -388,7 +424,7 @@ def _expand(
     known = [name for name in names if name in table]
     single = [name for name in known if not table[name].one_of]
     if single and organ in {"liver", "lung"}:
-        known = single
+        known = [n for n in known if not set(table[n].one_of) & set(single)]
     elif len(known) > 1 and organ == "liver":
         smallest = min(known, key=lambda name: len(table[name].one_of))
         known = [n for n in known if not set(table[smallest].one_of) <= set(table[n].one_of) or n == smallest]

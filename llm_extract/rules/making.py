@@ -13,7 +13,7 @@ from llm_extract.references import Reference
 from llm_extract.rules import attributes, context
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Finding, Mark
-from llm_extract.rules.locations import WEAK, Location, resolve
+from llm_extract.rules.locations import WEAK, Location, level_parts, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
 from llm_extract.rules.statements import Reading, Statement
 
@@ -168,9 +168,9 @@ class MentionMaker:
     def _restates(self, statement: Statement) -> bool:
         """True for a bare noun phrase late in a report in full sentences: the summary that has no heading."""
         every = self.reading.statements
-        if self._index * 2 < len(every) or _VERB.search(statement.text) or self.reading.pathology:
+        if self._index * 2 < len(every) or has_verb(statement.text) or self.reading.pathology:
             return False
-        return sum(_VERB.search(s.text) is not None for s in every) * 2 > len(every)
+        return sum(has_verb(s.text) for s in every) * 2 > len(every)
 
     def _weigh(self, made: Mention, head: Head, stretch: str) -> None:
         """What is only suspected settles nothing, and what cannot be characterised has an open nature."""
@@ -276,7 +276,17 @@ class MentionMaker:
             return location
         found = resolve(self.reading.text, later, (), anatomy=self.anatomy, head=None, topic=statement.topic)
         own = location.laterality
-        return found if own is None else replace(found, laterality=own, side_spans=location.side_spans)
+        if own is None:
+            return found
+        stretch = statement.text[max(0, head.start - statement.start) : head.end - statement.start]
+        parts = level_parts(stretch, found.organ, own, anatomy=self.anatomy)
+        return replace(
+            found,
+            laterality=own,
+            side_spans=location.side_spans,
+            parts=parts,
+            relation="within" if parts else "unknown",
+        )
 
     def _last(self, reach: int) -> Mention | None:
         if not self.mentions or self._index - self._last_at > reach:
@@ -309,6 +319,11 @@ def _starts_item(text: str, statement: Statement) -> bool:
     return before.endswith("\n") and (
         before.rstrip()[-1:] in {".", ";", ""} or statement.sentence.item or "\n\n" in before
     )
+
+
+def has_verb(sentence: str) -> bool:
+    """True for a full sentence, False for a bare noun phrase."""
+    return _VERB.search(sentence) is not None
 
 
 def _with_heading(where: list[Mark], statement: Statement) -> list[Mark]:
