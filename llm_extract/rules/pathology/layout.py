@@ -131,7 +131,7 @@ _HANGING = re.compile(
 )
 _STOP = re.compile(r"(?:[.]+[\"”')\]]{0,2}(?=\s|$|[A-Z\"(])|[!?]+(?=\s))|;|\s[.](?=[A-Z])")
 _INLINE_KEY = re.compile(
-    r"(?<=[\w.)])\s{1,3}(?=[A-Z])(?=(?i:histologic(?:al)?\s(?:type|grade)|tumou?r\s(?:size|site|location"
+    r"(?<=[\w.)])\s{1,3}(?=[A-Z][a-z])(?=(?i:histologic(?:al)?\s(?:type|grade)|tumou?r\s(?:size|site|location"
     r"|extent|grade|type|focality)"
     r"|(?:surgical\s)?margins?|lymph\snodes?|(?:venous|lymphatic|lymphovascular|perineural|vascular"
     r"|angiolymphatic)\s"
@@ -241,7 +241,7 @@ def _inner_titles(text: str) -> Iterator[tuple[int, str, bool]]:
 
 
 def _lost_titles(text: str) -> Iterator[tuple[int, str, bool]]:
-    """ "PART 1:" and a broken "FINAL DIAGN" open the diagnosis where its title cannot be read."""
+    """ "PART 1:" and a broken "FINAL DIAGN" which open the diagnosis where its title cannot be read."""
     for pattern in (_LOST_DIAGNOSIS, _ANY_DIAGNOSIS):
         for match in pattern.finditer(text):
             yield match.start(), "diagnosis", True

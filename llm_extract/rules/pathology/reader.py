@@ -415,11 +415,12 @@ class PathologyReader(LesionReader):
                 break
             if sum(len(m.values_mm) for m in sizes) + len(size.values_mm) <= 3:
                 sizes.append(size)
-        organ = (
-            specimen.organ
-            if specimen is not None and specimen.organ and specimen.organ != "lymph_node"
-            else self._main
-        )
+        if specimen is not None and specimen.organ == "lymph_node":
+            self._size_deposit(sizes, specimen)
+            return
+        if wording.FURTHER.search(statement.text) and self._extended(sizes, specimen):
+            return
+        organ = specimen.organ if specimen is not None and specimen.organ else self._main
         if organ is None:
             return
         for size in sizes:
@@ -432,6 +433,26 @@ class PathologyReader(LesionReader):
         if organ == self._main and self._paired(organ) and place.laterality is None:
             made.location = replace(place, laterality=self._side)
         self.mentions.append(made)
+
+    def _size_deposit(self, sizes: list[Measurement], specimen: Specimen) -> None:
+        """Under a heading of nodes a size is that of the metastasis stated before."""
+        last = self._sightings[-1] if self._sightings else None
+        if last is not None and last.specimen is specimen and last.mention.organ == "lymph_node":
+            if not last.mention.sizes:
+                last.mention.sizes = sizes[:1]
+                self.unused.pop(sizes[0].id, None)
+
+    def _extended(self, sizes: list[Measurement], specimen: Specimen | None) -> bool:
+        """Reads "Additional dimensions: 4 x 3 cm": further diameters of the tumour whose greatest one came before."""
+        last = self._sightings[-1] if self._sightings else None
+        if last is None or last.specimen is not specimen or not last.mention.sizes:
+            return False
+        if sum(len(m.values_mm) for m in (*last.mention.sizes, *sizes)) > 3:
+            return False
+        last.mention.sizes = [*last.mention.sizes, *sizes]
+        for size in sizes:
+            self.unused.pop(size.id, None)
+        return True
 
     def _reduce(self) -> None:
         tumours = gather(self._sightings, main=self._main)

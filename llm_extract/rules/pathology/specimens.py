@@ -110,6 +110,8 @@ class SpecimenReader:
                 assigned.append(None)
                 continue
             opened, lasting = self._opened(statement)
+            if opened is None and _follows(statement, current):
+                current = None
             if opened is None and section in {"diagnosis", "preamble", "microscopic"}:
                 opened = _numbered(statement, current)
                 lasting = opened is not None
@@ -155,7 +157,7 @@ class SpecimenReader:
         if label is not None and not named and label in self._by_label and (closed or not body.strip()):
             return self._by_label[label], True
         word = match is not None and match["word"] is not None
-        sure = closed and procedure
+        sure = closed and (procedure or (label is not None and len(body) < 45 and not text[end:].strip(" :-\n")))
         if not named and label is not None and (word or sure):
             if procedure:
                 statement.title_end = statement.start + end
@@ -229,9 +231,20 @@ class SpecimenReader:
         parts = place.parts if place.organ == organ else ()
         location = Location(
             organ, parts, place.relation if parts else "unknown",
-            None if organ in SIDELESS else (side or place.laterality), spans, side_spans if side else (), True,
+            None if organ in SIDELESS else (side or place.laterality), spans, side_spans if side else (),
         )  # fmt: skip
         return Specimen(label, organ, organs, location, _MARGIN.search(body) is not None)
+
+
+def _follows(statement: Statement, current: Specimen | None) -> bool:
+    """True for the letter after the current specimen's: it ends that specimen though its heading cannot be read."""
+    match = _LABEL.match(statement.text)
+    if match is None or current is None or current.label is None or current.bare:
+        return False
+    old, new = current.label, match["label"]
+    if old.isdigit() and new.isdigit():
+        return int(new) == int(old) + 1
+    return len(old) == len(new) == 1 and ord(new) == ord(old) + 1
 
 
 def _numbered(statement: Statement, current: Specimen | None) -> Specimen | None:

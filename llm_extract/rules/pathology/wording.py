@@ -86,6 +86,7 @@ _NO_STATEMENT = re.compile(
     r"|\bTNM\b|AJCC|classified as|\bstage\b.{0,30}\btumou?r",
     re.IGNORECASE,
 )
+FURTHER = re.compile(r"^\W{0,4}(?:additional|other)\sdimensions?", re.IGNORECASE)
 SITE = re.compile(
     r"\W{0,4}(?:\w{1,2}[.)]\s)?(?:tumou?r\s(?:site|location|laterality)|(?:primary )?site(?: of tumou?r)?"
     r"|lobe laterality|laterality(?: of tumou?r)?"
@@ -109,7 +110,7 @@ TUMOUR_SIZE = re.compile(
 PLAIN_SIZE = re.compile(
     r"(?:greatest|maxim(?:um|al)|largest)\s(?:tumou?r\s|nodular\s)?(?:dimension|diameter|size)"
     r"|additional\sdimensions?|other\sdimensions?"
-    r"|^\W{0,3}(?:lesion\s)?size\s{0,2}:",
+    r"|^\W{0,3}(?:lesion\s)?size\s{0,2}(?:of (?:neoplasm|tumou?r|lesion|mass)\b[^:]{0,80})?:",
     re.IGNORECASE,
 )
 """A size without a noun, which is the tumour's outside the gross description."""
