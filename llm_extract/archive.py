@@ -12,20 +12,23 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from llm_extract.backends import Backend, load_backend
+from llm_extract.backends import Backend, BatchBackend, load_backend
 from llm_extract.errors import InterruptedRunError, ResourceError, UsageError
 from llm_extract.export import ExportCounts, export_archive
 from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
 from llm_extract.private_files import prepare_folder
-from llm_extract.progress import ProgressReporter
+from llm_extract.progress import ProgressReporter, Tally
 from llm_extract.reports import Report, ReportSource, check_source, read_reports
 from llm_extract.workers import Job, WorkerPool, run_here
+
+if TYPE_CHECKING:
+    from llm_extract.chat.engine import ModelOptions
 
 _T = TypeVar("_T")
 
@@ -81,6 +84,7 @@ class ArchiveOptions:
         lease_s: how long work stays reserved for a process of another machine that has gone silent.
         quarantine: keep quarantined reports as they are, or try them again.
         evidence_limit: how many reports the evidence pages show; 0 for no page.
+        model: which language model, for the backends that run one; these work in this process.
     """
 
     out: Path
@@ -91,6 +95,7 @@ class ArchiveOptions:
     lease_s: float = 600.0
     quarantine: str = "keep"
     evidence_limit: int = 20_000
+    model: ModelOptions | None = None
 
 
 @dataclass
@@ -127,12 +132,13 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
         InterruptedRunError: SIGINT or SIGTERM arrived; what is done is kept.
     """
     started = time.monotonic()
-    backend = load_backend(options.backend)
     source_note = check_source(source)  # a wrong path or column ends here, before anything is written
+    backend = load_backend(options.backend, options.model)
     suffix = options.shard.suffix if options.shard else ""
     with _disk_errors_named(options.out):
         prepare_folder(options.out)
     with (
+        closing(backend) if isinstance(backend, BatchBackend) else nullcontext(),
         _disk_errors_named(options.out),
         _stop_signals() as stop,
         Ledger(options.out / f"ledger{suffix}.sqlite", lease_s=options.lease_s) as ledger,
@@ -155,6 +161,10 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
             evidence_limit=options.evidence_limit,
             check_stop=stop.raise_if_asked,
         )
+        if options.model is not None and options.model.cross_check != "none":
+            from llm_extract.chat.consensus import write_agreement
+
+            files.append(write_agreement(options.out / f"records{suffix}.jsonl"))
     seconds = time.monotonic() - started
     return ArchiveResult(
         counts=counts, extracted=extracted, seconds=seconds, files=files, source_note=source_note
@@ -296,28 +306,38 @@ class _Run:
         if first is None:
             return 0
         jobs = chain([first], jobs)
-        extracted = quarantined = 0
+        tally = Tally(price_per_million=self._price())
         with ExitStack() as stack:
             buffer: list[Result] = []
             committed = time.monotonic()
-            for result in self._results(jobs, stack):
-                buffer.append(result)
-                quarantined += result.state == "quarantined"
-                if len(buffer) >= COMMIT_SIZE or time.monotonic() - committed > COMMIT_S:
-                    self._ledger.finish(buffer)
-                    self._ledger.renew()
-                    extracted += len(buffer)
-                    progress.advance(len(buffer), note=f"{quarantined:,} quarantined")
-                    buffer.clear()
-                    committed = time.monotonic()
-            self._ledger.finish(buffer)
-            extracted += len(buffer)
-            progress.advance(len(buffer), note=f"{quarantined:,} quarantined")
+            try:
+                for result in self._results(jobs, stack):
+                    if result is not None:
+                        buffer.append(result)
+                        tally.add(result)
+                    if len(buffer) >= COMMIT_SIZE or time.monotonic() - committed > COMMIT_S:
+                        self._commit(buffer, tally, progress)
+                        committed = time.monotonic()
+            finally:  # what an engine answered before it failed is kept
+                self._commit(buffer, tally, progress)
         self._stop.raise_if_asked()
-        return extracted
+        return tally.reports
 
-    def _results(self, jobs: Iterator[Job], stack: ExitStack) -> Iterator[Result]:
+    def _commit(self, buffer: list[Result], tally: Tally, progress: ProgressReporter) -> None:
+        if buffer:
+            self._ledger.finish(buffer)
+            progress.advance(len(buffer), note=tally.note())
+            buffer.clear()
+        self._ledger.renew()
+
+    def _price(self) -> float | None:
+        return self._options.model.price_per_million if self._options.model is not None else None
+
+    def _results(self, jobs: Iterator[Job], stack: ExitStack) -> Iterator[Result | None]:
         options = self._options
+        if isinstance(self._backend, BatchBackend):
+            self._backend.load()
+            return self._backend.run(jobs, stop=self._stop.asked)
         if options.workers < 1:
             self._backend.load()
             return run_here(jobs, self._backend, timeout_s=options.timeout_s, stop=self._stop.asked)

@@ -97,11 +97,12 @@ class ChatAnswer:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What decides an engine's answers: model, revision and decoding."""
+    """What decides an engine's answers: model, revision and decoding; ``context_tokens`` only limits them."""
 
     model: str
     revision: str | None = None
     decoding: Mapping[str, str | int | float | bool] = field(default_factory=lambda: {"temperature": 0})
+    context_tokens: int | None = field(default=None, compare=False)
 
     def settings(self) -> dict[str, str]:
         """The same as strings, for the ledger's key."""

@@ -19,7 +19,8 @@ from llm_extract.chat.drafting import fallback_record, record_of, with_issues
 from llm_extract.chat.engine import ChatAnswer, ChatEngine, ChatRequest, ModelOptions
 from llm_extract.chat.injection import looks_like_instructions
 from llm_extract.chat.preparation import Prepared, Preparer
-from llm_extract.chat.prompting import Message, load_prompts, render, render_repair
+from llm_extract.chat.prompting import Message, estimate_tokens, load_prompts, render, render_repair
+from llm_extract.errors import UsageError
 from llm_extract.ledger import Result
 from llm_extract.records import Issue, IssueCode, Provenance, ReportRecord
 from llm_extract.workers import Job
@@ -28,6 +29,8 @@ ANSWERS_VERSION = "1.0.0"
 POLL_S = 0.5
 STOP_GRACE_S = 15.0
 MAX_RAW_CHARS = 40_000
+_SMALLEST_REPORT_TOKENS = 100
+_SMALLEST_ANSWER_TOKENS = 300
 _ERRORS: Mapping[str, IssueCode] = {
     "prompt_too_long": "report_too_long",
     "request_timeout": "extraction_timeout",
@@ -75,7 +78,11 @@ class ChatExtractor:
         self._preparer = Preparer()
         organs = tuple(self._preparer.anatomy.organs)
         self._prompts = load_prompts(organs)
-        info = engine.info()
+        try:
+            info = engine.info()
+        except BaseException:
+            engine.close()
+            raise
         self._provenance = Provenance(
             backend=backend, version=ANSWERS_VERSION, model=info.model, revision=info.revision,
             prompt_sha256=self._prompts.sha256, schema_sha256=schema_sha256(organs), decoding=dict(info.decoding),
@@ -97,8 +104,20 @@ class ChatExtractor:
     def load(self) -> None:
         """Start the engine; once."""
         if not self._loaded:
+            self._check_context()
             self._loaded = True
             self._engine.start({bucket: answer_schema(bucket, self._organs) for bucket in BUCKETS})
+
+    def _check_context(self) -> None:
+        """Refuse a model whose context does not even hold the instructions and a short report."""
+        context = self._engine.info().context_tokens
+        fixed = sum(len(m.content) for m in self._prompts.fixed("pathology")) // 4
+        if context is not None and context < fixed + _SMALLEST_REPORT_TOKENS + _SMALLEST_ANSWER_TOKENS:
+            raise UsageError(
+                f"a context of {context:,} tokens is too small: the instructions alone take about {fixed:,}",
+                code="context_too_small",
+                hint="start the model with a context of 8,192 tokens or more",
+            )
 
     def run(
         self, jobs: Iterator[Job], *, stop: Callable[[], bool] = lambda: False
@@ -166,9 +185,12 @@ class ChatExtractor:
 
     def _submit(self, item: _Open, open_: dict[str, _Open]) -> None:
         open_[item.job.key] = item
-        self._engine.submit(
-            ChatRequest(item.job.key, item.messages, item.bucket, max_output_tokens(item.bucket))
-        )
+        longest = max_output_tokens(item.bucket)
+        context = self._engine.info().context_tokens
+        if context is not None:
+            room = context - estimate_tokens(item.messages)
+            longest = min(longest, max(room, _SMALLEST_ANSWER_TOKENS))
+        self._engine.submit(ChatRequest(item.job.key, item.messages, item.bucket, longest))
 
     def _settle(self, item: _Open, answer: ChatAnswer, repairs: deque[_Open]) -> Result | None:
         """A result, or None where the one repair turn is on its way."""

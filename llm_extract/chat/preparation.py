@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.drafts import DraftSpan as Span
@@ -64,7 +65,7 @@ class Preparer:
 
     def __init__(self, anatomy: Anatomy | None = None) -> None:
         self.anatomy = anatomy or load_anatomy()
-        self._rules = RulesExtractor(self.anatomy)
+        self._rules = RulesExtractor(anatomy) if anatomy is not None else _default_rules()
 
     def prepare(self, report: Report) -> Prepared:
         """Everything that is known of a report before a model reads it."""
@@ -74,6 +75,11 @@ class Preparer:
         reading = read(text, lexicon, source=rules.source)
         named = frozenset(_named(reading.statements))
         return Prepared(report, rules, reading, lexicon, self.anatomy, named)
+
+
+@lru_cache(maxsize=1)
+def _default_rules() -> RulesExtractor:
+    return RulesExtractor()
 
 
 def _named(statements: Sequence[Statement]) -> Iterator[str]:

@@ -1,0 +1,333 @@
+"""Any OpenAI-compatible server, ``vllm serve`` first: many requests at a time, answers held to the JSON schema.
+
+Only a server on this machine is asked unless the options allow another one. Proxies of the environment and redirects
+are not followed, so that no report goes anywhere else than the address says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import queue
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from llm_extract.chat.engine import (
+    ChatAnswer,
+    ChatRequest,
+    EngineInfo,
+    ModelOptions,
+    RequestError,
+    message_dicts,
+)
+from llm_extract.errors import PipelineError, ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+
+MAX_TRIES = 6
+"""Tries of one request while the server answers others; a server out of reach is waited for instead."""
+REFUSALS_IN_A_ROW = 20
+"""So many refused requests before any success mean that the server refuses what we ask, not a report."""
+_LONGEST_PAUSE_S = 20.0
+
+
+class OpenAIEngine:
+    """Sends requests to a server and collects its answers.
+
+    Args:
+        options: address, model, key file, concurrency and patience.
+
+    Raises:
+        UsageError: the address is no URL, or not on this machine and remote servers are refused.
+    """
+
+    def __init__(self, options: ModelOptions) -> None:
+        check_address(options)
+        self._options = options
+        self._schemas: dict[int, dict[str, Any]] = {}
+        self._answers: queue.SimpleQueue[ChatAnswer] = queue.SimpleQueue()
+        self._fatal: PipelineError | None = None
+        self._heard_at = time.monotonic()
+        self._served = self._refused = 0
+        self._info: EngineInfo | None = None
+        self._open: set[Future[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="chat-requests")
+        self._thread.start()
+        self._client = self._in_loop(_build_client(options))
+
+    @property
+    def capacity(self) -> int:
+        """Requests at the same time."""
+        return self._options.concurrency
+
+    def info(self) -> EngineInfo:
+        """The model of the server; the one it serves where none is named.
+
+        Raises:
+            ResourceError: the server cannot be reached.
+            UsageError: it does not have the model.
+        """
+        if self._info is None:
+            self._info = self._in_loop(_find_model(self._client, self._options))
+        return self._info
+
+    def start(self, schemas: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take the schemas; the server compiles each when it first meets it."""
+        self._schemas = {bucket: dict(schema) for bucket, schema in schemas.items()}
+        self._heard_at = time.monotonic()
+
+    def submit(self, request: ChatRequest) -> None:
+        """Send a request."""
+        future = asyncio.run_coroutine_threadsafe(self._ask(request), self._loop)
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
+
+    def poll(self, timeout_s: float) -> Sequence[ChatAnswer]:
+        """Answers that have come in.
+
+        Raises:
+            PipelineError: the server cannot be reached any more, or refuses everything.
+        """
+        answers = []
+        with suppress(queue.Empty):
+            answers.append(self._answers.get(timeout=timeout_s))
+            while True:
+                answers.append(self._answers.get_nowait())
+        if not answers and self._fatal is not None:
+            raise self._fatal
+        return answers
+
+    def close(self) -> None:
+        """Drop open requests and end the thread."""
+        if not self._thread.is_alive():
+            return
+        for future in list(self._open):
+            future.cancel()
+        with suppress(Exception):
+            self._in_loop(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def _in_loop(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    async def _ask(self, request: ChatRequest) -> None:
+        """One request with its retries; puts exactly one answer, or sets what stops the run."""
+        from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
+
+        tries = 0
+        while self._fatal is None:
+            tries += 1
+            try:
+                answer = await self._complete(request)
+            except APITimeoutError:
+                if tries > 1:
+                    return self._answers.put(_failed(request, "request_timeout"))
+            except APIConnectionError:
+                if self._out_of_patience():
+                    self._fatal = unreachable(self._options)
+                    return None
+            except APIStatusError as error:
+                if error.status_code not in {408, 409, 425, 429} and error.status_code < 500:
+                    return self._refuse(request, error)
+                if tries >= MAX_TRIES and error.status_code != 429:
+                    return self._answers.put(_failed(request, "request_refused"))
+                if self._out_of_patience():
+                    self._fatal = unreachable(self._options, status=error.status_code)
+                    return None
+            except (APIError, ValueError):  # an answer that is no chat completion
+                if tries >= MAX_TRIES:
+                    return self._answers.put(_failed(request, "request_refused"))
+            else:
+                self._heard_at = time.monotonic()
+                self._served += 1
+                return self._answers.put(answer)
+            await asyncio.sleep(_pause_s(tries))
+        return None
+
+    def _out_of_patience(self) -> bool:
+        return time.monotonic() - self._heard_at > self._options.patience_s
+
+    async def _complete(self, request: ChatRequest) -> ChatAnswer:
+        schema = {"name": f"answer_{request.bucket}", "schema": self._schemas[request.bucket]}
+        model = self._info.model if self._info is not None else self._options.model
+        completion = await self._client.chat.completions.create(
+            model=model,
+            messages=message_dicts(request.messages),
+            response_format={"type": "json_schema", "json_schema": schema},
+            max_tokens=request.max_tokens,
+            temperature=0.0,
+        )
+        if not completion.choices:
+            raise ValueError("no choice")
+        choice, usage = completion.choices[0], completion.usage
+        if choice.finish_reason not in {"stop", "length"}:
+            return _failed(request, "request_refused")
+        return ChatAnswer(
+            request.request_id,
+            choice.message.content or "",
+            finish_reason=choice.finish_reason,
+            prompt_tokens=usage.prompt_tokens if usage else 0,
+            output_tokens=usage.completion_tokens if usage else 0,
+        )
+
+    def _refuse(self, request: ChatRequest, error: APIStatusError) -> None:
+        """A request that the server will never answer: too long, or refused; some refusals stop the run."""
+        if error.status_code in {401, 403}:
+            self._fatal = UsageError(
+                f"the server {self._options.base_url} refuses the key (HTTP {error.status_code})",
+                code="key_refused",
+                hint="give the key with --api-key-file FILE",
+            )
+            return
+        if error.status_code == 404:
+            self._fatal = UsageError(
+                f"the server {self._options.base_url} does not have the model or the address (HTTP 404)",
+                code="unknown_model",
+                hint="check --model and --base-url, which usually ends in /v1",
+            )
+            return
+        self._heard_at = time.monotonic()
+        if is_too_long(error):
+            self._answers.put(_failed(request, "prompt_too_long"))
+            return
+        self._refused += 1
+        if not self._served and self._refused >= REFUSALS_IN_A_ROW:
+            self._fatal = ResourceError(
+                f"the server {self._options.base_url} refuses every request (HTTP {error.status_code})",
+                code="server_refuses_requests",
+                hint="it must support chat completions with response_format json_schema",
+            )
+            return
+        self._answers.put(_failed(request, "request_refused"))
+
+
+def check_address(options: ModelOptions) -> None:
+    """Refuse an address that is no URL, or not on this machine unless that is allowed."""
+    parts = urlsplit(options.base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError(
+            f"{options.base_url!r} is no address of a server",
+            code="invalid_base_url",
+            hint="such as http://127.0.0.1:8000/v1",
+        )
+    if options.remote == "refused" and not is_this_machine(parts.hostname):
+        raise UsageError(
+            f"{parts.hostname} is not this machine: the full text of every report would be sent there",
+            code="remote_server",
+            hint="add --allow-remote if you may",
+        )
+
+
+def is_this_machine(host: str) -> bool:
+    """True for ``localhost`` and loopback addresses.
+
+    >>> is_this_machine("127.0.0.1"), is_this_machine("::1"), is_this_machine("127.0.0.1.example.org")
+    (True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_too_long(error: APIStatusError) -> bool:
+    """True if a server says that prompt and answer do not fit its context."""
+    body = error.body if isinstance(error.body, Mapping) else {}
+    said = f"{body.get('code', '')} {body.get('message', '')} {error}".lower()
+    return error.status_code == 413 or any(
+        words in said
+        for words in ("context_length", "context length", "context size", "maximum model length", "too many tokens",
+                      "max_tokens", "max_model_len", "longer than the maximum")
+    )  # fmt: skip
+
+
+def unreachable(options: ModelOptions, status: int | None = None) -> ResourceError:
+    """The error that stops a run whose server is gone; what is done is kept."""
+    why = f"answers only HTTP {status}" if status else "cannot be reached"
+    return ResourceError(
+        f"the server {options.base_url} {why}; what is done is kept",
+        code="server_unreachable",
+        hint="start it and run the same command again",
+    )
+
+
+def _failed(request: ChatRequest, error: RequestError) -> ChatAnswer:
+    return ChatAnswer(request.request_id, finish_reason="error", error=error)
+
+
+def _pause_s(tries: int) -> float:
+    """Exponential back-off with full jitter."""
+    return random.uniform(0.1, min(_LONGEST_PAUSE_S, 0.5 * 2.0**tries))
+
+
+async def _build_client(options: ModelOptions) -> AsyncOpenAI:
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+    return AsyncOpenAI(
+        base_url=options.base_url,
+        api_key=_read_key(options),
+        timeout=options.request_timeout_s,
+        max_retries=0,
+        http_client=DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False),
+    )
+
+
+def _read_key(options: ModelOptions) -> str:
+    if options.api_key_file is None:
+        return "none"
+    try:
+        key = options.api_key_file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the key file {options.api_key_file}", code="key_file") from error
+    if not key or not key.isascii() or not key.isprintable():
+        raise UsageError(f"{options.api_key_file} holds no key", code="key_file")
+    return key
+
+
+async def _find_model(client: AsyncOpenAI, options: ModelOptions) -> EngineInfo:
+    """The named model, or the only one the server has."""
+    from openai import APIConnectionError, APIError, APIStatusError
+
+    try:
+        served = {model.id: model async for model in client.models.list()}
+    except APIConnectionError as error:
+        raise unreachable(options) from error
+    except APIStatusError as error:
+        if error.status_code in {401, 403}:
+            raise UsageError(
+                f"the server {options.base_url} refuses the key",
+                code="key_refused",
+                hint="give the key with --api-key-file FILE",
+            ) from error
+        if error.status_code >= 500:
+            raise unreachable(options, error.status_code) from error
+        served = {}
+    except (APIError, ValueError) as error:
+        raise UsageError(
+            f"{options.base_url} is no OpenAI-compatible server",
+            code="invalid_base_url",
+            hint="its address usually ends in /v1",
+        ) from error
+    name = options.model or (next(iter(served)) if len(served) == 1 else None)
+    if name is None or (served and name not in served):
+        raise UsageError(
+            f"the server {options.base_url} has "
+            + (f"the models {', '.join(sorted(served))[:400]}" if served else "no list of models"),
+            code="unknown_model",
+            hint="choose one with --model, and check that --base-url ends in /v1",
+        )
+    context = getattr(served.get(name), "max_model_len", None)
+    return EngineInfo(name, options.revision, context_tokens=context if isinstance(context, int) else None)
