@@ -50,6 +50,8 @@ def count_of(before: str, *, plural: bool, multiple: bool) -> tuple[int | None, 
         if number is not None and (plural or number == 1):
             if match["hi"]:
                 return max(number, _number(match["hi"]) or number), "approximate"
+            if prefix in {"more than", "over"} and number == 1:
+                return None, "multiple_unknown"
             if prefix in {"at least", "more than", "over"}:
                 return number + (prefix != "at least"), "at_least"
             return number, "approximate" if prefix else "exact"

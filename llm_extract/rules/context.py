@@ -107,16 +107,21 @@ _ORIGIN = re.compile(
     re.IGNORECASE,
 )
 _HEDGED_LINK = re.compile(
-    r"(?:\b(?:suspicious (?:for|of)|concerning for|worrisome for|(?:concern|suspicion|question|possibility) (?:for|of)"
-    r"|suggest\w*(?: of)?|indicative of|characteristic (?:of|for)|typical (?:of|for)|diagnostic of|compatible with"
+    r"(?:\b(?:suspicious (?:for|of)|concerning for|worrisome for|(?:concern|suspicion|question"
+    r"|possibility) (?:for|of)"
+    r"|suggest\w*(?: of)?|indicative of|characteristic (?:of|for)|typical (?:of|for)|diagnostic of"
+    r"|compatible with"
     r"|consistent with|in keeping with|in line with|in (?:terms|favou?r|accordance) (?:of|with)|interpreted as"
-    r"|consider(?:ed|ing|s)?(?: as| to be)?|likely(?: to be| to represent| representing)?|probabl[ey]|possibl[ey]"
+    r"|consider(?:ed|ing|s)?(?: as| to be)?|likely(?: to be| to represent| representing)?|probabl[ey]"
+    r"|possibl[ey]"
     r"|presum\w+|favou?r(?:ed|ing|s)?(?: to be| to represent)?|represent\w*|reflect\w*|indicat\w+"
-    r"|(?:may|might|could|would) (?:well )?(?:be|belong to|belong\w* to|correspond to)|(?:cannot|not) (?:be )?exclud\w+"
+    r"|(?:may|might|could|would) (?:well )?(?:be|belong to|belong\w* to|correspond to)|(?:cannot"
+    r"|not) (?:be )?exclud\w+"
     r"|(?:exclusion|exclude|rule out)(?: of)?|r/o|query|d/d|ddx|versus|vs\.?|differential\w*(?: diagnosis)?"
     r"(?: (?:includes?|of))?|thought to be|suspected|correspond\w* to|diagnosed as|assessed as|evaluated as"
     r"|mimick\w+|diagnosis of)(?:\sto (?:be|represent))?|\?)"
-    r"[\s,:(]{0,3}(?:(?!(?:in|of|with|and|at|on|to|from|but|no|not|without|which|that|for|is|are|was|were|has|have)\b)"
+    r"[\s,:(]{0,3}(?:(?!(?:in|of|with|and|at|on|to|from|but|no|not|without|which|that|for|is|are|was|were"
+    r"|has|have)\b)"
     r"[\w/-]+[\s,]{1,2}){0,4}$",
     re.IGNORECASE,
 )
@@ -134,7 +139,8 @@ _APPOSITION = re.compile(
     re.IGNORECASE,
 )
 _POSSIBLE = re.compile(
-    r"\b(?:possib\w+|questionabl[ey]|equivocal|may|might|could|would|cannot|not (?:be )?exclud\w+|exclu(?:de|sion)"
+    r"\b(?:possib\w+|questionabl[ey]|equivocal|may|might|could|would|cannot|not (?:be )?exclud\w+"
+    r"|exclu(?:de|sion)"
     r"|rule out|r/o|suspected|suspicion|concern(?:ing)?|question|query|uncertain|vague|indeterminate|worrisome"
     r"|versus|vs|or|differential|d/d|ddx)\b|\?",
     re.IGNORECASE,
@@ -149,7 +155,8 @@ _SURE = re.compile(
     re.IGNORECASE,
 )
 _READING = re.compile(
-    r"\W{0,3}(?:(?:this|it|these|they|which)\s(?:\w+\s){0,2})?(?:consider\w*|suggest\w*|likely|most likely|probabl[ey]|possibl[ey]"
+    r"\W{0,3}(?:(?:this|it|these|they|which)\s(?:\w+\s){0,2})?(?:consider\w*|suggest\w*|likely"
+    r"|most likely|probabl[ey]|possibl[ey]"
     r"|suspicious|suspected|concerning|compatible|consistent|favou?r\w*|differential|may (?:be|represent))\b",
     re.IGNORECASE,
 )
@@ -160,8 +167,10 @@ _GONE = re.compile(
     re.IGNORECASE,
 )
 _OPEN = re.compile(
-    r"\b(?:cannot|can not|could not|unable to|difficult to|too small to|not)\s(?:be\s)?(?:\w+ly\s|further\s|well\s)?"
-    r"(?:be\s)?characteri[sz]\w*|\b(?:differentiation|distinction|discrimination)\b[^.;]{0,30}\b(?:cannot|could not)\b",
+    r"\b(?:cannot|can not|could not|unable to|difficult to|too small to|not)\s(?:be\s)?(?:\w+ly\s"
+    r"|further\s|well\s)?"
+    r"(?:be\s)?characteri[sz]\w*|\b(?:differentiation|distinction|discrimination)\b[^.;]{0,30}\b(?:cannot"
+    r"|could not)\b",
     re.IGNORECASE,
 )
 _DISEASE = re.compile(
@@ -173,8 +182,10 @@ _FOLLOWED = re.compile(
 )
 _OPERATED_FOR = re.compile(
     r"\b(?:\w+ectomy|\w+plasty|resection|excision|ablation|removal|transplant\w*|surgery|operation|radiotherapy"
-    r"|chemotherapy|whipple\w*|irradiation|emboli[sz]ation)\b[^.;,]{0,40}?\b(?:for|of|due to|because of|secondary to"
-    r"|given)\b(?:(?!\b(?:there|with|now|currently|shows?|showing|demonstrat\w+|reveals?|residual|recurren\w+|new)\b)"
+    r"|chemotherapy|whipple\w*|irradiation|emboli[sz]ation)\b[^.;,]{0,40}?\b(?:for|of|due to|because of"
+    r"|secondary to"
+    r"|given)\b(?:(?!\b(?:there|with|now|currently|shows?|showing|demonstrat\w+|reveals?|residual"
+    r"|recurren\w+|new)\b)"
     r"[^.;,]){0,80}$",
     re.IGNORECASE,
 )
@@ -293,7 +304,8 @@ def existence(before: str, after: str) -> Hedge:
     """How sure the text is that the finding exists, from the words of its own noun phrase and a hedge on its nature."""
     window = before[-48:]
     if re.search(
-        r"(?:\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|suspicion of|vague|possibility of"
+        r"(?:\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|suspicion of|vague"
+        r"|possibility of"
         r"|(?:cannot|not|unable to) (?:be )?(?:exclud\w+|rule out))|\?)\W{0,2}(?:\w+[\s-]){0,5}$",
         window,
         re.IGNORECASE,

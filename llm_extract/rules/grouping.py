@@ -27,7 +27,8 @@ _CHANGE_OF = re.compile(
 
 
 _ALL_ARE = re.compile(
-    r",?\s(?:are|were|have been)\s(?:also\s)?(?:seen|observed|noted|present|detected|identified|visuali[sz]ed|scattered)\b",
+    r",?\s(?:are|were|have been)\s(?:also\s)?(?:seen|observed|noted|present|detected|identified"
+    r"|visuali[sz]ed|scattered)\b",
     re.IGNORECASE,
 )
 _ANOTHER = re.compile(r"\b(?:others?|another|second|third|smaller|smallest|next|remaining)\b", re.IGNORECASE)
@@ -270,30 +271,12 @@ class GroupReader(MentionMaker):
             return True
         if last is None or made.is_group != last.is_group or not made.refers_back:
             return False
-        lead = statement.text[max(0, head.start - statement.start) : head.mark.start - statement.start]
         if re.search(r"\b(?:previous(?:ly)?|prior|known)\b", lead, re.IGNORECASE):
             return False  # speaks of an earlier study, not of the sentence before
-        if last.statement.sentence.section != statement.sentence.section:
+        if last.statement.sentence.section != statement.sentence.section or not _may_be(made, last):
             return False
-        if (
-            made.organ not in {last.organ, "other"}
-            and made.location.organ is not None
-            and made.location.certain
-        ):
-            return False
-        if made.kind == "lymph_node" and last.kind != "lymph_node":
-            return False
-        if (
-            made.location.parts
-            and last.location.parts
-            and not set(made.location.parts) & set(last.location.parts)
-        ):
-            return False
-        if {made.location.laterality, last.location.laterality} == {"left", "right"}:
-            return False
-        if made.sizes and last.sizes and statement is last.statement:
-            return False
-        if made.sizes and last.sizes and not _same_size(made.sizes, last.sizes):
+        both = bool(made.sizes and last.sizes)
+        if both and (statement is last.statement or not _same_size(made.sizes, last.sizes)):
             return False
         _absorb(last, made)
         self._last_at = self._index
@@ -306,7 +289,7 @@ def _whole_organ(mark: Mark) -> Mark:
 
 
 def _owner(prior: Measurement, listed: Sequence[Piece]) -> Piece:
-    """The lesion that an earlier size is about: the one right behind it ("from 8 to 12 mm"), else the last one stated."""
+    """The lesion that an earlier size is about: the one right behind it ("from 8 to 12 mm") or the last stated."""
     ahead = [p for p in listed if 0 <= p.sizes[0].start - prior.end < 8]
     if ahead:
         return ahead[0]
@@ -336,6 +319,18 @@ def _attribute_marks(marks: Sequence[Mark]) -> list[Mark]:
         for m in marks
         if m.category in {"attenuation", "enhancement", "change", "malignant", "benign", "indeterminate"}
     ]
+
+
+def _may_be(made: Mention, last: Mention) -> bool:
+    """True if organ, kind, part and side do not contradict."""
+    here, there = made.location, last.location
+    if made.organ not in {last.organ, "other"} and here.organ is not None and here.certain:
+        return False
+    if made.kind == "lymph_node" and last.kind != "lymph_node":
+        return False
+    if here.parts and there.parts and not set(here.parts) & set(there.parts):
+        return False
+    return {here.laterality, there.laterality} != {"left", "right"}
 
 
 def _same_size(left: Sequence[Measurement], right: Sequence[Measurement]) -> bool:

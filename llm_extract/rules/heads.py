@@ -15,7 +15,8 @@ from llm_extract.rules.statements import Statement
 _GENERIC = frozenset({"mass", "nodule", "lesion", "tumor", "metastasis", "cyst"})
 _COMPOUND = re.compile(r"[\s-]{0,2}(?:of\s|type\s|\()?")
 _DESCRIBED = re.compile(
-    r"\s(?:(?:low|high|mixed|fluid|soft|tissue|fat|density|hypodense|hyperdense|attenuation|round|oval|solid|cystic"
+    r"\s(?:(?:low|high|mixed|fluid|soft|tissue|fat|density|hypodense|hyperdense|attenuation|round|oval"
+    r"|solid|cystic"
     r"|nodular|shaped|like)[\s-]){1,4}",
     re.IGNORECASE,
 )
@@ -89,6 +90,8 @@ def find_heads(statement: Statement) -> list[Head]:
                 asked = re.match(r"[\s)]{0,2}\?", statement.text[mark.end - statement.start :]) is not None
                 heads[-1].names.append((mark, between + "?" if asked else between))
                 continue
+            if last.value.needs == "named" and len(between) < 2 and mark.value.diagnosis is None:
+                continue  # "considering metastatic tumour": the noun of the adjective
         if mark.value.needs == "named":
             continue
         measured = bool(_near(statement, mark))
@@ -125,15 +128,18 @@ def _compounds(statement: Statement, marks: Sequence[Mark]) -> list[tuple[Mark, 
 
 
 _READ_AS = (
-    r"(?:compatible|consistent|in favou?r|in the direction|suggest\w*|consider\w*|which (?:is|are|may be)|secondary|due"
+    r"(?:compatible|consistent|in favou?r|in the direction|suggest\w*|consider\w*|which (?:is|are|may be)"
+    r"|secondary|due"
     r"|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|reflect\w*|belong\w*)[^.;]{0,40}\b"
 )
 _EXPLAINED = re.compile(
     _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
-    r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical|operation"
+    r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical"
+    r"|operation"
     r"|implant\w*|pneumoni\w+|infect\w+|inflamm\w+|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring"
-    r"|thromb\w+|h(?:a)?ematoma|fractures?|degenerat\w+|catheter\w*|stents?|pacemaker|artifacts?|arteriosclerosis"
-    r"|atherosclero\w+|thickening|secretions?|mucus|residue|food|hernias?)\b",
+    r"|thromb\w+|h(?:a)?ematoma|fractures?|degenerat\w+|catheter\w*|stents?|pacemaker|artifacts?"
+    r"|arteriosclerosis"
+    r"|atherosclero\w+|thickening|secretions?|mucus|residue|food|hernias?|bulla[e]?|emphysema|pacemaker)\b",
     re.IGNORECASE,
 )
 _STONE = re.compile(
@@ -191,10 +197,19 @@ def _in_solid_organ(statement: Statement) -> bool:
     return bool(named & {"liver", "pancreas", "kidney", "spleen", "adrenal_gland"})
 
 
+def _short_axis(statement: Statement, size: Measurement) -> bool:
+    low, high = size.start - statement.start, size.end - statement.start
+    around = statement.text[max(0, low - 25) : low] + " " + statement.text[high : high + 25]
+    return re.search(r"\bshort\b", around, re.IGNORECASE) is not None
+
+
 def _large(statement: Statement, head: Head) -> bool:
+    """True if a node is as large as RECIST calls enlarged; its short axis decides where it is stated."""
+    near = _near(statement, head.mark)
+    short = [m for m in near if _short_axis(statement, m)]
     return any(
         min(m.values_mm[:2]) >= NODE_LIMIT_MM and not m.worded and not m.bound_is_strict
-        for m in _near(statement, head.mark)
+        for m in short or near
     )
 
 

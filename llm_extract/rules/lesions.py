@@ -25,6 +25,7 @@ _PRONOUN = re.compile(
 )
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
+_NOT_EXCLUDED = re.compile(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", re.IGNORECASE)
 _HOLLOW = frozenset(
     {
         "esophagus",
@@ -128,10 +129,8 @@ class LesionReader(GroupReader):
         last = self._last(2)
         before = statement.text[: head.mark.start - statement.start]
         after = statement.text[head.mark.end - statement.start :]
-        open_ = (
-            re.match(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", after, re.IGNORECASE)
-            is not None
-        )
+        asked = len(before) < 24 and after.strip(" .)") == "?"
+        open_ = asked or _NOT_EXCLUDED.match(after) is not None
         names = [m for m in head.anchors if m.value.diagnosis]
         reads = context.opens_reading(statement.text)
         if last is None or not names or not (context.names_other(before) or open_ or reads):
@@ -148,6 +147,7 @@ class LesionReader(GroupReader):
         self._name(last, named, "")
         if last.malignancy == "unknown" and head.mark.value.malignancy:
             last.malignancy, last.malignancy_basis = head.mark.value.malignancy, "diagnosis"
+            self._weigh(last, named, "")
         self._last_at = self._index
         return True
 

@@ -30,15 +30,18 @@ _RELATION = re.compile(
     r"|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to|beneath|below the"
     r"|above the|behind|surround\w*|between(?:\s\w+){0,4}|caudal to|cranial to"
     r"|narrowing|obstruct\w*|occlud\w*|involv\w+|along|border\w*|touching|reaching|proximity (?:to|of"
-    r"|with)|neighbou?rhood of|effacing|inseparable from|separate from|distinct from|unrelated to|independent of|vicinity of"
+    r"|with)|neighbou?rhood of|effacing|inseparable from|separate from|distinct from|unrelated to"
+    r"|independent of|vicinity of"
     r"|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)|extension "
     r"(?:in)?to|protruding (?:in)?to|bulging (?:in)?to|contiguous with|distal to|proximal to)\s"
     r"(?:[\w/-]+[\s-]){0,3}$",
     re.IGNORECASE,
 )
 _BESIDE = re.compile(
-    r"\b(?:adjacent(?: to)?|next to|near(?:by)?|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to"
-    r"|behind|beneath|vicinity of|neighbou?rhood of|proximity (?:to|of)|separate from|distinct from|unrelated to)\s"
+    r"\b(?:adjacent(?: to)?|next to|near(?:by)?|close to|anterior to|posterior to|superior to|inferior to"
+    r"|medial to|lateral to"
+    r"|behind|beneath|vicinity of|neighbou?rhood of|proximity (?:to|of)|separate from|distinct from"
+    r"|unrelated to)\s"
     r"(?:[\w/-]+[\s-]){0,4}$",
     re.IGNORECASE,
 )
@@ -52,7 +55,8 @@ _LEFT_OVER = re.compile(
 )
 _LUNG_SEGMENT = re.compile(r"(?:lung|lobe|pulmonary|lingula|basal|apical)", re.IGNORECASE)
 _PHRASE_END = re.compile(
-    r"[,;:.()]|\b(?:in|of|and|or|with|is|are|was|were|at|on|to|from|by|for|which|that|there|shows?|has|have|contains?"
+    r"[,;:.()]|\b(?:in|of|and|or|with|is|are|was|were|at|on|to|from|by|for|which|that|there|shows?|has"
+    r"|have|contains?"
     r"|demonstrates?|reveals?|an?|the)\b",
     re.IGNORECASE,
 )
@@ -110,11 +114,8 @@ def resolve(
     places = [m for m in marks if m.category == "place"]
     free = [m for m in places if not _related(text, m, head)]
     organ, certain = _choose_organ(text, free or places, references, head, topic, inherited)
-    if not free and places and organ in _ABDOMINAL and certain and not topic and not _fixed(head):
-        if all(_BESIDE.search(text[max(0, m.start - 50) : m.start]) for m in places):
-            organ, certain = "peritoneum", False
-    if not free and places and all(_BETWEEN.search(text[max(0, m.start - 40) : m.start]) for m in places[:1]):
-        organ, certain = ("peritoneum", False) if organ in _ABDOMINAL else (organ, certain)
+    if not free and places and organ in _ABDOMINAL and _outside(text, places, head, topic):
+        organ, certain = "peritoneum", False
     if organ is None or not certain:
         node = head is not None and head.category == "finding" and head.value.kind == "lymph_node"
         organ = _from_short(marks, organ, free, owners=("lymph_node",) if node else ()) or organ
@@ -137,15 +138,8 @@ def resolve(
                 parts[name] = (mark.start, mark.end)
     parts |= _shared_noun(text, [*usable, *(m for m in marks if m.category == "short")], organ, parts)
     side, side_spans = _side(text, marks, head, places)
-    if (
-        side is None
-        and organ is not None
-        and anatomy.organs[organ].paired
-        and head is not None
-        and head.plural
-    ):
-        both = next((m for m in usable_nouns(places, organ) if m.plural), None)
-        side, side_spans = ("bilateral", ((both.start, both.end),)) if both is not None else (None, ())
+    if side is None and head is not None and head.plural:
+        side, side_spans = _both_sides(places, organ, anatomy)
     names, one_of, implied = _expand(anatomy, organ, tuple(parts), side)
     side = implied or side
     relation = "unknown"
@@ -175,6 +169,15 @@ def _from_short(
     return None
 
 
+def _outside(text: str, places: Sequence[Mark], head: Mark | None, topic: Sequence[str]) -> bool:
+    """True for a finding that lies only beside or between the organs it names."""
+    if _BETWEEN.search(text[max(0, places[0].start - 40) : places[0].start]):
+        return True
+    if topic or _fixed(head):
+        return False
+    return all(_BESIDE.search(text[max(0, m.start - 50) : m.start]) for m in places)
+
+
 def _fixed(head: Mark | None) -> bool:
     """True if the word for the finding names its organ."""
     return head is not None and head.category == "finding" and head.value.organ is not None
@@ -191,6 +194,16 @@ def _landmark(text: str, start: int) -> bool:
         re.search(r"\b(?:level of|between|above|below|at)\s(?:the\s)?$", text[max(0, start - 24) : start])
         is not None
     )
+
+
+def _both_sides(
+    places: Sequence[Mark], organ: str | None, anatomy: Anatomy
+) -> tuple[str | None, tuple[tuple[int, int], ...]]:
+    """Reads "cysts in the kidneys": the plural of a paired organ."""
+    if organ is None or not anatomy.organs[organ].paired:
+        return None, ()
+    both = next((m for m in usable_nouns(places, organ) if m.plural), None)
+    return ("bilateral", ((both.start, both.end),)) if both is not None else (None, ())
 
 
 def usable_nouns(places: Sequence[Mark], organ: str) -> list[Mark]:
@@ -345,7 +358,8 @@ _LEVELS = {
     "kidney": {"upper": "kidney_upper_pole", "mid": "kidney_interpolar", "lower": "kidney_lower_pole"},
 }
 _LEVEL_LIST = re.compile(
-    r"\b(?P<words>(?:upper|middle|mid|lower)(?:,\s(?:upper|middle|mid|lower))*)(?:\s?,)?\s?(?:and|or|&|/|-)\s?(?:the\s)?$",
+    r"\b(?P<words>(?:upper|middle|mid|lower)(?:,\s(?:upper|middle|mid|lower))*)(?:\s?,)?\s?(?:and|or|&|/"
+    r"|-)\s?(?:the\s)?$",
     re.IGNORECASE,
 )
 

@@ -45,7 +45,8 @@ _ABSENT = re.compile(
     r"\b(?:surgically absent|is absent|are absent|has been (?:surgically )?(?:removed|resected)|have "
     r"been removed|was (?:removed|resected)|not present due to|surgically removed|absent|is not (?:seen"
     r"|visuali[sz]ed) "
-    r"(?:due to|because of|secondary to) (?:surgery|resection|\w+ectomy)|(?:is|are|was|were) operated)\b|\(operated\)",
+    r"(?:due to|because of|secondary to) (?:surgery|resection|\w+ectomy)|(?:is|are|was|were) operated)\b"
+    r"|\(operated\)",
     re.IGNORECASE,
 )
 _LIMITED = re.compile(
@@ -94,7 +95,8 @@ _ORGAN_DENIED = re.compile(
     re.IGNORECASE,
 )
 _NODES_NORMAL = re.compile(
-    r"\b(?:not reach\w* (?:\w+ ){0,3}patholog\w+|not (?:in|of) (?:\w+ )?patholog\w+|not (?:pathologically )?enlarged|no(?:t)? (?:pathologic\w*|significant\w*) (?:enlarged|size)"
+    r"\b(?:not reach\w* (?:\w+ ){0,3}patholog\w+|not (?:in|of) (?:\w+ )?patholog\w+"
+    r"|not (?:pathologically )?enlarged|no(?:t)? (?:pathologic\w*|significant\w*) (?:enlarged|size)"
     r"|not pathological)\b",
     re.IGNORECASE,
 )

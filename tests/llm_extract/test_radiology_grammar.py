@@ -100,10 +100,19 @@ def test_two_lesions_keep_their_own_size_and_place(sentence):
             "5 hepatic lesions: seg 3 (9 mm), seg 4b (1.6 cm), seg 6/7 (4 x 3 cm), caudate (1.2 cm).",
             [("segment_3", 9), ("segment_4", 16), ("segment_6 segment_7", 40), ("segment_1", 12)],
         ),
-        ("Metastases in segments 3, 5 and 8 measure 7, 11 and 19 mm.", [("segment_3", 7), ("segment_5", 11), ("segment_8", 19)]),
+        (
+            "Metastases in segments 3, 5 and 8 measure 7, 11 and 19 mm.",
+            [("segment_3", 7), ("segment_5", 11), ("segment_8", 19)],
+        ),
         ("Liver cysts (segment 4, 13 mm; segment 6, 27 mm).", [("segment_4", 13), ("segment_6", 27)]),
-        ("A cyst in segment 3 measuring 3.3 cm and another in segment 8 measuring 1.9 cm.", [("segment_3", 33), ("segment_8", 19)]),
-        ("A cyst is present in segment 5 (12 mm) and a second one in segment 2 (6 mm).", [("segment_5", 12), ("segment_2", 6)]),
+        (
+            "A cyst in segment 3 measuring 3.3 cm and another in segment 8 measuring 1.9 cm.",
+            [("segment_3", 33), ("segment_8", 19)],
+        ),
+        (
+            "A cyst is present in segment 5 (12 mm) and a second one in segment 2 (6 mm).",
+            [("segment_5", 12), ("segment_2", 6)],
+        ),
     ],
 )  # fmt: skip
 def test_lists_of_places_and_sizes(text, expected):
@@ -154,7 +163,10 @@ def test_the_place_behind_the_verb_is_the_place_of_the_group():
     ("text", "expected"),
     [
         ("Nodules in the upper and lower lobes of the left lung.", {"left_upper_lobe", "left_lower_lobe"}),
-        ("Nodules in the right upper, middle and lower lobes.", {"right_upper_lobe", "right_middle_lobe", "right_lower_lobe"}),
+        (
+            "Nodules in the right upper, middle and lower lobes.",
+            {"right_upper_lobe", "right_middle_lobe", "right_lower_lobe"},
+        ),
         ("Cysts in the upper and lower poles of the right kidney.", {"upper_pole", "lower_pole"}),
     ],
 )  # fmt: skip
@@ -313,7 +325,10 @@ def test_a_mass_with_calcification_keeps_its_size():
 
 
 def test_axes_given_one_by_one_are_one_lesion():
-    text = "A liver mass measured 25x45 mm in the axial plane at its widest point, and its craniocaudal dimension was 52 mm."
+    text = (
+        "A liver mass measured 25x45 mm in the axial plane at its widest point, and its craniocaudal dimension "
+        "was 52 mm."
+    )
     assert lesions(text) == [("liver", (), None, (25.0, 45.0, 52.0))]
 
 
