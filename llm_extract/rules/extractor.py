@@ -53,12 +53,14 @@ class RulesExtractor:
         reader = PathologyReader if reading.pathology else LesionReader
         lesions = reader(reading, self.anatomy)
         lesions.run()
+        pathology = lesions if isinstance(lesions, PathologyReader) else None
+        spoken = reading.statements if pathology is None else pathology.on_organs
         technique = technique_draft(reading)
         draft = RecordDraft(
             lesions=tuple(mention.draft(report.text) for mention in lesions.mentions),
             organs=(
-                *organ_drafts(reading.statements, lesions.denials, self._paired, phase=technique.phase),
-                *(lesions.organs if isinstance(lesions, PathologyReader) else ()),
+                *organ_drafts(spoken, lesions.denials, self._paired, phase=technique.phase),
+                *(() if pathology is None else pathology.organs),
             ),
             signs=tuple(sign_drafts(reading)),
             surgery=tuple(surgery_drafts(reading)),

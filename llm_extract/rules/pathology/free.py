@@ -53,6 +53,8 @@ def free_organs(statements: Sequence[Statement], assigned: Sequence[Specimen | N
     for statement, specimen in zip(statements, assigned, strict=True):
         if statement.sentence.section not in CURRENT or mentions_nodes(statement.text):
             continue
+        if specimen is not None and specimen.margin:
+            continue
         text = statement.text
         match = _UNREMARKABLE.search(text) or _FREE_OF_TUMOUR.search(text)
         if match is None:

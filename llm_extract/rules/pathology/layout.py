@@ -293,6 +293,8 @@ def _ends_here(text: str, at: int, width: int) -> bool:
     ahead = following.lstrip()
     if not previous.strip() or not ahead:
         return bool(previous.strip()) and text[at + 1 : at + 400].lstrip()[:1].isupper()
+    if previous[-1] in "xX×" and previous[:-1].rstrip()[-1:].isdigit():
+        return False
     if _STARTS_ITEM.match(following) or previous[-1] in ".:;?!":
         return not (_LENGTH_BEFORE.search(previous[:-1]) and ahead[:1].islower())
     if _HANGING.search(previous):

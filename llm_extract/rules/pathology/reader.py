@@ -52,9 +52,15 @@ _ORIGIN_BEFORE = re.compile(
 
 @dataclass(slots=True)
 class PathologyReader(LesionReader):
-    """Walks through the statements of a pathology report; leaves mentions, denials and reasons like its base."""
+    """Walks through the statements of a pathology report; leaves mentions, denials and reasons like its base.
+
+    Args:
+        organs: what it says of whole organs.
+        on_organs: statements that may say something of an organ; those about margins do not.
+    """
 
     organs: list[OrganDraft] = field(default_factory=list)
+    on_organs: list[Statement] = field(default_factory=list)
     _sightings: list[Sighting] = field(default_factory=list)
     _main: str | None = None
     _side: str | None = None
@@ -84,6 +90,10 @@ class PathologyReader(LesionReader):
                 if not m.tentative
             ]
         self._reduce()
+        pairs = zip(self.reading.statements, assigned, strict=True)
+        self.on_organs = [
+            statement for statement, specimen in pairs if specimen is None or not specimen.margin
+        ]
         self.organs = list(free_organs(self.reading.statements, assigned))
 
     def _enter(self, specimen: Specimen | None, statement: Statement) -> None:
@@ -293,6 +303,7 @@ class PathologyReader(LesionReader):
             head.polarity not in {"negated", "no_new"}
             or statement.sentence.section == "gross"
             or _of_a_part(statement)
+            or (specimen is not None and specimen.margin)
         ):
             return
         own = [

@@ -157,7 +157,9 @@ class SpecimenReader:
         if label is not None and not named and label in self._by_label and (closed or not body.strip()):
             return self._by_label[label], True
         word = match is not None and match["word"] is not None
-        sure = closed and (procedure or (label is not None and len(body) < 45 and not text[end:].strip(" :-\n")))
+        sure = closed and (
+            procedure or (label is not None and len(body) < 45 and not text[end:].strip(" :-\n"))
+        )
         if not named and label is not None and (word or sure):
             if procedure:
                 statement.title_end = statement.start + end

@@ -1,0 +1,387 @@
+"""Pathology reports written for these tests, with what they state known."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_extract.anatomy import load_anatomy
+from llm_extract.reports import Report
+from llm_extract.rules import extract_record
+from llm_extract.rules.lexicon import Lexicon
+from llm_extract.rules.pathology.layout import split_pathology
+from llm_extract.rules.pathology.nodes import read_nodes
+from llm_extract.rules.pathology.scanned_text import mend
+from llm_extract.rules.pathology.specimens import SpecimenReader
+from llm_extract.rules.statements import read
+
+
+@cache
+def lexicon() -> Lexicon:
+    return Lexicon(load_anatomy())
+
+
+def record(text: str):
+    return extract_record(Report(report_id="P1", text=text, kind="pathology"))
+
+
+def tumours(text: str) -> list[tuple]:
+    """Organ, side and diameters of every lesion, in a fixed order."""
+    return sorted((x.organ, x.laterality, x.diameters_mm) for x in record(text).lesions)
+
+
+def only(text: str):
+    lesions = record(text).lesions
+    assert len(lesions) == 1, [(x.organ, x.kind, x.diameters_mm) for x in lesions]
+    return lesions[0]
+
+
+def free(text: str) -> set[str]:
+    return {name for name, said in record(text).organs.items() if said.status == "explicitly_lesion_free"}
+
+
+def reasons(text: str) -> list[str]:
+    return [u.reason for u in record(text).unused_measurements]
+
+
+KIDNEY = """\
+FINAL DIAGNOSIS:
+Kidney, left, radical nephrectomy:
+- Renal cell carcinoma, clear cell type, nuclear grade 3.
+- Tumor size: 6.1 cm in greatest dimension.
+- Margins are free of tumor; closest distance 0.4 cm.
+- Benign adrenal gland.
+GROSS DESCRIPTION:
+Received fresh labeled "left kidney" is a 640 gram, 15.5 x 9.0 x 7.0 cm kidney with a 4 cm ureter.
+In the lower pole there is a 6.1 x 5.5 x 5.0 cm golden mass which comes to within 0.2 cm of the capsule.
+MICROSCOPIC DESCRIPTION:
+The tumor shows nests of clear cells.
+"""
+
+
+def test_gross_diagnosis_and_synoptic_list_speak_of_one_tumour_with_its_fullest_size():
+    lesion = only(KIDNEY)
+    assert (lesion.organ, lesion.laterality, lesion.parts) == ("kidney", "left", ("kidney_lower_pole",))
+    assert lesion.diameters_mm == (61.0, 55.0, 50.0)
+    assert (lesion.diagnosis, lesion.malignancy, lesion.malignancy_basis) == ("rcc", "malignant", "pathology")
+
+
+def test_specimen_distance_and_organ_sizes_are_unused_with_a_reason():
+    found = record(KIDNEY)
+    by_text = {KIDNEY[u.start : u.end]: u.reason for u in found.unused_measurements}
+    assert by_text["15.5 x 9.0 x 7.0 cm"] == "specimen"
+    assert by_text["0.2 cm"] == "margin"
+    assert by_text["0.4 cm"] == "margin"
+    assert free(KIDNEY) == {"adrenal_gland"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("DIAGNOSIS:\nColon, sigmoid, resection: Adenocarcinoma.\nTumor size: 4.2 x 3.0 cm", (42.0, 30.0)),
+        ("DIAGNOSIS:\nColon, sigmoid, resection: Adenocarcinoma.\nGreatest dimension: 3.5 cm", (35.0,)),
+        (
+            "DIAGNOSIS:\nColon, sigmoid, resection: Adenocarcinoma.\nTumor size: 5 cm (greatest dimension)\n"
+            "Additional dimensions: 4 x 2.5 cm",
+            (50.0, 40.0, 25.0),
+        ),
+        (
+            "DIAGNOSIS:\nColon, sigmoid, resection:\n- INVASIVE ADENOCARCINOMA.\n- THE CARCINOMA MEASURES 3.3 CM.",
+            (33.0,),
+        ),
+        ("DIAGNOSIS:\nColon, sigmoid, resection: Adenocarcinoma forming a 4.0 x 3.1 cm mass.", (40.0, 31.0)),
+        (
+            "GROSS:\nThe colon is 22 cm in length. There is a 6.0 x 4.5 cm ulcerated tumor, 3 cm from the distal "
+            "margin.\nDIAGNOSIS:\nColon, segmental resection: Adenocarcinoma.",
+            (60.0, 45.0),
+        ),
+        (
+            "DIAGNOSIS:\nColon, resection: Adenocarcinoma.\nSYNOPTIC REPORT\nTumor Site: Cecum\nTumor Size: 2.8 cm\n"
+            "Depth of invasion: 1.1 cm\nDistance to margin: 4 cm",
+            (28.0,),
+        ),
+    ],
+)
+def test_the_size_of_the_tumour_is_found_wherever_a_report_gives_it(text, expected):
+    lesion = only(text)
+    assert (lesion.organ, lesion.diameters_mm) == ("colon", expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GROSS:\nReceived is a kidney measuring 12 x 6 x 5 cm.\nDIAGNOSIS:\nKidney, right, biopsy: Oncocytoma.",
+        "GROSS:\nA 1.2 x 0.3 cm core of tissue.\nDIAGNOSIS:\nLiver, needle biopsy: Hepatocellular carcinoma.",
+        "GROSS:\nMultiple fragments, 3 x 2 x 1 cm in aggregate.\nDIAGNOSIS:\nBladder, TUR: Urothelial carcinoma.",
+        "DIAGNOSIS:\nProstate, prostatectomy: Adenocarcinoma, Gleason score 4+3=7.\nProstate size: 5.0 x 4.1 x 3.6 cm.",
+        "DIAGNOSIS:\nCervix, cone: Squamous cell carcinoma.\nDepth of invasion: 0.9 cm",
+        "GROSS:\nThe pancreatic head measures 7 x 4 x 4 cm.\nDIAGNOSIS:\nPancreas, Whipple: Ductal adenocarcinoma.",
+    ],
+)
+def test_what_measures_the_specimen_never_measures_the_tumour(text):
+    assert only(text).diameters_mm == ()
+    assert "M1" in [u.measurement_id for u in record(text).unused_measurements]
+
+
+def test_two_letters_hold_two_tumours_with_their_own_sides_and_sizes():
+    text = (
+        "SPECIMENS:\nA. Right kidney mass\nB. Left kidney mass\n"
+        'GROSS DESCRIPTION:\nA. Received labeled "right kidney mass". On section a 2.2 cm tan tumor is seen.\n'
+        'B. Received labeled "left kidney mass". On section a 3.4 cm tan tumor is seen.\n'
+        "DIAGNOSIS:\nA. Kidney, right, partial nephrectomy: Papillary renal cell carcinoma.\n"
+        "B. Kidney, left, partial nephrectomy: Clear cell renal cell carcinoma.\n"
+    )
+    assert tumours(text) == [("kidney", "left", (34.0,)), ("kidney", "right", (22.0,))]
+
+
+def test_a_letter_without_a_heading_of_its_own_keeps_what_the_list_of_specimens_says():
+    text = (
+        "SPECIMENS SUBMITTED:\nA. Liver, segment 6\nB. Gallbladder\n"
+        "FINAL DIAGNOSIS:\nA. Hepatocellular carcinoma, 3.0 cm.\nB. Chronic cholecystitis, no tumor seen.\n"
+    )
+    lesion = only(text)
+    assert (lesion.organ, lesion.diameters_mm) == ("liver", (30.0,))
+
+
+def test_a_list_of_parts_gives_each_implant_its_organ():
+    text = (
+        "FINAL DIAGNOSIS:\n"
+        "PART 1: OMENTUM, OMENTECTOMY -\nSEROUS CARCINOMA.\n"
+        "PART 2: RIGHT OVARY, OOPHORECTOMY -\nA. SEROUS CARCINOMA.\nB. SIZE 7.0 X 4.5 X 3.0 CM.\n"
+        "PART 3: LEFT OVARY, OOPHORECTOMY -\nBENIGN OVARY.\n"
+        "PART 4: SIGMOID COLON, NODULE, EXCISION -\nMETASTATIC SEROUS CARCINOMA.\n"
+    )
+    found = {(x.organ, x.laterality, x.kind) for x in record(text).lesions}
+    assert found == {
+        ("peritoneum", "unknown", "metastasis"),
+        ("ovary", "right", "tumor"),
+        ("colon", "n/a", "metastasis"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "positive"),
+    [
+        ("Metastatic carcinoma in two of fourteen lymph nodes (2/14).", 2),
+        ("Three lymph nodes, negative for tumor (0/3).", 0),
+        ("Lymph nodes: 4/22 positive for metastasis", 4),
+        ("1 of 9 lymph nodes contain metastasis", 1),
+        ("No evidence of malignancy in twelve lymph nodes.", 0),
+        ("Number of lymph nodes involved: 0", 0),
+        ("Lymph nodes positive: 3", 3),
+        ("Regional lymph nodes (pN): Cannot be assessed", None),
+        ("Slide 3/12 shows fibrosis.", None),
+        ("Collected on 3/12 and signed out.", None),
+        ("Tumor extends up to a lymph node.", None),
+    ],
+)
+def test_nodes_are_counted_and_fractions_of_other_things_are_not(line, positive):
+    reading = read(f"DIAGNOSIS:\n{line}", lexicon(), source="pathology")
+    found = read_nodes(reading.statements[-1], heading=False)
+    assert (found.positive if found is not None else None) == positive
+
+
+def test_positive_nodes_are_a_metastasis_of_their_own_and_never_a_size():
+    text = (
+        "DIAGNOSIS:\nStomach, gastrectomy: Adenocarcinoma, 3.8 cm, in the antrum.\n"
+        "Metastatic carcinoma in 3/12 perigastric lymph nodes.\n"
+    )
+    found = {x.organ: x for x in record(text).lesions}
+    assert set(found) == {"stomach", "lymph_node"}
+    assert (found["lymph_node"].count, found["lymph_node"].diameters_mm) == (3, ())
+    assert found["stomach"].diameters_mm == (38.0,)
+
+
+def test_negative_nodes_are_free_and_sampled_nodes_are_no_lesions():
+    text = (
+        "GROSS:\nThree possible lymph nodes measuring 2.4, 1.8 and 0.6 cm are submitted.\n"
+        "DIAGNOSIS:\nLymph nodes, pelvic, excision: Three lymph nodes, no tumor present (0/3).\n"
+    )
+    assert record(text).lesions == ()
+    assert free(text) == {"lymph_node"}
+    assert set(reasons(text)) == {"node"}
+
+
+@pytest.mark.parametrize(
+    ("text", "organs"),
+    [
+        ("DIAGNOSIS:\nSpleen, splenectomy: No significant pathologic abnormality.", {"spleen"}),
+        ("DIAGNOSIS:\nA. Gallbladder, cholecystectomy:\n- Negative for malignancy.", {"gallbladder"}),
+        ("DIAGNOSIS:\nPancreas, neck margin, biopsy: Negative for tumor.", set()),
+        ("DIAGNOSIS:\nPancreas, Whipple: Adenocarcinoma.\nMargins are negative for tumor.", set()),
+        ("DIAGNOSIS:\nKidney, left, biopsy: Oncocytoma.\nNo renal vein invasion by tumor.", set()),
+        ("DIAGNOSIS:\nOvaries, oophorectomy: Benign ovaries.", {"ovary"}),
+    ],
+)
+def test_negatives_belong_to_the_organ_of_their_specimen_and_margins_say_nothing(text, organs):
+    assert free(text) == organs
+
+
+def test_one_side_called_benign_leaves_the_other_open():
+    said = record("DIAGNOSIS:\nOvary, left, oophorectomy: Benign ovary.").organs["ovary"]
+    assert said.status == "no_statement_on_lesions"
+    assert said.sides["left"].status == "explicitly_lesion_free"
+    assert said.sides["right"].status == "no_statement_on_lesions"
+
+
+def test_no_tumour_after_treatment_is_no_lesion():
+    text = (
+        "CLINICAL HISTORY: rectal cancer, 4 cm, treated.\n"
+        "DIAGNOSIS:\nRectum, resection: Fibrosis. No residual tumor identified.\n"
+    )
+    assert record(text).lesions == ()
+    assert reasons(text) == ["prior"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Tumor cells are positive for CK7.",
+        "The tumor extends into the renal sinus.",
+        "Tumor type: see below",
+        "All margins are free of carcinoma.",
+        "No lymphovascular invasion by tumor.",
+        "High grade prostatic intraepithelial neoplasia is present.",
+        "Pathologic stage: primary tumor pT2c",
+        "A3-A5: tumor with capsule",
+        "Distance of tumor from margin: 0.3 cm",
+    ],
+)
+def test_talk_about_a_tumour_adds_no_second_one(line):
+    text = f"DIAGNOSIS:\nProstate, prostatectomy:\nAdenocarcinoma, Gleason score 3+4=7, dominant nodule 1.6 cm.\n{line}\n"
+    assert only(text).diameters_mm == (16.0,)
+
+
+def test_adenomas_and_a_carcinoma_of_one_colon_stay_apart():
+    text = (
+        "DIAGNOSIS:\nRight colon, hemicolectomy:\n- Adenocarcinoma of the cecum, 4.4 cm.\n- Tubular adenomas (3).\n"
+        "GROSS:\nThe cecum holds a 4.4 x 3.9 cm mass. There are three polyps, the largest 0.8 cm.\n"
+    )
+    found = {x.kind: x for x in record(text).lesions}
+    assert set(found) == {"tumor", "polyp"}
+    assert found["tumor"].diameters_mm == (44.0, 39.0)
+    assert (found["polyp"].count, found["polyp"].malignancy) == (3, "benign")
+
+
+def test_a_carcinoma_arising_in_an_adenoma_is_one_tumour():
+    text = "DIAGNOSIS:\nRectum, resection: Adenocarcinoma arising in a tubulovillous adenoma, 2.6 cm."
+    assert only(text).malignancy == "malignant"
+
+
+def test_a_liver_biopsy_of_a_colonic_metastasis_is_a_liver_lesion():
+    text = (
+        "DIAGNOSIS:\nA. Liver lesion, biopsy:\nMetastatic adenocarcinoma of colonic type.\n"
+        "B. Colon, sigmoid, resection:\nAdenocarcinoma, 5.2 cm.\n"
+    )
+    assert tumours(text) == [("colon", "n/a", (52.0,)), ("liver", "n/a", ())]
+
+
+@pytest.mark.parametrize(
+    ("scanned", "expected"),
+    [
+        ("l.5 x 2.O cm", "1.5 x 2.0 cm"),
+        ("I.8 cm", "1.8 cm"),
+        ("3.1 crn", "3.1 cm "),
+        ("2.0 om", "2.0 cm"),
+        ("Illness at 10 o'clock", "Illness at 10 o'clock"),
+        ("pT1b pN0", "pT1b pN0"),
+    ],
+)
+def test_look_alikes_in_lengths_are_mended(scanned, expected):
+    assert mend(scanned) == expected
+
+
+@given(st.text(alphabet="0123456789.,lIOocmrxe \n-:ABz", max_size=80))
+def test_mending_keeps_every_character_at_its_place(text):
+    mended = mend(text)
+    assert len(mended) == len(text)
+    assert [i for i, c in enumerate(text) if c == "\n"] == [i for i, c in enumerate(mended) if c == "\n"]
+
+
+def test_a_length_broken_by_recognition_and_line_ends_is_read():
+    text = (
+        "GROSS:\nThe specimen is opened to show a well- circumscribed, 5 .8 x 3.5 x  \n    4. 1 crn. tan tumor mass.\n"
+        "DIAGNOSIS:\nRight kidney, nephrectomy -\n  Renal cell carcinoma.\n"
+    )
+    lesion = only(text)
+    assert (lesion.diameters_mm, lesion.laterality) == ((58.0, 35.0, 41.0), "right")
+
+
+def test_wrapped_prose_is_one_statement_and_list_items_are_several():
+    text = (
+        "GROSS DESCRIPTION:\nThe specimen is a portion of liver tissue with a firm nodule in its centre that\n"
+        "measures 2 cm. across. It is bisected.\nA. First item\nB. Second item\n"
+    )
+    _, sentences = split_pathology(text)
+    shown = [" ".join(text[s.start : s.end].split()) for s in sentences]
+    assert shown == [
+        "GROSS DESCRIPTION:",
+        "The specimen is a portion of liver tissue with a firm nodule in its centre that measures 2 cm. across.",
+        "It is bisected.",
+        "A. First item",
+        "B. Second item",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("title", "section"),
+    [
+        ("DIAGNO SIS:", "diagnosis"),
+        ("Final Pathologic Diagnosis", "diagnosis"),
+        ("Anatomic Pathology Diagnosis:", "diagnosis"),
+        ("PRE-OP DIAGNOSIS:", "history"),
+        ("MACROSCOPY", "gross"),
+        ("Frozen Section Diagnosis:", "intraoperative"),
+        ("BLOCK SUMMARY:", "note"),
+    ],
+)
+def test_titles_are_known_in_their_many_spellings(title, section):
+    sections, _ = split_pathology(f"Something first.\n{title}\nSomething after it.\n")
+    assert [s.name for s in sections][-1] == section
+
+
+def test_a_key_to_blocks_ends_at_the_next_specimen():
+    text = (
+        "GROSS DESCRIPTION:\nA. Received is a left ovary.\nSECTION CODE: A1, ovary; A2, tube.\n"
+        "B. Received is a uterus with a 2.5 cm tumor nodule on the serosa.\n"
+    )
+    sections, _ = split_pathology(text)
+    assert [s.name for s in sections] == ["gross", "note", "gross"]
+
+
+def test_specimens_have_the_organ_side_and_margin_of_their_headings():
+    text = (
+        "DIAGNOSIS:\nA. Ureter, left distal margin, biopsy: Benign urothelium.\n"
+        "B. Kidney, left, nephrectomy: Renal cell carcinoma.\nC. Lymph nodes, para-aortic: Negative (0/4).\n"
+    )
+    reading = read(text, lexicon(), source="pathology")
+    found = [
+        s for s in SpecimenReader(reading.text, load_anatomy()).assign(reading.statements) if s is not None
+    ]
+    assert [(s.label, s.organ, s.location.laterality, s.margin) for s in found] == [
+        ("A", "other", "left", True),
+        ("B", "kidney", "left", False),
+        ("C", "lymph_node", None, False),
+    ]
+
+
+def test_every_quote_is_the_text_at_its_place_and_every_length_is_accounted_for():
+    found = record(KIDNEY)
+    used = {i for x in found.lesions for i in x.measurement_ids} | {
+        u.measurement_id for u in found.unused_measurements
+    }
+    assert used == {f"M{n}" for n in range(1, len(used) + 1)}
+    for lesion in found.lesions:
+        for quote in lesion.evidence:
+            assert KIDNEY[quote.start : quote.end] == quote.text
+
+
+@given(st.text(max_size=400))
+def test_any_text_gives_a_record_with_true_offsets(text):
+    found = record(f"DIAGNOSIS:\n{text}")
+    for lesion in found.lesions:
+        for quote in lesion.evidence:
+            assert f"DIAGNOSIS:\n{text}"[quote.start : quote.end] == quote.text
