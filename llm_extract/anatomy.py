@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Side = Literal["left", "right"]
 SIDES: tuple[Side, Side] = ("left", "right")
+CATCH_ALL = "other"
+"""The organ of whatever has none of its own; what a user names as an organ is taken out of it."""
 
 
 class _Table(BaseModel):
@@ -157,7 +159,10 @@ def load_anatomy(extra: Path | None = None) -> Anatomy:
     Raises:
         ValueError: the table is not consistent, for example a part that stands for an unknown part.
     """
-    return _default() if extra is None else _build(_merge(_read_default(), _read(extra.read_text("utf-8"))))
+    if extra is None:
+        return _default()
+    added = _read(extra.read_text("utf-8"))
+    return _build(_merge(_without_new_names(_read_default(), added), added))
 
 
 @lru_cache(maxsize=1)
@@ -175,6 +180,24 @@ def _read(text: str) -> dict[str, Any]:
     if not isinstance(table, dict) or set(table) != {"organs"} or not isinstance(table["organs"], dict):
         raise ValueError("an anatomy file holds one key, organs: a mapping of organ name to organ")
     return table
+
+
+def _without_new_names(base: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    """The table whose catch-all organ no longer answers to the names of the added organs."""
+    named = {
+        phrase
+        for organ, entry in added["organs"].items()
+        if organ != CATCH_ALL
+        for key in ("synonyms", "adjectives")
+        for phrase in (entry or {}).get(key, ())
+    }
+    rest = {
+        key: [phrase for phrase in value if phrase not in named]
+        if key in ("synonyms", "adjectives")
+        else value
+        for key, value in base["organs"].get(CATCH_ALL, {}).items()
+    }
+    return {"organs": {**base["organs"], CATCH_ALL: rest}}
 
 
 def _merge(base: Any, extra: Any) -> Any:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from llm_extract.backends import Backend, BatchBackend, load_backend
 from llm_extract.errors import InterruptedRunError, ResourceError, UsageError
-from llm_extract.export import ExportCounts, export_archive
+from llm_extract.export import ExportCounts, export_archive, organ_names
 from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
 from llm_extract.private_files import prepare_folder
 from llm_extract.progress import ProgressReporter, Tally
@@ -84,6 +84,7 @@ class ArchiveOptions:
         lease_s: how long work stays reserved for a process of another machine that has gone silent.
         quarantine: keep quarantined reports as they are, or try them again.
         evidence_limit: how many reports the evidence pages show; 0 for no page.
+        anatomy: a user's own anatomy file, on top of the built-in table.
         model: which language model, for the backends that run one; these work in this process.
     """
 
@@ -95,6 +96,7 @@ class ArchiveOptions:
     lease_s: float = 600.0
     quarantine: str = "keep"
     evidence_limit: int = 20_000
+    anatomy: Path | None = None
     model: ModelOptions | None = None
 
 
@@ -133,7 +135,7 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
     """
     started = time.monotonic()
     source_note = check_source(source)  # a wrong path or column ends here, before anything is written
-    backend = load_backend(options.backend, options.model)
+    backend = load_backend(options.backend, options.model, anatomy=options.anatomy)
     suffix = options.shard.suffix if options.shard else ""
     with _disk_errors_named(options.out):
         prepare_folder(options.out)
@@ -159,6 +161,7 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
             settings=backend.settings(),
             total=total,
             evidence_limit=options.evidence_limit,
+            organs=organ_names(options.anatomy),
             check_stop=stop.raise_if_asked,
         )
         if options.model is not None and options.model.cross_check != "none":
@@ -343,7 +346,11 @@ class _Run:
             return run_here(jobs, self._backend, timeout_s=options.timeout_s, stop=self._stop.asked)
         pool = stack.enter_context(
             WorkerPool(
-                options.backend, options.workers, timeout_s=options.timeout_s, on_idle=self._ledger.renew
+                options.backend,
+                options.workers,
+                timeout_s=options.timeout_s,
+                on_idle=self._ledger.renew,
+                anatomy=options.anatomy,
             )
         )
         return pool.run(jobs, stop=self._stop.asked)

@@ -14,7 +14,14 @@ import typer
 
 from llm_extract import cli_audit, cli_score
 from llm_extract.cli_errors import failures, program_of
-from llm_extract.cli_options import Encoding, GroupColumn, IdColumn, MarkupOption, TextColumn
+from llm_extract.cli_options import (
+    AnatomyOption,
+    Encoding,
+    GroupColumn,
+    IdColumn,
+    MarkupOption,
+    TextColumn,
+)
 
 if TYPE_CHECKING:
     from llm_extract.export import ExportCounts
@@ -51,6 +58,7 @@ def _extract(  # noqa: PLR0913 - one parameter an option
     group_column: GroupColumn = None,
     encoding: Encoding = None,
     markup: MarkupOption = "strip",
+    anatomy: AnatomyOption = None,
     source: Annotated[
         Kind, typer.Option("--source", help="What all reports are; auto decides one by one.")
     ] = "auto",
@@ -85,6 +93,7 @@ def _extract(  # noqa: PLR0913 - one parameter an option
             timeout_s=timeout_s,
             quarantine="retry" if retry_quarantined else "keep",
             evidence_limit=evidence_limit,
+            anatomy=anatomy,
         )
         result = extract_archive(
             ReportSource(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -37,4 +38,12 @@ Encoding = Annotated[
 ]
 MarkupOption = Annotated[
     Markup, typer.Option("--markup", help="Take RTF and HL7 mark-up out of the texts, or keep it.")
+]
+AnatomyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--anatomy",
+        metavar="YAML",
+        help="Your own organs, parts and synonyms, in the shape of llm_extract/anatomy.yaml.",
+    ),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -58,20 +58,23 @@ class ExportCounts:
             self.issues[code] = self.issues.get(code, 0) + 1
 
 
-def organ_names() -> tuple[str, ...]:
-    """Names of all organs of the anatomy table, in its order."""
+def organ_names(anatomy: Path | None = None) -> tuple[str, ...]:
+    """Names of all organs, in the order of the built-in table, then those of a user's own anatomy file."""
     from llm_extract.anatomy import load_anatomy
 
-    return tuple(load_anatomy().organs)
+    return tuple(load_anatomy(anatomy).organs)
 
 
-def failed_record(report: Report, *, code: IssueCode, backend: str) -> ReportRecord:
+def failed_record(
+    report: Report, *, code: IssueCode, backend: str, organs: Sequence[str] | None = None
+) -> ReportRecord:
     """The record of a report that gave nothing: status ``failed``, every organ not mentioned.
 
     Args:
         report: what was read.
         code: why.
         backend: name of the backend that tried.
+        organs: names of all organs; by default those of the built-in table.
 
     Returns:
         A record with one issue at least.
@@ -89,25 +92,28 @@ def failed_record(report: Report, *, code: IssueCode, backend: str) -> ReportRec
         text_chars=len(report.text),
         status="failed",
         issues=tuple(Issue(code=each) for each in dict.fromkeys((*report.issues, code))),
-        organs={name: OrganStatement() for name in organ_names()},
+        organs={name: OrganStatement() for name in (organs or organ_names())},
         provenance=Provenance(backend=backend, version=__version__),
     )
 
 
-def final_record(report: Report, result: Result | None, *, backend: str) -> ReportRecord:
+def final_record(
+    report: Report, result: Result | None, *, backend: str, organs: Sequence[str] | None = None
+) -> ReportRecord:
     """The record of one input row: what its text gave, under its own ids and with the reader's issues.
 
     Args:
         report: the row.
         result: how its text ended in the ledger; None where the reader found nothing to extract.
         backend: name of the backend.
+        organs: names of all organs; by default those of the built-in table.
 
     Returns:
         The one record of this row.
     """
     if result is None or result.record_json is None:
         code = report.fatal_issue or (result.code if result else None) or "extraction_error"
-        return failed_record(report, code=code, backend=backend)
+        return failed_record(report, code=code, backend=backend, organs=organs)
     record = ReportRecord.model_validate_json(result.record_json)
     known = {issue.code for issue in record.issues}
     issues = record.issues + tuple(Issue(code=code) for code in report.issues if code not in known)
@@ -127,7 +133,7 @@ def final_record(report: Report, result: Result | None, *, backend: str) -> Repo
 
 
 def final_records(
-    keyed: Keyed, *, ledger: Ledger, backend: str
+    keyed: Keyed, *, ledger: Ledger, backend: str, organs: Sequence[str] | None = None
 ) -> Iterator[tuple[Report, ReportRecord, Result | None]]:
     """Records of all rows in input order.
 
@@ -145,7 +151,7 @@ def final_records(
                     code="input_changed",
                     hint="run the same command again",
                 )
-            yield report, final_record(report, result, backend=backend), result
+            yield report, final_record(report, result, backend=backend, organs=organs), result
 
 
 class CleanedTexts:
@@ -180,7 +186,7 @@ class CleanedTexts:
             self._path.unlink(missing_ok=True)
 
 
-def export_archive(
+def export_archive(  # noqa: PLR0913 - one parameter an ingredient
     keyed: Keyed,
     *,
     out: Path,
@@ -191,6 +197,7 @@ def export_archive(
     total: int,
     evidence_limit: int,
     check_stop: Callable[[], None],
+    organs: Sequence[str],
 ) -> tuple[ExportCounts, list[Path]]:
     """Write all output files; each appears whole under its name or not at all.
 
@@ -204,13 +211,13 @@ def export_archive(
         total: number of rows, for progress.
         evidence_limit: how many reports the evidence pages show.
         check_stop: raises when the run was asked to stop.
+        organs: names of all organs, see :func:`organ_names`.
 
     Returns:
         Totals, and the files written.
     """
     from llm_extract.evidence_page import EvidencePages
 
-    organs = organ_names()
     counts = ExportCounts()
     records_path = out / f"records{suffix}.jsonl"
     files = [records_path]
@@ -223,7 +230,7 @@ def export_archive(
             lesions = stack.enter_context(TableWriter(out / "lesions", lesion_columns()))
             studies = stack.enter_context(TableWriter(out / "studies", study_columns(organs)))
             pages = stack.enter_context(EvidencePages(out, limit=evidence_limit, total=total))
-        for report, record, result in final_records(keyed, ledger=ledger, backend=backend):
+        for report, record, result in final_records(keyed, ledger=ledger, backend=backend, organs=organs):
             records_file.write(record.model_dump_json() + "\n")
             counts.add(record, result)
             if lesions is not None and studies is not None and pages is not None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm_extract.backends import Backend, extract_checked, load_backend
@@ -130,11 +131,19 @@ class WorkerPool:
         workers: number of processes.
         timeout_s: longest time for one report.
         on_idle: called at least once a second while results are awaited, for example to renew leases.
+        anatomy: a user's own anatomy file.
     """
 
     def __init__(
-        self, backend: str, workers: int, *, timeout_s: float, on_idle: Callable[[], None] = lambda: None
+        self,
+        backend: str,
+        workers: int,
+        *,
+        timeout_s: float,
+        on_idle: Callable[[], None] = lambda: None,
+        anatomy: Path | None = None,
     ) -> None:
+        self._anatomy = anatomy
         self._backend = backend
         self._timeout_s = timeout_s
         self._on_idle = on_idle
@@ -193,7 +202,7 @@ class WorkerPool:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._backend, self._timeout_s),
+            args=(theirs, self._backend, self._timeout_s, self._anatomy),
             daemon=True,
             name="llm-extract-worker",
         )
@@ -269,11 +278,11 @@ class WorkerPool:
         self._workers[self._workers.index(worker)] = self._start()
 
 
-def _serve(connection: Connection, backend_name: str, timeout_s: float) -> None:
+def _serve(connection: Connection, backend_name: str, timeout_s: float, anatomy: Path | None = None) -> None:
     """Main loop of a worker: jobs in, results out, until the parent closes the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    backend = load_backend(backend_name)
+    backend = load_backend(backend_name, anatomy=anatomy)
     backend.load()
     with suppress(EOFError, OSError):
         connection.send("ready")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from llm_extract.errors import UsageError
@@ -63,13 +64,14 @@ class BatchBackend(Backend, Protocol):
         ...
 
 
-def load_backend(name: str, model: ModelOptions | None = None) -> Backend:
+def load_backend(name: str, model: ModelOptions | None = None, *, anatomy: Path | None = None) -> Backend:
     """Build a backend.
 
     Args:
         name: a name of :data:`BACKENDS` or :data:`MODEL_BACKENDS`, or ``package.module:Class`` for a backend of
             your own.
         model: which language model, for the backends that run one.
+        anatomy: a user's own anatomy file, for the rules.
 
     Returns:
         The backend, its heavy libraries not loaded yet.
@@ -77,6 +79,8 @@ def load_backend(name: str, model: ModelOptions | None = None) -> Backend:
     Raises:
         UsageError: there is no such backend.
     """
+    if anatomy is not None:
+        return _with_anatomy(name, anatomy)
     module_name, _, attribute = {**BACKENDS, **MODEL_BACKENDS}.get(name, name).partition(":")
     if not attribute:
         raise UsageError(
@@ -103,6 +107,20 @@ def load_backend(name: str, model: ModelOptions | None = None) -> Backend:
             f"{name!r} is no backend: it needs name, settings(), load() and extract()", code="unknown_backend"
         )
     return backend
+
+
+def _with_anatomy(name: str, anatomy: Path) -> Backend:
+    if name != "rules":
+        raise UsageError(
+            f"the backend {name!r} takes no anatomy file",
+            code="bad_option",
+            hint="--anatomy goes with --backend rules",
+        )
+    from llm_extract.anatomy_file import check_anatomy_file
+    from llm_extract.backends.rules import RulesBackend
+
+    check_anatomy_file(anatomy)
+    return RulesBackend(anatomy)
 
 
 def extract_checked(backend: Backend, report: Report) -> ReportRecord:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llm_extract.anatomy_file import anatomy_sha256, check_anatomy_file
 from llm_extract.records import SCHEMA_VERSION, ReportRecord
 from llm_extract.reports import Report
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
+
+    from llm_extract.rules import RulesExtractor
 
 _NOT_RULES = frozenset(
     {
@@ -59,13 +63,23 @@ _NOT_RULES = frozenset(
 
 
 class RulesBackend:
-    """Runs ``llm_extract.rules.extract_record`` on each report."""
+    """Runs the rules on each report.
+
+    Args:
+        anatomy: a user's own anatomy file, on top of the built-in table.
+    """
 
     name = "rules"
 
+    def __init__(self, anatomy: Path | None = None) -> None:
+        self._anatomy = anatomy
+        self._extractor: RulesExtractor | None = None
+
     def settings(self) -> Mapping[str, str]:
-        """Schema version and a hash over the rules, so that changed rules extract again."""
-        return {"schema": SCHEMA_VERSION, "rules_sha256": rules_sha256()}
+        """Schema version and hashes over rules and anatomy, so that changed ones extract again."""
+        settings = {"schema": SCHEMA_VERSION, "rules_sha256": rules_sha256()}
+        sha256 = anatomy_sha256(self._anatomy)
+        return settings | ({"anatomy_sha256": sha256} if sha256 is not None else {})
 
     def load(self) -> None:
         """Import spaCy and build the rules, so that no report pays for it out of its time limit."""
@@ -73,9 +87,12 @@ class RulesBackend:
 
     def extract(self, report: Report) -> ReportRecord:
         """The record of one report."""
-        from llm_extract.rules import extract_record
+        from llm_extract.rules import RulesExtractor
 
-        return extract_record(report)
+        if self._extractor is None:
+            table = check_anatomy_file(self._anatomy) if self._anatomy is not None else None
+            self._extractor = RulesExtractor(table)
+        return self._extractor.extract(report)
 
 
 def rules_sha256() -> str:
