@@ -1,4 +1,4 @@
-"""Report supervision in a MONAI pipeline: one dictionary transform, one collate function.
+"""Report supervision in a MONAI pipeline: two dictionary transforms and a collate function.
 
 transforms = Compose([
     LoadImaged(["image", "pancreas", "pancreas_lesion"], allow_missing_keys=True),
@@ -22,18 +22,17 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor, list_data_collate
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, Randomizable, SpatialCrop, SpatialPad
 from torch import Tensor
 
 from rsuper.errors import DataError
 from rsuper.integrations.affine_spacing import affine_spacing_mm
 from rsuper.integrations.target_batch import supervision_batch
 from rsuper.integrations.target_key import TargetKey
-from rsuper.integrations.target_map import Heads, TargetMap, target_map
+from rsuper.integrations.target_map import Heads, target_map
 
 META_KEY = "rsuper_target_key"
 TARGETS = "targets"
-FOCUS = "focus"
 
 
 class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
@@ -52,8 +51,6 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
         heads: ``softmax`` if exactly one channel (or background) holds at a voxel.
         margins_mm: organ or class -> margin of its region; the table's margins by default.
         targets_key: where the map is put.
-        focus_key: where the voxels are put that a crop should show: report regions and drawn lesions, else the
-            structures; for ``RandCropByPosNegLabeld(label_key=...)``. None leaves it out.
     """
 
     def __init__(
@@ -65,7 +62,6 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
         heads: Heads = "sigmoid",
         margins_mm: Mapping[str, float] | None = None,
         targets_key: str = TARGETS,
-        focus_key: str | None = FOCUS,
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
         self.channels = tuple(channels)
@@ -73,10 +69,9 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
         self.heads: Heads = heads
         self.margins_mm = margins_mm
         self.targets_key = targets_key
-        self.focus_key = focus_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The dictionary without masks and reports, with the map and the focus."""
+        """The dictionary without masks and reports, with the map."""
         rest = dict(data)
         masks = {str(key): rest.pop(key) for key in self.key_iterator(data)}
         reports = rest.pop(self.report_key, None)
@@ -98,9 +93,76 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
         )
         meta = {META_KEY: made.key.model_dump_json()}
         rest[self.targets_key] = MetaTensor(made.codes, affine=affine, meta=meta)
-        if self.focus_key is not None:
-            rest[self.focus_key] = MetaTensor(focus(made), affine=affine)
         return rest
+
+
+class RandTargetCropd(Randomizable, MapTransform):  # type: ignore[misc]
+    """A random crop that shows what there is to learn: a report's whole region, where it fits, or a drawn lesion.
+
+    A crop that cuts a region must drop most of what the report says (the lesion may be in the other part), so random
+    crops waste reports. Cases without either are cropped around a structure, else anywhere. Smaller volumes are padded.
+
+    Args:
+        keys: image, target map and whatever goes with them, all on one grid.
+        spatial_size: voxels of the crop.
+        targets_key: the target map.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, spatial_size: Sequence[int], *, targets_key: str = TARGETS
+    ) -> None:
+        super().__init__(keys)
+        self.spatial_size = tuple(int(side) for side in spatial_size)
+        self.targets_key = targets_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The dictionary with every key cropped alike."""
+        volume = data[self.targets_key]
+        start = self._start(volume.as_tensor()[0], _key_of(volume))
+        crop = SpatialCrop(
+            roi_start=start, roi_end=[a + b for a, b in zip(start, self.spatial_size, strict=True)]
+        )
+        pad = SpatialPad(self.spatial_size, mode="constant")
+        return dict(data) | {key: pad(crop(data[key])) for key in self.key_iterator(data)}
+
+    def _start(self, codes: Tensor, key: TargetKey) -> list[int]:
+        """First voxel of the crop."""
+        focus = self._focus(codes, key)
+        if focus is None:
+            return [
+                int(self.R.randint(0, max(1, n - s + 1)))
+                for n, s in zip(codes.shape, self.spatial_size, strict=True)
+            ]
+        voxels = torch.nonzero(focus)
+        first, last = voxels.amin(dim=0).tolist(), (voxels.amax(dim=0) + 1).tolist()
+        middle = voxels[int(self.R.randint(len(voxels)))].tolist()
+        start = []
+        for axis, (size, side) in enumerate(zip(codes.shape, self.spatial_size, strict=True)):
+            fits = last[axis] - first[axis] <= side
+            wanted = (
+                int(self.R.randint(last[axis] - side, first[axis] + 1)) if fits else middle[axis] - side // 2
+            )
+            start.append(min(max(wanted, 0), max(0, size - side)))
+        return start
+
+    def _focus(self, codes: Tensor, key: TargetKey) -> Tensor | None:
+        """One of the masks that the crop should show."""
+        lesions = [pair.region for pair in key.pairs if pair.present and pair.region is not None]
+        drawn = [
+            number
+            for name, number in zip(key.channels, key.labels, strict=True)
+            if key.states.get(name) == "voxels"
+        ]
+        structures = [
+            number for name, number in zip(key.channels, key.labels, strict=True) if name not in key.states
+        ]
+        for numbers in (lesions + drawn, structures):
+            for number in self.R.permutation(numbers):
+                held = torch.tensor([int(number) in masks for masks in key.codes])
+                mask = held[codes.to(torch.int64)]
+                if mask.any():
+                    return mask
+        return None
 
 
 def collate_targets(
@@ -125,19 +187,6 @@ def collate_targets(
         image_hu=None if hu_key is None else batch[hu_key].as_subclass(Tensor),
     )
     return batch
-
-
-def focus(made: TargetMap) -> Tensor:
-    """uint8 [1,D,H,W]: report regions and drawn lesions; where there are none, the structures."""
-    batch = made.supervision()
-    lesion = [name in made.key.states for name in made.key.channels]
-    wanted = batch.labels[0][lesion].any(dim=0) if any(lesion) else torch.zeros_like(batch.labels[0, 0])
-    for pair in batch.pairs:
-        if pair.present:
-            wanted = wanted | pair.region
-    if not wanted.any():
-        wanted = batch.labels[0].any(dim=0)
-    return wanted[None].to(torch.uint8)
 
 
 def _affine(mask: Any) -> Tensor:

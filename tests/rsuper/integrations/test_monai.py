@@ -11,10 +11,10 @@ from monai.transforms import (
     CopyItemsd,
     Orientationd,
     RandAffined,
-    RandCropByPosNegLabeld,
     RandFlipd,
     RandRotate90d,
     RandSpatialCropd,
+    RandSpatialCropSamplesd,
     RandZoomd,
     Spacingd,
 )
@@ -23,7 +23,7 @@ from llm_extract.reports import Report
 from llm_extract.rules import extract_record
 from rsuper.errors import DataError
 from rsuper.integrations.affine_spacing import affine_spacing_mm
-from rsuper.integrations.monai import ReportTargetsd, collate_targets
+from rsuper.integrations.monai import RandTargetCropd, ReportTargetsd, collate_targets
 from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss
 
 CHANNELS = ("pancreas", "pancreas_lesion")
@@ -106,7 +106,7 @@ def test_resampling_before_the_targets_is_seen(positive):
     )
     data = spatial(item(positive, masks=("pancreas", "liver")))
     assert affine_spacing_mm(data["targets"].affine) == (4.0, 4.0, 6.0)
-    assert set(data) == {"image", "targets", "focus", "case_id"}, "masks and report text are taken out"
+    assert set(data) == {"image", "targets", "case_id"}, "masks and report text are taken out"
     assert data["targets"].shape == data["image"].shape
 
 
@@ -116,9 +116,7 @@ def test_crops_of_a_loader_become_one_batch(positive, negative):
         [
             targets_transform(),
             CopyItemsd(["image"], names=["image_hu"]),
-            RandCropByPosNegLabeld(
-                [*BOTH, "image_hu"], label_key="focus", spatial_size=(32, 32, 32), num_samples=2, neg=0
-            ),
+            RandSpatialCropSamplesd([*BOTH, "image_hu"], (48, 48, 36), num_samples=2, random_size=False),
             RandFlipd([*BOTH, "image_hu"], prob=0.5, spatial_axis=1),
         ]
     )
@@ -130,8 +128,8 @@ def test_crops_of_a_loader_become_one_batch(positive, negative):
     )
     [batch] = list(loader)
     supervision = batch["targets"]
-    assert batch["image"].shape == (6, 1, 32, 32, 32)
-    assert supervision.labels.shape == supervision.known.shape == (6, 2, 32, 32, 32)
+    assert batch["image"].shape == (6, 1, 48, 48, 36)
+    assert supervision.labels.shape == supervision.known.shape == (6, 2, 48, 48, 36)
     assert {pair.sample for pair in supervision.pairs if pair.present} == {0, 1}
     assert {pair.sample for pair in supervision.pairs if not pair.present} == {2, 3}
     assert supervision.known[4:].all()
@@ -140,7 +138,7 @@ def test_crops_of_a_loader_become_one_batch(positive, negative):
         supervision.organ[:, 1],
         supervision.labels[:, 0] | (supervision.organ[:, 1] & ~supervision.labels[:, 0]),
     )
-    logits = torch.zeros(6, 2, 32, 32, 32, requires_grad=True)
+    logits = torch.zeros(6, 2, 48, 48, 36, requires_grad=True)
     config = ReportSupervisionConfig(partial_crops="determined", absence=1.0)
     terms = ReportSupervisionLoss(config)(logits, supervision)
     terms.total.backward()
@@ -210,3 +208,31 @@ def test_a_zoom_that_nobody_tells_is_refused():
     with pytest.raises(DataError, match="spacing_mm") as error:
         supervision_batch([zoomed], [made.key])
     assert error.value.code == "target_region_grew"
+
+
+def test_crops_hold_the_region_where_it_fits(positive, negative):
+    data = targets_transform()(item(positive))
+    [pair] = [pair for pair in collate_targets([data])["targets"].pairs if pair.present]
+    box = pair.region.nonzero()
+    size = (box.amax(dim=0) - box.amin(dim=0) + 3).tolist()
+    fitting = RandTargetCropd(BOTH, size).set_random_state(0)
+    corners = set()
+    for _ in range(10):
+        cropped = fitting(data)
+        assert cropped["image"].shape == cropped["targets"].shape == (1, *size)
+        [found] = collate_targets([cropped])["targets"].pairs
+        assert found.complete
+        assert torch.equal(cropped["image"].affine, cropped["targets"].affine)
+        corners.add(tuple(cropped["targets"].affine[:3, 3].tolist()))
+    assert len(corners) > 5
+    small = RandTargetCropd(BOTH, [side // 2 for side in size]).set_random_state(0)
+    assert all(collate_targets([small(data)])["targets"].pairs for _ in range(10)), "else inside the region"
+    drawn = RandTargetCropd(BOTH, (16, 16, 16)).set_random_state(0)(
+        targets_transform()(item(positive, drawn=True))
+    )
+    assert collate_targets([drawn])["targets"].labels[0, 1].any()
+    denied = RandTargetCropd(BOTH, (16, 16, 16)).set_random_state(0)(targets_transform()(item(negative)))
+    assert collate_targets([denied])["targets"].labels[0, 0].any(), "a structure, where there is no lesion"
+    large = RandTargetCropd(BOTH, (80, 80, 80)).set_random_state(0)(data)
+    assert large["image"].shape == (1, 80, 80, 80)
+    assert not collate_targets([large])["targets"].known[0, :, 79].any(), "padding is unknown"
