@@ -6,6 +6,6 @@
 
 from rsuper.integrations.target_batch import supervision_batch
 from rsuper.integrations.target_key import TargetKey
-from rsuper.integrations.target_map import TargetMap, encode_targets, target_map
+from rsuper.integrations.target_map import TargetMap, encode_targets, softmax_classes, target_map
 
-__all__ = ["TargetKey", "TargetMap", "encode_targets", "supervision_batch", "target_map"]
+__all__ = ["TargetKey", "TargetMap", "encode_targets", "softmax_classes", "supervision_batch", "target_map"]

@@ -22,7 +22,8 @@ from rsuper.errors import UsageError
 from rsuper.integrations.nnunet_batches import ReportDataLoader, with_targets
 from rsuper.integrations.nnunet_cases import MISSING, Channels, ReportCases
 from rsuper.integrations.target_batch import supervision_batch
-from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss
+from rsuper.integrations.target_map import softmax_classes
+from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss, softmax_log_odds
 from rsuper.supervision.types import SupervisionBatch
 
 try:
@@ -105,24 +106,7 @@ class DrawnAndReportedLoss(nn.Module):
         return total
 
     def _logits(self, head: Tensor) -> Tensor:
-        return head if self.channels.regions else softmax_log_odds(head)[:, 1:]
-
-
-def softmax_log_odds(logits: Tensor) -> Tensor:
-    """Log p − log(1 − p) of every class of a softmax, so that its sigmoid is the softmax; stable at any logit.
-
-    Args:
-        logits: [B,C,D,H,W], at least two classes.
-
-    >>> logits = torch.tensor([2.0, -1.0, 50.0]).view(1, 3, 1, 1, 1)
-    >>> torch.allclose(softmax_log_odds(logits).sigmoid(), logits.softmax(dim=1))
-    True
-    """
-    values = logits if logits.dtype == torch.float64 else logits.float()
-    empty = torch.full_like(values[:, :1], -torch.inf)
-    before = torch.cat([empty, torch.logcumsumexp(values, dim=1)[:, :-1]], dim=1)
-    after = torch.cat([empty, torch.logcumsumexp(values.flip(1), dim=1)[:, :-1]], dim=1).flip(1)
-    return values - torch.logaddexp(before, after)
+        return head if self.channels.regions else softmax_log_odds(head, softmax_classes(self.channels.names))
 
 
 class ReportSupervisedTrainer(nnUNetTrainer):  # type: ignore[misc] # nnunetv2 is untyped

@@ -114,8 +114,8 @@ def encode_targets(
         masks: structure -> bool [D,H,W], and the drawn mask of every class whose state is ``voxels``. A structure
             among the channels that has no mask is unknown.
         channels: what each output channel is; the names of ``targets.classes`` are lesion classes.
-        heads: ``softmax``: only one channel holds at a voxel. Then a drawn lesion is not its organ, and where a report
-            leaves open whether a voxel is lesion, it leaves open whether it is organ.
+        heads: ``softmax``: background or one channel holds at a voxel. Then the label of an organ means organ or lesion
+            of it (see :func:`softmax_classes`), open where a report leaves open whether a voxel beside it is lesion.
 
     Raises:
         DataError: ``drawn_mask_missing``, ``mask_grid_mismatch`` or ``too_many_masks``.
@@ -250,12 +250,46 @@ def _labels(
 
 
 def _make_exclusive(labels: dict[str, Mask], known: dict[str, Mask], lesions: Sequence[str]) -> None:
-    """What one channel says of the others where only one of them can hold."""
+    """What a lesion says of the structures where only one of them can hold."""
+    anatomy = load_anatomy()
+    structures = [name for name in labels if name not in lesions]
     for lesion in lesions:
-        for name, label in labels.items():
-            if name not in lesions:
-                known[name] &= known[lesion] | ~label
-                np.logical_and(label, ~labels[lesion], out=label)
+        for name in structures:
+            if hosts(name, lesion, anatomy):
+                labels[name] = labels[name] | labels[lesion]
+                known[name] = known[name] & (known[lesion] | labels[name])
+            else:
+                known[name] = known[name] & (known[lesion] | ~labels[name])
+                labels[name] = labels[name] & ~labels[lesion]
+
+
+def softmax_classes(channels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """The classes of a softmax head whose union each channel of a target map is, for ``softmax_log_odds``.
+
+    A lesion lies in an organ, but a softmax counts it as another class; the organ of the map is both.
+
+    Args:
+        channels: what classes 1, 2, … of the softmax are; class 0 is background.
+
+    >>> softmax_classes(("pancreas", "liver", "pancreas_lesion"))
+    ((1, 3), (2,), (3,))
+    """
+    anatomy = load_anatomy()
+    lesions = [(number, name) for number, name in enumerate(channels, 1) if name.endswith(LESION_SUFFIX)]
+    return tuple(
+        (number, *(other for other, lesion in lesions if hosts(name, lesion, anatomy)))
+        for number, name in enumerate(channels, 1)
+    )
+
+
+def hosts(structure: str, lesion_class: str, anatomy: Anatomy) -> bool:
+    """True if the structure is the organ of a lesion class, a side or a part of it."""
+    organ = organ_of_class(lesion_class, anatomy)
+    if organ is None or structure.endswith(LESION_SUFFIX):
+        return False
+    entry = anatomy.organs[organ]
+    parts = {stem for part in entry.parts.values() for stem in part.structures}
+    return structure in parts | {organ, entry.class_name} | set(anatomy.organ_structures(organ))
 
 
 def _host(masks: Mapping[str, Mask], lesion_class: str, anatomy: Anatomy) -> Mask | None:

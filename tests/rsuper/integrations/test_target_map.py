@@ -14,8 +14,8 @@ from rsuper.data.augmentation import augment
 from rsuper.data.crops import Sample
 from rsuper.data.sampling import Channels, SamplingConfig
 from rsuper.errors import DataError
-from rsuper.integrations import TargetKey, encode_targets, supervision_batch, target_map
-from rsuper.losses import ReportSupervisionLoss
+from rsuper.integrations import TargetKey, encode_targets, softmax_classes, supervision_batch, target_map
+from rsuper.losses import ReportSupervisionLoss, softmax_log_odds
 from rsuper.supervision import build_case_targets, crop_label, crop_pairs
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget, SupervisionBatch
 
@@ -231,19 +231,42 @@ def test_drawn_masks_and_reports_stand_side_by_side(positive):
 
 
 def test_softmax_heads_leave_open_what_the_lesion_leaves_open(positive):
-    drawn = positive.lesion_masks["pancreas_lesion"]
-    spacing = positive.spacing_mm
-    reported = target_map(
-        TEXTS[0], positive.organs, spacing_mm=spacing, channels=CHANNELS, heads="softmax"
-    ).supervision()
-    organ = torch.from_numpy(positive.organs["pancreas"])
-    open_ = organ & ~reported.known[0, 2]
-    assert open_.any()
-    assert not reported.known[0, 0][open_].any(), "organ or lesion: the report does not say which"
-    assert reported.known[0, 0][~organ].all(), "where the organ mask is not, no report makes it unknown"
+    drawn = torch.from_numpy(positive.lesion_masks["pancreas_lesion"])
+    options = {"spacing_mm": positive.spacing_mm, "channels": CHANNELS, "heads": "softmax"}
+    reported = target_map(TEXTS[0], positive.organs, **options).supervision()
+    organ, kidney = (torch.from_numpy(positive.organs[name]) for name in CHANNELS[:2])
+    beside = ~reported.known[0, 2] & ~organ
+    assert reported.known[0, 0][organ].all(), "organ or its lesion: that is known inside the organ"
+    assert beside.any()
+    assert not reported.known[0, 0][beside].any(), "a lesion beside its organ would count as both"
+    assert reported.known[0, 0][reported.known[0, 2]].all()
+    assert not reported.known[0, 1][kidney & ~reported.known[0, 2]].any(), (
+        "kidney, or pancreas tumour reaching it"
+    )
     masks = {**positive.organs, "pancreas_lesion": drawn}
-    voxels = target_map(TEXTS[2], masks, spacing_mm=spacing, channels=CHANNELS, heads="softmax").supervision()
-    assert not (voxels.labels[0, 0] & voxels.labels[0, 2]).any()
+    voxels = target_map(TEXTS[2], masks, **options).supervision()
+    assert voxels.labels[0, 0][drawn].all()
+    assert not (voxels.labels[0, 1] & drawn).any()
+
+
+def test_a_perfect_softmax_has_no_loss_and_background_in_the_organ_has(positive):
+    masks = {**positive.organs, "pancreas_lesion": positive.lesion_masks["pancreas_lesion"]}
+    channels = ("pancreas", "kidney_left", "pancreas_lesion")
+    label = torch.zeros(masks["pancreas"].shape, dtype=torch.long)
+    for number, name in enumerate(channels, 1):
+        label[torch.from_numpy(masks[name])] = number
+    head = 20.0 * torch.nn.functional.one_hot(label, 4).movedim(-1, 0)[None].float()
+    made = target_map(TEXTS[2], masks, spacing_mm=positive.spacing_mm, channels=channels, heads="softmax")
+    loss = ReportSupervisionLoss()
+    assert loss(softmax_log_odds(head, softmax_classes(channels)), made.supervision()).total < 1e-4
+    reported = target_map(
+        TEXTS[0], positive.organs, spacing_mm=positive.spacing_mm, channels=channels, heads="softmax"
+    )
+    for wrong in (1, 2):
+        hole = head.clone()
+        hole[:, 0][:, label == wrong] = 40.0  # background inside an organ, on a case that has only a report
+        terms = loss(softmax_log_odds(hole, softmax_classes(channels)), reported.supervision()).terms
+        assert terms["segmentation_dice"] > 0.2
 
 
 def test_a_missing_drawn_mask_and_a_foreign_grid_are_errors(positive):
