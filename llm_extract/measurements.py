@@ -15,6 +15,9 @@ from typing import Literal
 from llm_extract.references import Reference, scan_references
 from llm_extract.tense import is_prior
 
+MAX_MEASUREMENTS = 2000
+"""Lengths read from one report; more is not a report."""
+
 Unit = Literal["mm", "cm"]
 UnitSource = Literal["stated", "shared", "inferred"]
 Qualifier = Literal["exact", "approximate", "upper_bound", "lower_bound", "range"]
@@ -35,10 +38,13 @@ def _chain(number: str, *, blanks: int = 2) -> re.Pattern[str]:
     """Up to three numbers joined by x, each with or without its unit, and at most so many blanks between them."""
     pattern = _CHAIN_OF.replace("NUMBER", number).replace("UNIT", _UNIT).replace("AXIS", _AXIS)
     pattern = pattern.replace("TIMES", _TIMES)
+    if blanks > 2:
+        pattern = pattern.replace(r"(?<![\w.,/:])", r"(?<![\w.,/])(?<!\d:)")
     return re.compile(pattern.replace("{0,2}", f"{{0,{blanks}}}"), re.IGNORECASE)
 
 
 _CHAIN = _chain(_NUMBER)
+# scanned text often loses the blank after a colon, and has no image numbers
 _SPACED_CHAIN = _chain(rf"(?:\d{{1,2}}(?:\s\.\s?|\.\s)\d(?!\d)|{_NUMBER})", blanks=12)
 _HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|re)|milim", re.IGNORECASE)
 
@@ -314,7 +320,7 @@ def _finish(text: str, found: list[_Found], bounds: tuple[int, ...]) -> Iterator
     from bisect import bisect_right
 
     number = 0
-    for index, item in enumerate(found):
+    for index, item in enumerate(found[:MAX_MEASUREMENTS]):
         if not item.values_mm:
             continue
         number += 1

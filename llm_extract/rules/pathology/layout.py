@@ -107,6 +107,11 @@ _ANY_DIAGNOSIS = re.compile(
     r"|referr))(?:[A-Za-z/-]+\s){0,3}diagnos[ei]s\s?:?\s?$",
     re.IGNORECASE | re.MULTILINE,
 )
+_ANY_SYNOPTIC = re.compile(
+    r"^[^\w\n]{0,6}(?:[\w-]+\s){0,5}(?:synopsis|synoptic|checklist|staging (?:information|summary|synopsis)"
+    r"|tumou?r summary|case summary)\b[^\n.)]{0,24}$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _LOST_DIAGNOSIS = re.compile(r"\bFINAL\s{1,3}D[I1l]AGN\w{0,6}|(?<![a-z] )\bPART\s{0,2}1\s{0,2}[:.](?=\s)")
 _SCRAP = re.compile(r"[A-Z]?[^A-Za-z\n]{0,8}\w{0,3}[^A-Za-z\n]{0,3}(?:\n|$)")
 _KEY_TO_BLOCKS = re.compile(r"block|section|cassette|code|slide", re.IGNORECASE)
@@ -189,7 +194,7 @@ def _sections(text: str) -> tuple[Section, ...]:
     resumed: list[tuple[int, str]] = []
     for start, name, sure in sorted([*_line_titles(text), *_inner_titles(text), *_lost_titles(text)]):
         held = starts[-1][1] if starts else "preamble"
-        if name == held == "diagnosis" or (starts and start == starts[-1][0]):
+        if (name == held and name in {"diagnosis", "synoptic"}) or (starts and start == starts[-1][0]):
             continue
         if text.startswith("PART", start) and held not in {"preamble", "history", "procedure", "note"}:
             continue
@@ -210,6 +215,8 @@ def _sections(text: str) -> tuple[Section, ...]:
     starts = sorted(dict(starts).items())
     if not starts or text[: starts[0][0]].strip():
         starts.insert(0, (0, "preamble"))
+    if all(name != "diagnosis" for _, name in starts):
+        starts = [(start, "diagnosis" if name == "comment" else name) for start, name in starts]
     ends = [start for start, _ in starts[1:]] + [len(text)]
     return tuple(Section(start=s, end=e, name=n) for (s, n), e in zip(starts, ends, strict=True))
 
@@ -241,10 +248,11 @@ def _inner_titles(text: str) -> Iterator[tuple[int, str, bool]]:
 
 
 def _lost_titles(text: str) -> Iterator[tuple[int, str, bool]]:
-    """ "PART 1:" and a broken "FINAL DIAGN" which open the diagnosis where its title cannot be read."""
-    for pattern in (_LOST_DIAGNOSIS, _ANY_DIAGNOSIS):
+    """Titles of other wordings, a broken "FINAL DIAGN", and "PART 1:" where the title of the diagnosis is lost."""
+    for pattern, name in ((_LOST_DIAGNOSIS, "diagnosis"), (_ANY_DIAGNOSIS, "diagnosis"), (_ANY_SYNOPTIC, "synoptic")):
         for match in pattern.finditer(text):
-            yield match.start(), "diagnosis", True
+            if not re.search(r"\b(?:see|for|refer)\b", match[0], re.IGNORECASE):
+                yield match.start(), name, True
 
 
 def _name_of(match: re.Match[str]) -> str | None:

@@ -36,9 +36,9 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _POSITIVE_KEY = re.compile(
-    rf"(?:nodes?\s(?:involved|positive|with (?:tumou?r|metast\w+|carcinoma))|(?:number"
-    rf"|total)\s(?:of\s)?(?:\w+\s)?(?:positive|involved)(?:\slymph)?(?:\snodes?)?"
-    rf"|positive(?:\slymph)?\snodes?)\s{{0,2}}(?:\(\w+\)\s{{0,2}})?[:=]\s{{0,2}}(?P<n>{_N})?(?![\w/])",
+    rf"(?:nodes?\s(?:involved|positive|with (?:tumou?r|metast\w+|carcinoma)|containing metast\w+(?: \w+)?)"
+    rf"|number\s(?:of\s)?(?:\w+\s){{0,3}}?(?:positive|involved|(?:with|containing) (?:metast\w+|tumou?r))(?:\slymph)?(?:\snodes?)?"
+    rf"|positive(?:\slymph)?\snodes?)\s{{0,2}}(?:\(\w+\)\s{{0,2}})?[:;=]\s{{0,2}}(?P<n>{_N})?(?![\w/])",
     re.IGNORECASE,
 )
 _SPREAD = re.compile(r"\bmetast\w+|\bpositive\b|\binvolved\b", re.IGNORECASE)
@@ -82,16 +82,16 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
         heading: True under a heading that names nodes.
     """
     text = statement.text
+    key = _POSITIVE_KEY.search(text)
+    if key is not None:
+        count = _number(key["n"])
+        return NodeFinding(count, key.start(), key.end()) if count is not None else None
     noun = _NODE.search(text)
     fraction = next((m for m in _FRACTION.finditer(text) if _plausible(m)), None)
     if noun is None and not (heading and (fraction or _TUMOUR.search(text) or _DENIED.search(text))):
         return None
     if _UNKNOWN.search(text):
         return None
-    key = _POSITIVE_KEY.search(text)
-    if key is not None:
-        count = _number(key["n"])
-        return NodeFinding(count, key.start(), key.end()) if count is not None else None
     ratio = fraction or next((m for m in _OF.finditer(text) if _plausible(m)), None)
     tumour = _TUMOUR.search(text)
     if ratio is not None and (tumour or _DENIED.search(text) or noun or heading):
@@ -105,17 +105,21 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
         if tumour or re.search(r"positive", text, re.IGNORECASE):
             return NodeFinding(count, ratio.start(), ratio.end())
         return None
+    return _without_ratio(text, noun, tumour, heading=heading)
+
+
+def _without_ratio(
+    text: str, noun: re.Match[str] | None, tumour: re.Match[str] | None, *, heading: bool
+) -> NodeFinding | None:
+    """Reads "three benign lymph nodes" and "nodes positive for carcinoma"."""
     anchor = noun if noun is not None else tumour
     if anchor is None:
         return None
     if _DENIED.search(text):
         near = _around(text, anchor.start(), anchor.end(), None)
         return NodeFinding(0, anchor.start(), anchor.end()) if _DENIED.search(near) else None
-    if tumour is None or _STAGE.search(text):
-        return None
-    if not heading and not _linked(text):
-        return None
-    if noun is None and not _SPREAD.search(text):
+    linked = heading or _linked(text)
+    if tumour is None or _STAGE.search(text) or not linked or (noun is None and not _SPREAD.search(text)):
         return None
     counted = _COUNT.search(text)
     number = _number(counted["n"]) if counted is not None else None

@@ -274,7 +274,9 @@ class PathologyReader(LesionReader):
             return
         if head.polarity == "history" and (wording.is_replaced(statement, head) or section != "gross"):
             head.polarity = "affirmed"
-        if wording.is_aside(statement, head):
+        if wording.is_uninvolved(statement, head):
+            head.polarity = "negated"
+        elif wording.is_aside(statement, head):
             return
         if head.polarity != "affirmed":
             self._deny_tumour(statement, head, heads, specimen)
@@ -338,6 +340,10 @@ class PathologyReader(LesionReader):
         strange = made.organ == "lymph_node" or (made.organ in WEAK and organ not in WEAK and not hosted)
         origin = bool(made.location.spans) and _is_origin(made, self.reading.text)
         vague = origin or not made.location.spans or not (made.location.certain or hosted)
+        named = head.mark.value.organ
+        if specimen is not None and named is not None and named in specimen.organs and not made.location.spans:
+            made.organ, made.location = named, Location(named)
+            organ = named
         fixed = head.mark.value.organ is not None and made.location.spans == () and organ in {None, *WEAK}
         if organ is not None and not fixed and (vague or strange) and organ != made.organ:
             keep = specimen.location if specimen is not None and specimen.organ == organ else Location(organ)
@@ -357,8 +363,9 @@ class PathologyReader(LesionReader):
             and made.count == 1
         ):
             made.count, made.location = 2, replace(made.location, laterality="bilateral")
-        if made.diagnosis_certainty == "probable" and wording.CONSISTENT.search(made.statement.text):
-            made.diagnosis_certainty = "definite"
+        if wording.CONSISTENT.search(made.statement.text):
+            made.presence = "definite"
+            made.diagnosis_certainty = "definite" if made.diagnosis_certainty else None
         if made.malignancy != "unknown":
             made.malignancy_basis = "pathology"
         if made.diagnosis == "adenoma" and made.organ in _HOLLOW:
@@ -404,6 +411,9 @@ class PathologyReader(LesionReader):
         key = wording.TUMOUR_SIZE.search(statement.text)
         if key is None and statement.sentence.section != "gross":
             key = wording.PLAIN_SIZE.search(statement.text)
+            earlier = self.reading.statements[max(0, self._index - 2) : self._index]
+            if key is not None and any(wording.ORGAN_SIZE.search(s.text) for s in (*earlier, statement)):
+                key = None
         free = [m for m in free if not wording.is_tissue(statement, m)]
         if (
             key is None

@@ -89,6 +89,8 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
             _absorb(target, sighting)
         elif sighting.rank == 0 or not decided or (sighting.mention.sizes and sighting.rank == 3):
             tumours.append(Tumour(sighting, [sighting]))
+        elif _new_node(sighting, tumours):
+            tumours.append(Tumour(sighting, [sighting]))
         elif sighting.rank == 1 and sighting.mention.malignancy == "malignant":
             _absorb_anywhere(tumours, sighting, main)
     sized = sorted((s for s in sightings if not s.is_specific and s.mention.sizes), key=_order)
@@ -105,6 +107,11 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         elif not tumours:
             tumours.append(Tumour(sighting, [sighting]))
     return tumours
+
+
+def _new_node(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
+    """True for nodes with tumour that only the list or the microscopic description gives."""
+    return sighting.mention.organ == "lymph_node" and all(t.mention.organ != "lymph_node" for t in tumours)
 
 
 def _order(sighting: Sighting) -> tuple[int, bool, float, int]:

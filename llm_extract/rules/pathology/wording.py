@@ -71,9 +71,8 @@ _REPLACED = re.compile(
     r"|of)\s(?:\w+[\s-]){0,5}$",
     re.IGNORECASE,
 )
-_HEDGED = re.compile(
-    r"\bsuspicious for|\bsuggest\w*|\bcannot (?:be )?(?:exclude|rule)|\bpossib\w+|\bprobabl\w+"
-    r"|\bfavou?rs?\b|\bquestion\w*",
+_UNINVOLVED = re.compile(
+    r"(?:\b(?:not|nor|without|no)\s(?:\w+\s){0,3}(?:involv\w+|infiltrat\w+|replaced|invaded)|\buninvolved)\s(?:by|with|of)\s(?:\w+[\s-]){0,4}$",
     re.IGNORECASE,
 )
 _NO_STATEMENT = re.compile(
@@ -98,6 +97,7 @@ SPREAD = re.compile(
 )
 BOTH = re.compile(r"\b(?:both|bilateral)\s(?:ovaries|ovarian|adnexa\w*)", re.IGNORECASE)
 CONSISTENT = re.compile(r"\b(?:consistent|compatible) with\b", re.IGNORECASE)
+ORGAN_SIZE = re.compile(r"\bweight\b|\bweigh|\bspecimen\b|prostate size|\bgland\b|\bgrams?\b", re.IGNORECASE)
 _OPTION = re.compile(r"^\W{0,3}(?:_+|\[\s?\]|\(\s\)|o\s|q[A-Z])")
 _TUMOUR_NOUN = r"(?:tumou?r|lesion|carcinoma|adenocarcinoma|neoplasm|mass)"
 TUMOUR_SIZE = re.compile(
@@ -254,6 +254,11 @@ def speaks_again(statement: Statement, head: Head) -> bool:
         re.IGNORECASE,
     )
     return opening is not None and _VERB.match(text[head.mark.end - statement.start :]) is not None
+
+
+def is_uninvolved(statement: Statement, head: Head) -> bool:
+    """True for "not involved by carcinoma" and "uninvolved by tumor": the organ is free."""
+    return _UNINVOLVED.search(statement.text[: head.mark.start - statement.start]) is not None
 
 
 def is_replaced(statement: Statement, head: Head) -> bool:
