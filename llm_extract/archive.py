@@ -22,6 +22,7 @@ from llm_extract.backends import Backend, BatchBackend, load_backend
 from llm_extract.errors import InterruptedRunError, ResourceError, UsageError
 from llm_extract.export import ExportCounts, export_archive, organ_names
 from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
+from llm_extract.pilot import Forecast, choose_rows, forecast
 from llm_extract.private_files import prepare_folder
 from llm_extract.progress import ProgressReporter, Tally
 from llm_extract.reports import Report, ReportSource, check_source, read_reports
@@ -85,6 +86,7 @@ class ArchiveOptions:
         quarantine: keep quarantined reports as they are, or try them again.
         evidence_limit: how many reports the evidence pages show; 0 for no page.
         anatomy: a user's own anatomy file, on top of the built-in table.
+        pilot: extract only a sample of this size, and forecast the whole from it.
         model: which language model, for the backends that run one; these work in this process.
     """
 
@@ -97,14 +99,20 @@ class ArchiveOptions:
     quarantine: str = "keep"
     evidence_limit: int = 20_000
     anatomy: Path | None = None
+    pilot: int | None = None
     model: ModelOptions | None = None
+
+    @property
+    def suffix(self) -> str:
+        """Middle of the names of the output files of a shard or a pilot, else empty."""
+        return (self.shard.suffix if self.shard else "") + (".pilot" if self.pilot is not None else "")
 
 
 @dataclass
 class ArchiveResult:
     """What a finished run has done: ``counts`` over the exported rows, the rest over this run alone.
 
-    ``source_note`` says which columns the reports were read from.
+    ``source_note`` says which columns the reports were read from, ``forecast`` what a pilot says of the whole.
     """
 
     counts: ExportCounts
@@ -112,6 +120,7 @@ class ArchiveResult:
     seconds: float
     files: list[Path] = field(default_factory=list)
     source_note: str = ""
+    forecast: Forecast | None = None
 
     @property
     def exit_code(self) -> int:
@@ -136,14 +145,14 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
     started = time.monotonic()
     source_note = check_source(source)  # a wrong path or column ends here, before anything is written
     backend = load_backend(options.backend, options.model, anatomy=options.anatomy)
-    suffix = options.shard.suffix if options.shard else ""
+    shard_suffix = options.shard.suffix if options.shard else ""
     with _disk_errors_named(options.out):
         prepare_folder(options.out)
     with (
         closing(backend) if isinstance(backend, BatchBackend) else nullcontext(),
         _disk_errors_named(options.out),
         _stop_signals() as stop,
-        Ledger(options.out / f"ledger{suffix}.sqlite", lease_s=options.lease_s) as ledger,
+        Ledger(options.out / f"ledger{shard_suffix}.sqlite", lease_s=options.lease_s) as ledger,
     ):
         if options.shard is None:
             for path in sorted(options.out.glob("ledger.*-of-*.sqlite")):
@@ -155,7 +164,7 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
         counts, files = export_archive(
             run.keyed(run.reports()),
             out=options.out,
-            suffix=suffix,
+            suffix=options.suffix,
             ledger=ledger,
             backend=options.backend,
             settings=backend.settings(),
@@ -167,10 +176,18 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
         if options.model is not None and options.model.cross_check != "none":
             from llm_extract.chat.consensus import write_agreement
 
-            files.append(write_agreement(options.out / f"records{suffix}.jsonl"))
+            files.append(write_agreement(options.out / f"records{options.suffix}.jsonl"))
+        expected = run.forecast()
+        if expected is not None:
+            files.append(expected.write(options.out / f"forecast{shard_suffix}.json"))
     seconds = time.monotonic() - started
     return ArchiveResult(
-        counts=counts, extracted=extracted, seconds=seconds, files=files, source_note=source_note
+        counts=counts,
+        extracted=extracted,
+        seconds=seconds,
+        files=files,
+        source_note=source_note,
+        forecast=expected,
     )
 
 
@@ -250,13 +267,39 @@ class _Run:
         self._stop = stop
         self._settings_hash = settings_sha256(options.backend, backend.settings())
         self._elsewhere: dict[str, Job] = {}
+        self._sample: frozenset[int] | None = None
+        self._rows = 0
+        self._seconds = 0.0
+        price = options.model.price_per_million if options.model is not None else None
+        self._tally = Tally(price_per_million=price)
 
     def reports(self) -> Iterator[Report]:
-        """The reports of this shard, in input order; ids are checked over the whole input."""
-        shard = self._options.shard
+        """The reports of this shard or sample, in input order; ids are checked over the whole input."""
+        shard, sample = self._options.shard, self._sample
         return (
-            report for report in read_reports(self._source) if shard is None or shard.holds(row=report.row)
+            report
+            for report in read_reports(self._source)
+            if (shard is None or shard.holds(row=report.row)) and (sample is None or report.row in sample)
         )
+
+    def _choose_sample(self) -> None:
+        """For a pilot, read the input once more and choose its rows."""
+        if self._options.pilot is not None:
+            self._sample = choose_rows(self._counted(self.reports()), self._options.pilot)
+
+    def _counted(self, reports: Iterable[Report]) -> Iterator[Report]:
+        for report in reports:
+            self._stop.raise_if_asked()
+            self._rows += 1
+            yield report
+
+    def forecast(self) -> Forecast | None:
+        """What a pilot says of the whole archive; None for a full run."""
+        if self._options.pilot is None:
+            return None
+        in_process = self._options.backend in {"vllm", "transformers"} and self._options.model is not None
+        gpus = self._options.model.gpus if in_process and self._options.model is not None else None
+        return forecast(self._tally, reports=self._rows, seconds=self._seconds, gpus=gpus)
 
     def keyed(self, reports: Iterable[Report]) -> Iterator[tuple[Report, str | None]]:
         """Reports with their work keys; None where the reader found nothing to extract."""
@@ -265,6 +308,7 @@ class _Run:
 
     def extract(self) -> tuple[int, int]:
         """Extract what is not finished; returns the number of rows and of reports extracted now."""
+        self._choose_sample()
         total, pending = self._scan()
         extracted = 0
         try:
@@ -309,12 +353,14 @@ class _Run:
         if first is None:
             return 0
         jobs = chain([first], jobs)
-        tally = Tally(price_per_million=self._price())
+        before, tally = self._tally.reports, self._tally
         with ExitStack() as stack:
             buffer: list[Result] = []
             committed = time.monotonic()
             try:
-                for result in self._results(jobs, stack):
+                results = self._results(jobs, stack)
+                started = time.monotonic()
+                for result in results:
                     if result is not None:
                         buffer.append(result)
                         tally.add(result)
@@ -323,8 +369,9 @@ class _Run:
                         committed = time.monotonic()
             finally:  # what an engine answered before it failed is kept
                 self._commit(buffer, tally, progress)
+        self._seconds += time.monotonic() - started
         self._stop.raise_if_asked()
-        return tally.reports
+        return tally.reports - before
 
     def _commit(self, buffer: list[Result], tally: Tally, progress: ProgressReporter) -> None:
         if buffer:
@@ -332,9 +379,6 @@ class _Run:
             progress.advance(len(buffer), note=tally.note())
             buffer.clear()
         self._ledger.renew()
-
-    def _price(self) -> float | None:
-        return self._options.model.price_per_million if self._options.model is not None else None
 
     def _results(self, jobs: Iterator[Job], stack: ExitStack) -> Iterator[Result | None]:
         options = self._options

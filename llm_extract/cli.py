@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from llm_extract import cli_audit, cli_score
+from llm_extract import cli_audit, cli_model, cli_score
 from llm_extract.cli_errors import failures, program_of
 from llm_extract.cli_options import (
     AnatomyOption,
@@ -38,6 +38,8 @@ Example: {program} extract reports.csv --out records --id-column accession --tex
 
 Example: {program} extract export.csv --out records --encoding cp1252 --group-column accession
 
+Example: {program} extract reports.csv --out records --backend openai --cross-check rules
+
 Exit codes: 0 all done, 2 usage, 3 bad input, 4 some reports quarantined, 5 disk full or similar, 130 or 143
 stopped and resumable. The same command goes on where a stopped one ended.
 """
@@ -51,7 +53,11 @@ def _extract(  # noqa: PLR0913 - one parameter an option
     *,
     out: Annotated[Path, typer.Option("--out", help="Folder for records, tables, pages and the ledger.")],
     backend: Annotated[
-        str, typer.Option("--backend", help="rules, or package.module:Class for a backend of your own.")
+        str,
+        typer.Option(
+            "--backend",
+            help="rules; openai (any such server), vllm, transformers or replay; or package.module:Class of your own.",
+        ),
     ] = "rules",
     id_column: IdColumn = None,
     text_column: TextColumn = None,
@@ -79,6 +85,21 @@ def _extract(  # noqa: PLR0913 - one parameter an option
     retry_quarantined: Annotated[
         bool, typer.Option("--retry-quarantined", help="Try quarantined reports again.")
     ] = False,
+    pilot: cli_model.Pilot = None,
+    model: cli_model.ModelName = None,
+    revision: cli_model.Revision = None,
+    base_url: cli_model.BaseUrl = "http://127.0.0.1:8000/v1",
+    allow_remote: cli_model.AllowRemote = False,
+    api_key_file: cli_model.ApiKeyFile = None,
+    concurrency: cli_model.Concurrency = 64,
+    request_timeout_s: cli_model.RequestTimeout = 600.0,
+    max_model_len: cli_model.MaxModelLen = 8192,
+    gpus: cli_model.Gpus = 1,
+    kv_cache_gib: cli_model.KvCache = None,
+    record: cli_model.Record = None,
+    recording: cli_model.Recording = None,
+    cross_check: cli_model.CrossCheckOption = "none",
+    price_per_million: cli_model.Price = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     with failures(as_json=as_json):
@@ -94,7 +115,14 @@ def _extract(  # noqa: PLR0913 - one parameter an option
             quarantine="retry" if retry_quarantined else "keep",
             evidence_limit=evidence_limit,
             anatomy=anatomy,
-        )
+            pilot=pilot,
+            model=cli_model.model_options(
+                backend, allow_remote=allow_remote, kv_cache_gib=kv_cache_gib, model=model, revision=revision,
+                base_url=base_url, api_key_file=api_key_file, concurrency=concurrency,
+                request_timeout_s=request_timeout_s, max_model_len=max_model_len, gpus=gpus, record=record,
+                recording=recording, cross_check=cross_check, price_per_million=price_per_million,
+            ),
+        )  # fmt: skip
         result = extract_archive(
             ReportSource(
                 reports,
@@ -121,16 +149,22 @@ def _extract(  # noqa: PLR0913 - one parameter an option
             )
             for name, number in sorted(counts.errors.items(), key=lambda item: -item[1])[:5]:
                 typer.echo(f"  {number:,} × {name}")
+            for line in result.forecast.lines() if result.forecast is not None else ():
+                typer.echo(line)
             program = program_of(context)
             again = f"{program} audit {shlex.quote(str(out))} --reports {shlex.quote(str(reports))}"
-            for line in _next_steps(out, counts, shard=shard, audit=again):
+            part = "pilot" if pilot is not None else "shard" if shard is not None else None
+            for line in _next_steps(out, counts, part=part, audit=again):
                 typer.echo(line)
     if result.exit_code:
         raise typer.Exit(result.exit_code)
 
 
-def _next_steps(out: Path, counts: ExportCounts, *, shard: str | None, audit: str) -> Iterator[str]:
-    if shard is not None:
+def _next_steps(out: Path, counts: ExportCounts, *, part: str | None, audit: str) -> Iterator[str]:
+    if part == "pilot":
+        yield "Next: the same command without --pilot extracts the rest; the sample is done already."
+        return
+    if part == "shard":
         yield "Next: when every shard is done, the same command without --shard merges them."
         return
     if counts.quarantined:

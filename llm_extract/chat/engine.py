@@ -30,6 +30,7 @@ class ModelOptions:
         patience_s: how long a server may be out of reach before the run stops, resumable.
         max_model_len: tokens of context of an in-process engine.
         gpus: GPUs that an in-process engine spreads one model over.
+        kv_cache_bytes: memory for the engine's cache; by default what the GPU has left.
         recording: file of recorded answers; the replay backend reads it.
         record: file that answers are recorded in.
         cross_check: whether the rules are compared with every record.
@@ -46,6 +47,7 @@ class ModelOptions:
     patience_s: float = 120.0
     max_model_len: int = 8192
     gpus: int = 1
+    kv_cache_bytes: int | None = None
     recording: Path | None = None
     record: Path | None = None
     cross_check: Literal["none", "rules"] = "none"
