@@ -18,7 +18,7 @@ from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import Host, find_host, mask_box, union_mask
 from rsuper.supervision.targets import organ_of_class
 from rsuper.views.explain_case import ExplainCase, Seat, phantom_case, read_case, require_hosts
-from rsuper.views.explain_facts import ClassLesson, GuessFacts, pulled_mm3
+from rsuper.views.explain_facts import ClassLesson, GuessFacts, Pull, pulled_mm3
 from rsuper.views.explain_guesses import (
     OTHERWISE,
     REPORTED,
@@ -34,6 +34,11 @@ Bool = NDArray[np.bool_]
 AROUND_MM = 14.0
 MAX_VOXELS = 2_600_000
 MAX_CLASSES = 3
+SUMMARY_PULLS: tuple[tuple[str, Pull], ...] = (
+    ("pulled up", "up"),
+    ("pushed down", "down"),
+    ("left alone", "alone"),
+)
 NEIGHBOURS = ("pancreas", "liver", "kidney", "spleen")
 
 
@@ -71,14 +76,11 @@ class Lesson:
     def summary(self) -> str:
         """One line for a terminal: state, interval, and what the first output is told."""
         target, first = self.lesson.target, self.guesses[0]
-        pulled = ", ".join(
-            f"{word} {pulled_mm3(first.rows, pull):,.0f} mm³"
-            for pull, word in (("up", "up"), ("down", "down"), ("alone", "alone"))
-        )
+        pulled = ", ".join(f"{name} {pulled_mm3(first.rows, pull):,.0f} mm³" for name, pull in SUMMARY_PULLS)
         low, high = target.volume_mm3
         sized = f", {low:,.0f} to {high:,.0f} mm³" if target.state == "reported" else ""
         state = target.state if self.mentioned else "not mentioned"
-        return f"{self.lesion_class}: {state}{sized}; voxels {pulled}"
+        return f"{self.lesion_class}: {state}{sized}; {pulled}"
 
 
 @dataclass(frozen=True, kw_only=True)

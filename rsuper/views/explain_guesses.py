@@ -103,7 +103,7 @@ def make_guess(key: GuessKey, scene: Scene, noise: Logits) -> Logits | None:
         )
     if key in ("wrong_spot", "wrong_part"):
         places = scene.centers if key == "wrong_spot" else scene.organ & ~scene.region
-        wrong = _farthest(places, scene)
+        wrong = _elsewhere(places, scene)
         size = max((blob.diameter_mm for blob in scene.blobs), default=12.0)
         return None if wrong is None else _lit(scene, noise, [Blob(voxel=wrong, diameter_mm=size)], peak=SURE)
     return _drawn(key, scene, noise)
@@ -170,21 +170,12 @@ def _beside(blob: Blob, scene: Scene) -> Blob:
     return Blob(voxel=(moved[0], moved[1], moved[2]), diameter_mm=blob.diameter_mm)
 
 
-def _farthest(places: Bool, scene: Scene) -> tuple[int, int, int] | None:
-    """The voxel of a mask that lies farthest from every lesion, and at least their size away; None if there is none."""
-    voxels = np.argwhere(places)
-    if not len(voxels) or not scene.blobs:
-        return None
-    spacing = np.asarray(scene.spacing_mm)
-    distance = np.full(len(voxels), np.inf)
+def _elsewhere(places: Bool, scene: Scene) -> tuple[int, int, int] | None:
+    """The deepest place of a mask that is clear of every lesion; None if there is none."""
+    clear = places.copy()
     for blob in scene.blobs:
-        away = np.linalg.norm((voxels - np.asarray(blob.voxel)) * spacing, axis=1)
-        distance = np.minimum(distance, away)
-    best = int(distance.argmax())
-    if distance[best] < 0.7 * max(blob.diameter_mm for blob in scene.blobs):
-        return None
-    i, j, k = (int(index) for index in voxels[best])
-    return i, j, k
+        clear &= ~ball_mask(scene.shape, blob.voxel, 1.6 * blob.diameter_mm, spacing_mm=scene.spacing_mm)
+    return _deepest(clear, scene)
 
 
 def _deepest(mask: Bool, scene: Scene) -> tuple[int, int, int] | None:

@@ -109,6 +109,9 @@ def _facts(lesson: Lesson, explanation: Explanation) -> dict[str, Any]:
         "place": _place(lesson),
         "codes": [say.CODES.get(code, say.words(code)) for code in target.codes],
         "guesses": [_guess(guess, lesson, explanation) for guess in lesson.guesses],
+        "crop": " × ".join(
+            f"{n * s:.0f}" for n, s in zip(lesson.ct_hu.shape, lesson.lesson.spacing_mm, strict=True)
+        ),
         "taught": target.state == "reported" and target.weight > 0,
         "has_truth": lesson.truth is not None,
     }

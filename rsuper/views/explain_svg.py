@@ -70,7 +70,7 @@ def volume_line(
 
     def x(value: float) -> float:
         at = math.log10(min(max(value, first), last) / first) / span
-        return 16 + at * (WIDTH - 32)
+        return 30 + at * (WIDTH - 60)
 
     right = x(high) if math.isfinite(high) else WIDTH - 4
     left = x(low) if low > 0 else 4.0

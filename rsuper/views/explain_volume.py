@@ -57,8 +57,8 @@ def mask_bits(lesson: Lesson) -> NDArray[np.uint8]:
 
 
 def guess_bytes(guess: GuessFacts) -> NDArray[np.uint8]:
-    """What each voxel is told in the low four bits, the probability in fifteenths in the high four."""
-    level = np.asarray(np.rint(guess.probability * 15), np.uint8)
+    """What each voxel is told in the low four bits, the root of its probability in fifteenths in the high four."""
+    level = np.asarray(np.rint(np.sqrt(guess.probability) * 15), np.uint8)
     return np.asarray(guess.codes | (level << 4), np.uint8)
 
 

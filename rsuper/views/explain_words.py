@@ -83,7 +83,7 @@ def guess_story(key: GuessKey, *, origin: str, lesions: int) -> str:
         "of this belief lies.",
         "untrained": "It says about 50 % everywhere, so the ball lands by chance, but always inside the region. "
         "This is why training begins with a few masks.",
-        "wrong_spot": "It is sure of the wrong spot near the organ. The report cannot tell, the ball follows, and "
+        "wrong_spot": "It is sure of the wrong spot in the region. The report cannot tell, the ball follows, and "
         "wrong voxels are pulled up. The smaller the region, the smaller this harm.",
         "wrong_part": "It is sure of another part of the organ than the report names. There it is pushed down, and the "
         "ball looks inside the region, however faint the belief.",
@@ -106,8 +106,8 @@ def row_reason(place: Place, pull: Pull, guess: GuessFacts, target: ClassTarget,
         return _outside_reason(target, organ)
     if place == "core":
         return {
-            "up": "The report says that a lesion is here. This is the least volume that the stated size allows, taken "
-            "from the voxels of the ball in which the network believes most.",
+            "up": f"The report says that at least {mm3(low)} of lesion are here. This part of it is taught as lesion: "
+            "the voxels of the ball in which the network believes most.",
             "down": f"Far more than {mm3(high)} is predicted, so even the core is held back for now.",
             "alone": "Nothing is left to say: the network is certain already.",
         }[pull]

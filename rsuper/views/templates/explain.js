@@ -86,6 +86,16 @@
     return found;
   }
 
+  /** The mean of five corners along a loop: a line instead of stairs, less than half a voxel away from them. */
+  function smooth(loop) {
+    const n = loop.length;
+    if (n < 12) return loop;
+    return loop.map((_, i) => [-2, -1, 0, 1, 2].reduce((sum, d) => {
+      const [x, y] = loop[(i + d + n) % n];
+      return [sum[0] + x / 5, sum[1] + y / 5];
+    }, [0, 0]));
+  }
+
   function slice(lesson, plane) {
     const { axis, across, down } = plane;
     const [, J, K] = lesson.shape;
@@ -143,7 +153,7 @@
       context.setTransform(1, 0, 0, 1, 0, 0);
       context.beginPath();
       for (const loop of loops(inside, cut.columns, cut.rows)) {
-        const at = loop.map(([x, y]) => [(x * lesson.spacing[plane.across] - left) * scale, (y * lesson.spacing[plane.down] - top) * scale]);
+        const at = smooth(loop).map(([x, y]) => [(x * lesson.spacing[plane.across] - left) * scale, (y * lesson.spacing[plane.down] - top) * scale]);
         const half = (a, b) => [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
         const from = half(at[at.length - 1], at[0]);
         context.moveTo(...from);
@@ -167,7 +177,10 @@
     marks(context, plane, width, scale);
   }
 
-  const heat = (level) => level ? [255, 190 + 4 * level, 40 + 12 * level, Math.min(235, 40 + 13 * level)] : null;
+  const heat = (level) => {
+    const p = (level / 15) ** 2;
+    return level > 1 ? [255, 150 + 95 * p, 20 + 150 * p, 235 * Math.min(1, .04 + 1.5 * p / (p + .6))] : null;
+  };
 
   function circles(lesson, context, plane, ball, { left, top, scale, pen, show }) {
     const off = (lesson.cursor[plane.axis] - ball.at[plane.axis]) * lesson.spacing[plane.axis];
