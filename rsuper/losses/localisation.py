@@ -174,9 +174,10 @@ def search_order(
             -middle_volume_mm3(lesion, rules),
             -search_diameter_mm(lesion, rules),
             lesion.volume_mm3,
+            # of equal ones first those that may lie in few places: a place that suits all is not taken from them
+            math.inf if lesion.region is None else rooms[index],
+            lesion.slab or (math.inf, math.inf, math.inf),
             -lesion.weight,
-            lesion.slab or (-1, -1, -1),
-            -1 if lesion.region is None else rooms[index],
         )
 
     return sorted(range(len(lesions)), key=key)
