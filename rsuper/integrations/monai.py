@@ -19,6 +19,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor, list_data_collate
@@ -28,8 +29,9 @@ from torch import Tensor
 from rsuper.errors import DataError
 from rsuper.integrations.affine_spacing import affine_spacing_mm
 from rsuper.integrations.target_batch import supervision_batch
+from rsuper.integrations.target_crop import target_crop
 from rsuper.integrations.target_key import TargetKey
-from rsuper.integrations.target_map import Heads, target_map
+from rsuper.integrations.target_map import Heads, TargetMap, target_map
 
 META_KEY = "rsuper_target_key"
 TARGETS = "targets"
@@ -97,10 +99,10 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
 
 
 class RandTargetCropd(Randomizable, MapTransform):  # type: ignore[misc]
-    """A random crop that shows what there is to learn: a report's whole region, where it fits, or a drawn lesion.
+    """A random crop that holds a report's whole region, where it fits, or shows a drawn lesion.
 
-    A crop that cuts a region must drop most of what the report says (the lesion may be in the other part), so random
-    crops waste reports. Cases without either are cropped around a structure, else anywhere. Smaller volumes are padded.
+    See :func:`rsuper.integrations.target_crop`; other crops cut regions, and lose what the report says. Smaller volumes
+    are padded.
 
     Args:
         keys: image, target map and whatever goes with them, all on one grid.
@@ -118,51 +120,11 @@ class RandTargetCropd(Randomizable, MapTransform):  # type: ignore[misc]
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The dictionary with every key cropped alike."""
         volume = data[self.targets_key]
-        start = self._start(volume.as_tensor()[0], _key_of(volume))
-        crop = SpatialCrop(
-            roi_start=start, roi_end=[a + b for a, b in zip(start, self.spatial_size, strict=True)]
-        )
+        made = TargetMap(codes=volume.as_tensor(), key=_key_of(volume))
+        box = target_crop(made, self.spatial_size, np.random.default_rng(int(self.R.randint(2**31))))
+        crop = SpatialCrop(roi_start=[part.start for part in box], roi_end=[part.stop for part in box])
         pad = SpatialPad(self.spatial_size, mode="constant")
         return dict(data) | {key: pad(crop(data[key])) for key in self.key_iterator(data)}
-
-    def _start(self, codes: Tensor, key: TargetKey) -> list[int]:
-        """First voxel of the crop."""
-        focus = self._focus(codes, key)
-        if focus is None:
-            return [
-                int(self.R.randint(0, max(1, n - s + 1)))
-                for n, s in zip(codes.shape, self.spatial_size, strict=True)
-            ]
-        voxels = torch.nonzero(focus)
-        first, last = voxels.amin(dim=0).tolist(), (voxels.amax(dim=0) + 1).tolist()
-        middle = voxels[int(self.R.randint(len(voxels)))].tolist()
-        start = []
-        for axis, (size, side) in enumerate(zip(codes.shape, self.spatial_size, strict=True)):
-            fits = last[axis] - first[axis] <= side
-            wanted = (
-                int(self.R.randint(last[axis] - side, first[axis] + 1)) if fits else middle[axis] - side // 2
-            )
-            start.append(min(max(wanted, 0), max(0, size - side)))
-        return start
-
-    def _focus(self, codes: Tensor, key: TargetKey) -> Tensor | None:
-        """One of the masks that the crop should show."""
-        lesions = [pair.region for pair in key.pairs if pair.present and pair.region is not None]
-        drawn = [
-            number
-            for name, number in zip(key.channels, key.labels, strict=True)
-            if key.states.get(name) == "voxels"
-        ]
-        structures = [
-            number for name, number in zip(key.channels, key.labels, strict=True) if name not in key.states
-        ]
-        for numbers in (lesions + drawn, structures):
-            for number in self.R.permutation(numbers):
-                held = torch.tensor([int(number) in masks for masks in key.codes])
-                mask = held[codes.to(torch.int64)]
-                if mask.any():
-                    return mask
-        return None
 
 
 def collate_targets(
