@@ -45,7 +45,7 @@ NORMAL = (
 
 
 def synthetic_report(seed: int) -> str:
-    """A report of about 2,000 characters with one to four findings beside the impression; the same for the same seed."""
+    """A report of about 2,000 characters with one to four findings and an impression; one seed, one text."""
     random_of = random.Random(seed)
     lines = ["TECHNIQUE: CT of the chest, abdomen and pelvis in the portal venous phase.", "", "FINDINGS:"]
     told = random_of.randint(1, 4)
