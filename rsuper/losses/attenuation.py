@@ -12,12 +12,13 @@ from torch.nn import functional
 
 from rsuper.losses.boxes import gather_boxes, mask_as, zero_of
 from rsuper.losses.volume import weighted_mean
-from rsuper.morphology import upload
+from rsuper.morphology import untraced, upload
 
 StatedAttenuation = Literal["hypo", "iso", "hyper", "mixed", "unknown"]
 USABLE = ("hypo", "iso", "hyper")
 
 
+@untraced
 def attenuation_loss(
     logits: Float[Tensor, "P D H W"],
     image_hu: Float[Tensor, "P D H W"],

@@ -24,6 +24,7 @@ from rsuper.morphology import (
     read_once,
     reads_are_free,
     spacing_rows,
+    untraced,
     upload,
     voxel_volume_mm3,
 )
@@ -62,6 +63,7 @@ class BallLoss:
     skipped: Float[Tensor, ""]
 
 
+@untraced
 def ball_targets(
     probability: Float[Tensor, "D H W"],
     region: Bool[Tensor, "D H W"],
@@ -124,6 +126,7 @@ def ball_targets(
     return BallTargets(foreground=foreground, ignore=ignore, centers=centers, located=centers[:, 0] >= 0)
 
 
+@untraced
 def ball_loss(
     logits: Float[Tensor, "P D H W"],
     region: Bool[Tensor, "P D H W"],

@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from rsuper.losses.boxes import gather_boxes, mask_as, zero_of
 from rsuper.losses.volume import weighted_mean
-from rsuper.morphology import upload
+from rsuper.morphology import untraced, upload
 
 
+@untraced
 def malignancy_loss(
     logits: Float[Tensor, "P D H W"],
     lesion: Bool[Tensor, "P D H W"],

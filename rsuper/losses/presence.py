@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from rsuper.losses.boxes import RegionBox, as_tensor, mask_as, pair_boxes, zero_of
 from rsuper.losses.volume import weighted_mean
-from rsuper.morphology import SpacingLike, spacing_rows, upload, voxel_volume_mm3
+from rsuper.morphology import SpacingLike, spacing_rows, untraced, upload, voxel_volume_mm3
 
 
+@untraced
 def presence_loss(
     logits: Float[Tensor, "P D H W"],
     region: Bool[Tensor, "P D H W"],

@@ -15,7 +15,7 @@ from rsuper.losses.localisation import room_voxels
 from rsuper.losses.report_config import ReportSupervisionConfig
 from rsuper.losses.report_terms import ReportTerms
 from rsuper.losses.segmentation import segmentation_and_boxes, voxel_volumes
-from rsuper.morphology import Box, Spacing, box_profiles, boxes_of_profiles, read_once, spacing_rows
+from rsuper.morphology import Box, Spacing, box_profiles, boxes_of_profiles, read_once, spacing_rows, untraced
 from rsuper.supervision.types import PairTarget, SupervisionBatch
 
 
@@ -54,10 +54,11 @@ class ReportSupervisionLoss(nn.Module):
         super().__init__()
         self.config = config or ReportSupervisionConfig()
 
+    @untraced
     def forward(
         self, outputs: Tensor | Sequence[Tensor], batch: SupervisionBatch, *, report_scale: float = 1.0
     ) -> LossTerms:
-        """Loss of one batch.
+        """Loss of one batch; ``torch.compile`` runs it as it is.
 
         Args:
             outputs: logits [B,C,D,H,W], or a list of heads with the final one first; smaller heads are resampled.

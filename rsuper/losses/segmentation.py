@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.boxes import Place, as_tensor, mask_as
-from rsuper.morphology import SpacingLike, read_once, spacing_rows, voxel_volume_mm3
+from rsuper.morphology import SpacingLike, read_once, spacing_rows, untraced, voxel_volume_mm3
 
 TILE_VOXELS = 1 << 17
 BLOCK_VOXELS = 1 << 25
@@ -123,6 +123,7 @@ def _tiles(rows: Tensor) -> Iterator[tuple[slice, slice]]:
         yield slice(row, row + block), slice(None)
 
 
+@untraced
 def segmentation_loss(
     logits: Float[Tensor, "B C D H W"],
     labels: Tensor,

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.boxes import RegionBox, as_tensor, mask_as, pair_boxes, zero_of
-from rsuper.morphology import SpacingLike, spacing_rows, upload, voxel_volume_mm3
+from rsuper.morphology import SpacingLike, spacing_rows, untraced, upload, voxel_volume_mm3
 
 VolumeForm = Literal["interval", "published"]
 VolumeMass = Literal["sharpened", "power", "thresholded"]
 HAZE_PROBABILITY = 0.1
 
 
+@untraced
 def volume_loss(  # noqa: PLR0913 - the published contract
     logits: Float[Tensor, "P D H W"],
     region: Bool[Tensor, "P D H W"],

@@ -17,7 +17,7 @@ from rsuper.morphology.distance import (
     reach_voxels,
     squared_distance_within,
 )
-from rsuper.morphology.host import read_once, reads_are_free, upload
+from rsuper.morphology.host import read_once, reads_are_free, untraced, upload
 from rsuper.morphology.search import BallCenter, BallPlaces, ball_places, find_center, find_centers
 from rsuper.morphology.spacing import Spacing, SpacingLike, spacing_rows, voxel_volume_mm3
 
@@ -49,6 +49,7 @@ __all__ = [
     "spacing_rows",
     "squared_distance_within",
     "squared_radius_mm2",
+    "untraced",
     "upload",
     "voxel_volume_mm3",
 ]

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 HOST_DEVICES = ("cpu",)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def untraced(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that ``torch.compile`` runs as it is: shapes that depend on the data are not worth a graph.
+
+    ``torch.compiler.disable`` itself imports the compiler, which takes seconds; here that happens only under one.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not torch.compiler.is_compiling():
+            return function(*args, **kwargs)
+        plain: Callable[P, R] = torch.compiler.disable(function)
+        return plain(*args, **kwargs)
+
+    return call
 
 
 def reads_are_free(tensor: Tensor) -> bool:

@@ -7,7 +7,14 @@ import math
 import pytest
 import torch
 
-from rsuper.losses import BallRules, LesionTarget, ball_loss, ball_targets, rank_weights
+from rsuper.losses import (
+    BallRules,
+    LesionTarget,
+    ball_loss,
+    ball_targets,
+    presence_loss,
+    rank_weights,
+)
 from rsuper.morphology import dilate_mm
 
 ONE = (1.0, 1.0, 1.0)
@@ -354,3 +361,72 @@ def test_places_share_the_foreground_by_their_odds(two_places):
     assert even[1] == pytest.approx(even[0], rel=0.02)
     assert tilted[0] < tilted[1] < 0
     assert clear[1] == 0
+
+
+def test_an_undecided_posterior_forces_nothing(two_places):
+    """With ``lit_odds`` above every share no place lights up, and none of the likely ones is pushed down."""
+    for tilt, lights in ((0.0, False), (4.0, True)):
+        first, second, logits = two_places(tilt)
+        rules = BallRules(candidates=2, lit_odds=0.7)
+        found = ball_targets(torch.sigmoid(logits), first.region, [lesion(12)], spacing_mm=ONE, rules=rules)
+        assert bool(found.located[0])
+        assert bool(found.foreground.any()) is lights
+        x = logits.clone().requires_grad_()
+        loss = ball_loss(x[None], first.region[None], [[lesion(12)]], spacing_mm=ONE, rules=rules)
+        (gradient,) = torch.autograd.grad(loss.bce, x)
+        cores = (first.logits > 1) | (second.logits > 1)
+        assert bool((gradient[cores] < 0).any()) is lights
+        if not lights:
+            assert not gradient[cores].any()
+            assert loss.dice == 0
+
+
+def along_the_bar(place: int) -> torch.Tensor:
+    """An 8 mm ball in a bar of 15×15×32 voxels."""
+    axes = torch.meshgrid(*[torch.arange(float(size)) for size in (15, 15, 32)], indexing="ij")
+    return sum((axis - middle) ** 2 for axis, middle in zip(axes, (7, 7, place), strict=True)) <= 16
+
+
+def centres_in_the_tumour(rules: BallRules, steps: int) -> list[int]:
+    """How many of four tumours the ball lies in, step by step, while a network learns from reports.
+
+    Two features a voxel: the tumour's and a decoy's, which normal cases show alone. The network weighs the two, and
+    starts out preferring the decoy.
+    """
+    generator = torch.Generator().manual_seed(0)
+    places = [7, 8, 10, 11]
+    noise = 0.2 * torch.randn(4, 2, 15, 15, 32, generator=generator)
+    tumours = torch.stack([along_the_bar(place) for place in places])
+    decoys = torch.stack([along_the_bar(place + 12) for place in places]).float()
+    cases = torch.stack((tumours.float(), decoys), dim=1) + noise
+    normals = torch.stack((torch.zeros_like(decoys), decoys), dim=1) + noise.flip(2)
+    everywhere, stated = torch.ones_like(tumours), [[lesion(8)]] * 4
+    weights, bias = torch.tensor([0.8, 1.0], requires_grad=True), torch.tensor(-2.0, requires_grad=True)
+    optimizer, hits = torch.optim.Adam([weights, bias], lr=0.1), []
+    for _ in range(steps):
+        seen, free = (torch.einsum("c,pcdhw->pdhw", weights, x) + bias for x in (cases, normals))
+        loss = ball_loss(seen, everywhere, stated, spacing_mm=ONE, rules=rules).bce
+        loss = loss + presence_loss(free, everywhere, spacing_mm=ONE, present=torch.zeros(4))
+        found = [
+            ball_targets(torch.sigmoid(x.detach()), everywhere[0], stated[0], spacing_mm=ONE, rules=rules)
+            for x in seen
+        ]
+        hits.append(
+            sum(
+                int(tumour[tuple(one.centers[0].tolist())])
+                for one, tumour in zip(found, tumours, strict=True)
+            )
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return hits
+
+
+def test_several_candidates_let_go_of_a_decoy():
+    """One place locks on: the decoy is lit, the tumour pushed down. Several share the light until normals decide."""
+    one = centres_in_the_tumour(BallRules(), steps=6)
+    several = centres_in_the_tumour(BallRules(candidates=3), steps=6)
+    assert one == [0] * 6
+    assert several[0] == 0
+    assert several[-1] == 4

@@ -15,6 +15,7 @@ from rsuper.losses import (
     ReportSupervisionLoss,
     ball_loss,
     presence_loss,
+    report_ramp,
     segmentation_loss,
     volume_loss,
 )
@@ -245,3 +246,81 @@ def test_configuration_is_checked(batch_and_logits):
         ReportSupervisionConfig.model_validate_json(ReportSupervisionConfig().model_dump_json())
         == ReportSupervisionConfig()
     )
+
+
+def test_the_gated_volume_grows_once_the_ball_has_located(batch_and_logits):
+    """Weight of the volume: the mean p of the located foreground; without a located lesion it is 0."""
+    batch, logits, _ = batch_and_logits
+    pair = replace(batch.pairs[0], volume_mm3=(9000.0, 12000.0))
+    batch = replace(batch, pairs=(pair,))
+    plain, gated = ReportSupervisionConfig(), ReportSupervisionConfig(volume_gate="located")
+    shares = []
+    for shift in (-3.0, 0.0, 3.0):
+        free = ReportSupervisionLoss(plain)(logits + shift, batch).terms["volume"]
+        held = ReportSupervisionLoss(gated)(logits + shift, batch).terms["volume"]
+        shares.append((held / free).item())
+    assert 0 < shares[0] < 0.25 < shares[1] < 0.95 < shares[2] < 1
+    assert ReportSupervisionLoss(gated)(torch.full_like(logits, -3.0), batch).terms["volume"] == 0
+
+
+def test_located_volume_pushes_haze_down_and_the_lesion_up(batch_and_logits):
+    batch, logits, phantom = batch_and_logits
+    config = ReportSupervisionConfig(
+        segmentation_bce=0,
+        segmentation_dice=0,
+        ball_bce=0,
+        ball_dice=0,
+        report_weight=1.0,
+        volume_where="located",
+    )
+    stated = replace(batch.pairs[0], volume_mm3=(2500.0, 4000.0))
+    x = (logits - 1).requires_grad_()
+    result = ReportSupervisionLoss(config)(x, replace(batch, pairs=(stated,)))
+    result.total.backward()
+    axes = torch.meshgrid(*[torch.arange(31.0)] * 3, indexing="ij")
+    distance = (torch.stack(axes, -1) - 15).norm(dim=-1)
+    assert (x.grad[0, 1][phantom.region & (distance < 7)] < 0).all()
+    assert (x.grad[0, 1][phantom.region & (distance > 11)] > 0).all()
+    everywhere = ReportSupervisionLoss(config.model_copy(update={"volume_where": "region"}))
+    y = (logits - 1).requires_grad_()
+    everywhere(y, replace(batch, pairs=(stated,))).total.backward()
+    assert (y.grad[0, 1][phantom.region] < 0).all(), "the plain form lifts haze as well"
+
+
+def test_centres_are_compared_with_a_reference_where_there_is_one(batch_and_logits):
+    batch, logits, phantom = batch_and_logits
+    reference = torch.zeros_like(batch.labels)
+    loss = ReportSupervisionLoss()
+    assert "centre_inside_share" not in loss(logits, batch).diagnostics
+    assert loss(logits, replace(batch, reference=reference)).diagnostics["centre_inside_share"] == 0
+    reference[0, 1] = phantom.tumour
+    inside = loss(logits, replace(batch, reference=reference))
+    assert inside.diagnostics["centre_inside_share"] == 1
+    assert inside.total == loss(logits, batch).total, "a reference is never learnt from"
+    flat = loss(torch.full_like(logits, -3.0), replace(batch, reference=reference))
+    assert "centre_inside_share" not in flat.diagnostics
+
+
+def test_the_attenuation_scale_is_a_setting(batch_and_logits):
+    batch, logits, phantom = batch_and_logits
+    image = torch.full((2, 1, *phantom.region.shape), 100.0)
+    image[0, 0][phantom.tumour] = 160.0
+    organ = phantom.region[None, None].expand(2, 3, *phantom.region.shape)
+    lesion = replace(batch.pairs[0].lesions[0], attenuation="hypo")
+    full = replace(batch, image_hu=image, organ=organ, pairs=(replace(batch.pairs[0], lesions=(lesion,)),))
+    hundred = ReportSupervisionLoss()(logits, full).terms["attenuation"]
+    fifty = ReportSupervisionLoss(ReportSupervisionConfig(attenuation_scale_hu=50.0))(logits, full)
+    assert fifty.terms["attenuation"].item() == pytest.approx(2 * hundred.item(), rel=1e-6)
+
+
+def test_the_ramp_scales_the_reports(batch_and_logits):
+    batch, logits, _ = batch_and_logits
+    loss = ReportSupervisionLoss(ReportSupervisionConfig(report_weight=1.0))
+    totals = [
+        loss(logits, batch, report_scale=report_ramp(step, warmup_steps=100, ramp_steps=10)).total.item()
+        for step in (0, 99, 100, 104, 109, 500)
+    ]
+    cold, full = totals[0], totals[-1]
+    expected = [cold, cold, cold + 0.1 * (full - cold), cold + 0.5 * (full - cold), full, full]
+    assert totals == pytest.approx(expected, rel=1e-5)
+    assert report_ramp(5, warmup_steps=5, ramp_steps=0) == 1.0

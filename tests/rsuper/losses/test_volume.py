@@ -271,3 +271,26 @@ def test_everything_located_is_the_plain_loss():
         logits = filled(volume)
         everywhere = torch.ones_like(logits) > 0
         assert loss_at(volume, 500, 900, located=everywhere) == loss_at(volume, 500, 900)
+
+
+@pytest.mark.parametrize("diameter", [12.0, 18.0, 24.0])
+def test_the_volume_of_a_smooth_map_is_the_same_at_3_mm(diameter):
+    """Within 1 %: V̂ of a Gaussian in mm, whose volume is (2π)^{3/2}·s³ times its height."""
+    volumes = {}
+    for step in (1.0, 3.0):
+        axes = torch.meshgrid(*[torch.arange(0, 60.5, step, dtype=torch.float64)] * 3, indexing="ij")
+        squared = sum((axis - 30.4) ** 2 for axis in axes)
+        share = 0.9 * torch.exp(-squared / (2 * (diameter / 4) ** 2)) + 1e-9
+        x = torch.logit(share)[None]
+        exact = 0.9 * (2 * math.pi) ** 1.5 * (diameter / 4) ** 3 + 1e-9 * 60**3
+        for low, high, inside in ((0.99, 1.01, True), (1.02, 1.1, False)):
+            loss = volume_loss(
+                x,
+                x > -99,
+                torch.tensor([[low * exact, high * exact]]),
+                spacing_mm=(step,) * 3,
+                tolerance=0.0,
+            )
+            assert (loss.item() == 0) is inside
+        volumes[step] = step**3 * torch.sigmoid(x).sum().item()
+    assert volumes[3.0] == pytest.approx(volumes[1.0], rel=0.01)
