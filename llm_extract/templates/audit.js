@@ -133,9 +133,11 @@
   function drawQuestion() {
     const one = here().claims[claim];
     const said = answers.get(one.id);
+    const before = here().claims.slice(0, claim).filter((each) => each.field === "lesion").pop();
+    const ofLesion = !["lesion", "negative", "missed"].includes(one.field) && before ? ` · ${before.value}` : "";
     const button = (kind, key, words) => element("button", { type: "button", class: kind, "aria-pressed": said === kind, onclick: () => answer(kind) }, `${SIGNS[kind]} ${words} `, element("kbd", {}, key));
     $("question").replaceChildren(
-      element("p", { class: "about" }, data.labels[one.field]),
+      element("p", { class: "about" }, data.labels[one.field] + ofLesion),
       element("p", { class: `value${one.value.length > 60 ? " long" : ""}` }, one.value),
       element("p", { class: "ask" }, one.question),
       element("div", { class: "buttons" }, button("right", "Y", "Right"), button("wrong", "N", "Wrong"), button("unsure", "U", "Unsure")),

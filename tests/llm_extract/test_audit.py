@@ -328,6 +328,16 @@ def test_two_keys_judge_and_the_page_remembers(browser, tmp_path):
     assert browser.value("document.querySelectorAll('#claims li').length") == len(first.claims)
     shown = browser.value("[...document.querySelectorAll('#text mark')].map((mark) => mark.textContent)")
     assert shown == [TEXT[slice(*span)] for span in joined_spans(first.claims[0].spans)]
+    about = "document.querySelector('#question .about').textContent"
+    with_lesion = next(index for index, one in enumerate(sample.reports) if one.record.lesions)
+    for _ in range(with_lesion):
+        browser.press("ArrowDown")
+    browser.press("ArrowRight")
+    assert browser.value(about) == "side · kidney: mass"
+    for _ in range(with_lesion):
+        browser.press("ArrowUp")
+    if with_lesion == 0:
+        browser.press("ArrowLeft")
     browser.press("n")
     for _ in first.claims[1:]:
         browser.press("y")
