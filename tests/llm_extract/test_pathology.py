@@ -303,7 +303,7 @@ def test_mending_keeps_every_character_at_its_place(text):
 
 def test_a_length_broken_by_recognition_and_line_ends_is_read():
     text = (
-        "GROSS:\nThe specimen is opened to show a well- circumscribed, 5 .8 x 3.5 x  \n    4. 1 crn. tan tumor mass.\n"
+        "GROSS:\nThe specimen is opened to show a circumscribed, 5 .8 x 3.5 x  \n    4. 1 crn. tan tumor mass.\n"
         "DIAGNOSIS:\nRight kidney, nephrectomy -\n  Renal cell carcinoma.\n"
     )
     lesion = only(text)

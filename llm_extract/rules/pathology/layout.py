@@ -249,7 +249,11 @@ def _inner_titles(text: str) -> Iterator[tuple[int, str, bool]]:
 
 def _lost_titles(text: str) -> Iterator[tuple[int, str, bool]]:
     """Titles of other wordings, a broken "FINAL DIAGN", and "PART 1:" where the title of the diagnosis is lost."""
-    for pattern, name in ((_LOST_DIAGNOSIS, "diagnosis"), (_ANY_DIAGNOSIS, "diagnosis"), (_ANY_SYNOPTIC, "synoptic")):
+    for pattern, name in (
+        (_LOST_DIAGNOSIS, "diagnosis"),
+        (_ANY_DIAGNOSIS, "diagnosis"),
+        (_ANY_SYNOPTIC, "synoptic"),
+    ):
         for match in pattern.finditer(text):
             if not re.search(r"\b(?:see|for|refer)\b", match[0], re.IGNORECASE):
                 yield match.start(), name, True

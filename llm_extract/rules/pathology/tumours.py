@@ -87,9 +87,7 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         target = _match_named(sighting, tumours)
         if target is not None:
             _absorb(target, sighting)
-        elif sighting.rank == 0 or not decided or (sighting.mention.sizes and sighting.rank == 3):
-            tumours.append(Tumour(sighting, [sighting]))
-        elif _new_node(sighting, tumours):
+        elif not decided or _is_new(sighting, tumours):
             tumours.append(Tumour(sighting, [sighting]))
         elif sighting.rank == 1 and sighting.mention.malignancy == "malignant":
             _absorb_anywhere(tumours, sighting, main)
@@ -109,8 +107,10 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
     return tumours
 
 
-def _new_node(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
-    """True for nodes with tumour that only the list or the microscopic description gives."""
+def _is_new(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
+    """True for what the diagnosis states, what the gross description measures, and nodes that nothing else gave."""
+    if sighting.rank == 0 or (sighting.rank == 3 and sighting.mention.sizes):
+        return True
     return sighting.mention.organ == "lymph_node" and all(t.mention.organ != "lymph_node" for t in tumours)
 
 

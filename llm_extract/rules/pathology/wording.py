@@ -72,7 +72,8 @@ _REPLACED = re.compile(
     re.IGNORECASE,
 )
 _UNINVOLVED = re.compile(
-    r"(?:\b(?:not|nor|without|no)\s(?:\w+\s){0,3}(?:involv\w+|infiltrat\w+|replaced|invaded)|\buninvolved)\s(?:by|with|of)\s(?:\w+[\s-]){0,4}$",
+    r"(?:\b(?:not|nor|without|no)\s(?:\w+\s){0,3}(?:involv\w+|infiltrat\w+|replaced|invaded)"
+    r"|\buninvolved)\s(?:by|with|of)\s(?:\w+[\s-]){0,4}$",
     re.IGNORECASE,
 )
 _NO_STATEMENT = re.compile(

@@ -1,0 +1,128 @@
+"""Lengths of a pathology report that are a tumour's: no distances, no depth, nothing of the specimen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from llm_extract.drafts import OrganDraft
+from llm_extract.measurements import Measurement
+from llm_extract.rules.heads import Head
+from llm_extract.rules.lesions import LesionReader
+from llm_extract.rules.lexicon import Finding, Mark
+from llm_extract.rules.locations import Location
+from llm_extract.rules.mentions import Mention
+from llm_extract.rules.pathology import wording
+from llm_extract.rules.pathology.nodes import mentions_nodes
+from llm_extract.rules.pathology.specimens import Specimen
+from llm_extract.rules.pathology.tumours import Sighting
+from llm_extract.rules.statements import Statement
+
+
+@dataclass(slots=True)
+class LengthReader(LesionReader):
+    """Finds the size of a tumour beside its noun and under headings such as "Tumor size".
+
+    Args:
+        organs: what the report says of whole organs.
+        on_organs: statements that may say something of an organ; those about margins do not.
+    """
+
+    organs: list[OrganDraft] = field(default_factory=list)
+    on_organs: list[Statement] = field(default_factory=list)
+    _sightings: list[Sighting] = field(default_factory=list)
+    _main: str | None = None
+    _side: str | None = None
+    _decided: bool = False
+    _sites: list[Location] = field(default_factory=list)
+
+    def _paired(self, organ: str) -> bool:
+        return organ in self.anatomy.organs and self.anatomy.organs[organ].paired
+
+    def _sizes(
+        self, statement: Statement, head: Head, inside: Sequence[Measurement]
+    ) -> tuple[list[Measurement], list[Measurement]]:
+        """Lengths of a stretch that are the tumour's: no distances, no depth, nothing of the specimen."""
+        own = []
+        for m in inside:
+            if wording.is_distance(statement, m):
+                self.unused[m.id] = "margin"
+            elif wording.is_tissue(statement, m):
+                self.unused[m.id] = "specimen"
+            else:
+                own.append(m)
+        return LesionReader._sizes(self, statement, head, own)
+
+    def _read_size_key(self, statement: Statement, specimen: Specimen | None) -> None:
+        """Reads "TUMOR SIZE: 5.5 cm": a size under its own heading belongs to the specimen's tumour."""
+        used = {m.id for mention in self.mentions for m in mention.sizes}
+        free = [
+            m for m in statement.measurements
+            if m.id not in used and m.tense == "current" and not m.worded and not wording.is_distance(statement, m)
+        ]  # fmt: skip
+        key = wording.TUMOUR_SIZE.search(statement.text)
+        if key is None and statement.sentence.section != "gross":
+            key = wording.PLAIN_SIZE.search(statement.text)
+            earlier = self.reading.statements[max(0, self._index - 2) : self._index]
+            if key is not None and any(wording.ORGAN_SIZE.search(s.text) for s in (*earlier, statement)):
+                key = None
+        free = [m for m in free if not wording.is_tissue(statement, m)]
+        if (
+            key is None
+            or not free
+            or (statement.sentence.section == "gross" and mentions_nodes(statement.text))
+        ):
+            return
+        first = free[0].start - statement.start
+        if (
+            wording.NOT_TUMOUR_SIZE.search(statement.text[: max(first, key.end())])
+            or first < key.start() - 40
+        ):
+            return
+        sizes: list[Measurement] = []
+        for size in free:
+            gap = statement.text[
+                (sizes[-1].end if sizes else size.start) - statement.start : size.start - statement.start
+            ]
+            if len(gap) > 40:
+                break
+            if sum(len(m.values_mm) for m in sizes) + len(size.values_mm) <= 3:
+                sizes.append(size)
+        if specimen is not None and specimen.organ == "lymph_node":
+            self._size_deposit(sizes, specimen)
+            return
+        if wording.FURTHER.search(statement.text) and self._extended(sizes, specimen):
+            return
+        organ = specimen.organ if specimen is not None and specimen.organ else self._main
+        if organ is None:
+            return
+        for size in sizes:
+            self.unused.pop(size.id, None)
+        place = specimen.location if specimen is not None and specimen.organ == organ else Location(organ)
+        span = (statement.start, statement.start + len(statement.text))
+        made = Mention(
+            Mark(*span, "finding", Finding("tumor")), organ, place, statement, span, sizes, kind="tumor"
+        )
+        if organ == self._main and self._paired(organ) and place.laterality is None:
+            made.location = replace(place, laterality=self._side)
+        self.mentions.append(made)
+
+    def _size_deposit(self, sizes: list[Measurement], specimen: Specimen) -> None:
+        """Under a heading of nodes a size is that of the metastasis stated before."""
+        last = self._sightings[-1] if self._sightings else None
+        same = last is not None and last.specimen is specimen and last.mention.organ == "lymph_node"
+        if last is not None and same and not last.mention.sizes:
+            last.mention.sizes = sizes[:1]
+            self.unused.pop(sizes[0].id, None)
+
+    def _extended(self, sizes: list[Measurement], specimen: Specimen | None) -> bool:
+        """Reads "Additional dimensions: 4 x 3 cm": further diameters of the tumour whose greatest one came before."""
+        last = self._sightings[-1] if self._sightings else None
+        if last is None or last.specimen is not specimen or not last.mention.sizes:
+            return False
+        if sum(len(m.values_mm) for m in (*last.mention.sizes, *sizes)) > 3:
+            return False
+        last.mention.sizes = [*last.mention.sizes, *sizes]
+        for size in sizes:
+            self.unused.pop(size.id, None)
+        return True

@@ -1,0 +1,133 @@
+"""Reads what a pathology report says of lymph nodes: a metastasis of their own, or free of tumour."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from llm_extract.measurements import Measurement
+from llm_extract.rules.lexicon import Finding, Mark
+from llm_extract.rules.locations import Location
+from llm_extract.rules.making import Denial
+from llm_extract.rules.mentions import Mention
+from llm_extract.rules.pathology.lengths import LengthReader
+from llm_extract.rules.pathology.nodes import NodeFinding, only_sampled, read_nodes
+from llm_extract.rules.pathology.specimens import Specimen
+from llm_extract.rules.statements import Statement
+
+_NODE = Finding("metastasis", "metastasis", "malignant", organ="lymph_node")
+_NODE_NOUN = re.compile(r"\b(?:lymph\s?nod\w+|nodes?|nodal)\b", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class NodeReader(LengthReader):
+    """Takes the statements about lymph nodes."""
+
+    def _read_nodes(self, statement: Statement, specimen: Specimen | None) -> bool:
+        """True if the statement is about nodes and nothing else."""
+        heading = specimen is not None and specimen.organ == "lymph_node"
+        section = statement.sentence.section
+        found = read_nodes(statement, heading=heading)
+        if found is None:
+            if section == "gross" and only_sampled(statement) and not measured_mass(statement):
+                self.unused.update({m.id: "node" for m in statement.measurements})
+                return True
+            return heading
+        if section == "gross" or (section == "comment" and self._decided):
+            return heading
+        if found.positive == 0:
+            self._deny_nodes(statement, found)
+        else:
+            self._state_nodes(statement, found, specimen)
+        return heading or not _other_tumour(statement)
+
+    def _deny_nodes(self, statement: Statement, found: NodeFinding) -> None:
+        start = statement.start + found.start
+        mark = Mark(start, statement.start + found.end, "finding", _NODE)
+        self.denials.append(
+            Denial(
+                Finding("tumor", organ="lymph_node"),
+                mark,
+                statement,
+                Location("lymph_node"),
+                ("lymph_node",),
+                no_new=False,
+            )
+        )
+
+    def _state_nodes(self, statement: Statement, found: NodeFinding, specimen: Specimen | None) -> None:
+        mark = Mark(
+            statement.start + found.start,
+            statement.start + found.end,
+            "finding",
+            _NODE,
+            plural=found.positive != 1,
+        )
+        place = Location("lymph_node")
+        if specimen is not None and specimen.organ == "lymph_node":
+            place = specimen.location
+        sides = {m.value for m in statement.of("side")} & {"left", "right"}
+        if len(sides) == 1:
+            place = replace(place, laterality=next(iter(sides)))
+        span = (statement.start, statement.start + len(statement.text))
+        made = Mention(
+            mark,
+            "lymph_node",
+            place,
+            statement,
+            span,
+            kind="metastasis",
+            diagnosis="metastasis",
+            malignancy="malignant",
+        )
+        made.malignancy_basis = "pathology"
+        made.count, made.count_kind = (
+            (found.positive, "exact") if found.positive else (None, "multiple_unknown")
+        )
+        made.spans.append(("kind", mark.start, mark.end))
+        made.sizes = self._deposit(statement, found.start)
+        self.mentions.append(made)
+
+    def _deposit(self, statement: Statement, start: int) -> list[Measurement]:
+        """Size of a nodal metastasis, which a statement on nodes may give; extents of fat and margins are none."""
+        held = []
+        for size in statement.measurements:
+            if size.end - statement.start < start and _other_tumour(statement):
+                continue
+            before = statement.text[: size.start - statement.start]
+            if re.search(
+                r"\b(?:largest|greatest|measur\w+|up to|size|metast\w+|deposit)\b[^.;]{0,50}$",
+                before,
+                re.IGNORECASE,
+            ):
+                held.append(size)
+            else:
+                self.unused[size.id] = "node"
+        return held[:1]
+
+
+def measured_mass(statement: Statement) -> bool:
+    """True if a size stands beside a tumour noun."""
+    return (
+        bool(statement.measurements)
+        and re.search(
+            r"\b(?:mass|tumou?r|lesion|neoplasm|carcinoma|nodule|polyp)s?\b", statement.text, re.IGNORECASE
+        )
+        is not None
+    )
+
+
+def _other_tumour(statement: Statement) -> bool:
+    """True if a statement on nodes states a tumour besides: "adenocarcinoma of the head, with one positive node"."""
+    text = statement.text
+    node = _NODE_NOUN.search(text)
+    for mark in statement.marks:
+        if mark.category != "finding" or mark.value.kind not in {"tumor", "mass", "polyp", "cyst"}:
+            continue
+        if node is None:
+            return True
+        low, high = mark.start - statement.start, mark.end - statement.start
+        between = text[high : node.start()] if high <= node.start() else text[node.end() : low]
+        if len(between) > 90 or re.search(r";|\bwith\b|, |\band\b|\bwithout\b", between):
+            return True
+    return False

@@ -1,0 +1,186 @@
+"""Organ, side, part and name of a tumour: what its own words say, else what its specimen is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from llm_extract.rules.heads import Head
+from llm_extract.rules.locations import SIDELESS, WEAK, Location, resolve
+from llm_extract.rules.mentions import Mention, place_marks
+from llm_extract.rules.pathology import wording
+from llm_extract.rules.pathology.nodal import NodeReader
+from llm_extract.rules.pathology.specimens import Specimen
+from llm_extract.rules.statements import Statement
+
+_CARCINOMAS = {
+    "pancreas": "pdac", "prostate": "prostate_cancer", "colon": "colorectal_cancer", "kidney": "rcc",
+    "stomach": "gastric_cancer", "bladder": "urothelial_carcinoma", "uterus": "uterine_cancer",
+    "breast": "breast_cancer", "lung": "lung_cancer", "ovary": "ovarian_cancer", "thyroid": "thyroid_cancer",
+    "esophagus": "esophageal_cancer", "gallbladder": "gallbladder_cancer", "bile_duct": "cholangiocarcinoma",
+    "liver": "hcc",
+}  # fmt: skip
+_ONLY_ADENO = frozenset({"pancreas", "prostate", "colon", "stomach"})
+_HOLLOW = frozenset({"colon", "stomach", "duodenum", "small_bowel", "esophagus"})
+_PERITONEAL = frozenset({"peritoneum", "soft_tissue", "other", "pleura"})
+_HOST = re.compile(
+    r"(?:involv(?:ing|es|ed)|in|of|within|from|replac\w+|(?:present|identified|located) in|metastatic to"
+    r"|metastas[ei]s to|to)\s(?:the\s)?(?:\w+\s){0,3}$",
+    re.IGNORECASE,
+)
+_ORIGIN_AFTER = re.compile(r"\s{0,2}(?:type|origin|primary|derivation)\b", re.IGNORECASE)
+_ORIGIN_BEFORE = re.compile(
+    r"\b(?:origin(?:at\w+)?|primary (?:in|of|from)|metastatic from|derived from|known)\b[^.;]{0,40}$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(slots=True)
+class PlaceReader(NodeReader):
+    """Places the tumours of a report."""
+
+    def _read_site(self, statement: Statement, specimen: Specimen | None) -> None:
+        """Reads "Tumor site: hepatic flexure" and "Laterality: left": where the tumour of the specimen lies."""
+        key = wording.SITE.match(statement.text)
+        if key is None:
+            return
+        marks = [m for m in place_marks(statement.marks) if m.start >= statement.start + key.end()]
+        organ = specimen.organ if specimen is not None and specimen.organ else self._main
+        if not marks or organ is None or organ == "lymph_node":
+            return
+        place = resolve(
+            self.reading.text, marks, (), anatomy=self.anatomy, head=None, topic=(organ,), inherited=organ
+        )
+        sides = {
+            w.lower() for w in re.findall(r"\b(left|right)\b", statement.text[key.end() :], re.IGNORECASE)
+        }
+        if place.organ == organ and (place.parts or len(sides) == 1) and len(place.parts) < 4:
+            side = next(iter(sides)) if len(sides) == 1 and organ not in SIDELESS else None
+            self._sites.append(replace(place, laterality=side))
+
+    def _settle(self, made: Mention, head: Head, specimen: Specimen | None) -> None:
+        """Organ and side of the specimen where the statement names none, and the basis of what pathology settles."""
+        organ = specimen.organ if specimen is not None and specimen.organ else self._main
+        hosted = _hosted(made, self.reading.text)
+        strange = made.organ == "lymph_node" or (made.organ in WEAK and organ not in WEAK and not hosted)
+        origin = bool(made.location.spans) and _is_origin(made, self.reading.text)
+        vague = origin or not made.location.spans or not (made.location.certain or hosted)
+        named = head.mark.value.organ
+        if (
+            specimen is not None
+            and named is not None
+            and named in specimen.organs
+            and not made.location.spans
+        ):
+            made.organ, made.location = named, Location(named)
+            organ = named
+        fixed = head.mark.value.organ is not None and made.location.spans == () and organ in {None, *WEAK}
+        if organ is not None and not fixed and (vague or strange) and organ != made.organ:
+            keep = specimen.location if specimen is not None and specimen.organ == organ else Location(organ)
+            made.organ, made.location = organ, replace(keep, side_spans=keep.side_spans)
+        if specimen is not None and specimen.organ == made.organ:
+            self._complete(made, specimen.location)
+        if made.organ == self._main and self._paired(made.organ) and made.location.laterality is None:
+            made.location = replace(made.location, laterality=self._side)
+        made.series = made.image = None
+        number = _in_brackets(made, self.reading.text)
+        if number is not None and made.is_group:
+            made.count, made.count_kind = number, "exact"
+        if (
+            wording.BOTH.search(made.statement.text)
+            and made.organ == "ovary"
+            and made.kind == "tumor"
+            and made.count == 1
+        ):
+            made.count, made.location = 2, replace(made.location, laterality="bilateral")
+        if wording.CONSISTENT.search(made.statement.text):
+            made.presence = "definite"
+            made.diagnosis_certainty = "definite" if made.diagnosis_certainty else None
+        if made.malignancy != "unknown":
+            made.malignancy_basis = "pathology"
+        if made.diagnosis == "adenoma" and made.organ in _HOLLOW:
+            made.kind = "polyp"
+        if made.diagnosis == "carcinoma" and made.organ in _CARCINOMAS and made.kind != "metastasis":
+            made.diagnosis = _named_by_organ(made)
+
+    def _complete(self, made: Mention, place: Location) -> None:
+        if made.location.laterality is None and place.laterality is not None:
+            made.location = replace(made.location, laterality=place.laterality, side_spans=place.side_spans)
+        if not made.location.parts and place.parts:
+            made.location = replace(
+                made.location,
+                parts=place.parts,
+                relation=place.relation,
+                spans=(*made.location.spans, *place.spans),
+            )
+
+    def _place_at_sites(self, kept: Sequence[Mention]) -> None:
+        """The only malignant tumour of an organ lies where the list of sites says."""
+        for site in self._sites:
+            here = [
+                m
+                for m in kept
+                if m.organ == site.organ and m.kind not in {"polyp", "cyst"} and m.malignancy != "benign"
+            ]
+            if len(here) != 1:
+                continue
+            if not here[0].location.parts and site.parts:
+                place = here[0].location
+                here[0].location = replace(
+                    place, parts=site.parts, relation=site.relation, spans=(*place.spans, *site.spans)
+                )
+            if here[0].location.laterality is None and site.laterality is not None:
+                here[0].location = replace(
+                    here[0].location, laterality=site.laterality, side_spans=site.side_spans
+                )
+
+    def _as_metastases(self, kept: Sequence[Mention]) -> None:
+        """A malignant tumour on the peritoneum of an organ's cancer is its metastasis."""
+        for mention in kept:
+            away = mention.organ in _PERITONEAL and self._main not in _PERITONEAL
+            if (
+                away
+                and mention.kind in {"tumor", "mass", "nodule", "lesion"}
+                and mention.malignancy == "malignant"
+            ):
+                mention.kind = "metastasis"
+
+
+def _named_by_organ(made: Mention) -> str | None:
+    word = (made.diagnosis_text or "").lower()
+    if made.organ in _ONLY_ADENO and "adeno" not in word and "duct" not in word:
+        return made.diagnosis
+    if re.search(r"neuroendocrine|squamous|small cell|serous|sarcom", word) and made.organ not in {
+        "uterus",
+        "ovary",
+        "lung",
+        "esophagus",
+    }:
+        return made.diagnosis
+    return _CARCINOMAS[made.organ]
+
+
+def _in_brackets(made: Mention, text: str) -> int | None:
+    """The number in "hyperplastic polyps (2)" and "multiple (6) hamartomas"."""
+    if made.head is None:
+        return None
+    after = re.match(r"\s?\((?:x\s?)?(\d{1,2})\)", text[made.head.end : made.head.end + 8])
+    before = re.search(
+        r"\((\d{1,2})\)\s(?:[\w-]+\s){0,4}$", text[max(0, made.head.start - 50) : made.head.start]
+    )
+    found = after or before
+    return int(found[1]) if found is not None and 1 < int(found[1]) <= 50 else None
+
+
+def _hosted(made: Mention, text: str) -> bool:
+    """True if the words say that the tumour lies in the organ: "involving the serosa of the colon"."""
+    return any(_HOST.search(text[max(0, start - 60) : start]) for start, _ in made.location.spans)
+
+
+def _is_origin(made: Mention, text: str) -> bool:
+    """True if the place is where a metastasis comes from: "of colonic type", "primary in the pancreas"."""
+    return all(
+        _ORIGIN_AFTER.match(text[end : end + 24]) or _ORIGIN_BEFORE.search(text[max(0, start - 50) : start])
+        for start, end in made.location.spans
+    )
