@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -26,6 +26,7 @@ CLAIM_FIELDS: tuple[ClaimField, ...] = get_args(ClaimField)
 SHOWN_LESIONS = 4
 SHOWN_NEGATIVES = 3
 DEFAULT_SAMPLE = 100
+TICK_RECORDS = 500
 
 
 @dataclass(frozen=True)
@@ -86,25 +87,31 @@ class _Drawn:
     number: int = 0
     kept: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, priority: int, line: str, *, limit: int) -> None:
+    def add(self, priority: int, record: ReportRecord, *, limit: int) -> None:
         self.number += 1
-        entry = (-priority, line)
         if len(self.kept) < limit:
-            heapq.heappush(self.kept, entry)
-        elif entry > self.kept[0]:
-            heapq.heapreplace(self.kept, entry)
+            heapq.heappush(self.kept, (-priority, record.model_dump_json()))
+        elif -priority > self.kept[0][0]:
+            heapq.heapreplace(self.kept, (-priority, record.model_dump_json()))
 
     def first(self, number: int) -> list[tuple[int, str]]:
         return sorted((-negative, line) for negative, line in self.kept)[:number]
 
 
-def draw_sample(records: Path, *, size: int = DEFAULT_SAMPLE, seed: int = 0) -> AuditSample:
+def draw_sample(
+    records: Path,
+    *,
+    size: int = DEFAULT_SAMPLE,
+    seed: int = 0,
+    tick: Callable[[int], None] = lambda _number: None,
+) -> AuditSample:
     """Draw reports at random, some from every stratum.
 
     Args:
         records: records.jsonl, or the folder of an extraction; read once, one record at a time.
         size: how many reports to draw.
         seed: seed of the draw.
+        tick: called now and then with the number of records read since.
 
     Returns:
         The sample; the same for the same records, size and seed.
@@ -114,12 +121,14 @@ def draw_sample(records: Path, *, size: int = DEFAULT_SAMPLE, seed: int = 0) -> 
     """
     strata: dict[str, _Drawn] = {}
     quarantined = 0
-    for record in iter_records(records):
+    for number, record in enumerate(iter_records(records), start=1):
+        if number % TICK_RECORDS == 0:
+            tick(TICK_RECORDS)
         if record.status == "failed":
             quarantined += 1
             continue
         drawn = strata.setdefault(stratum_of(record), _Drawn())
-        drawn.add(_priority(record, seed), record.model_dump_json(), limit=size)
+        drawn.add(_priority(record, seed), record, limit=size)
     shares = allocate({name: drawn.number for name, drawn in strata.items()}, size)
     chosen = sorted(
         (priority, name, line)

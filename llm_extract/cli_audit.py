@@ -12,6 +12,7 @@ import typer
 from llm_extract.cli_errors import failures, program_of
 from llm_extract.cli_options import Encoding, GroupColumn, IdColumn, MarkupOption, TextColumn
 from llm_extract.errors import DataError, UsageError
+from llm_extract.progress import ProgressReporter
 
 if TYPE_CHECKING:
     from llm_extract.reports import ReportSource
@@ -89,7 +90,8 @@ def _estimate(records: Path, answers_path: Path, *, as_json: bool, verb: str) ->
     from llm_extract.audit_estimate import estimate, estimate_lines, read_answers
 
     answers = read_answers(answers_path)
-    drawn = draw_sample(records, size=answers.size, seed=answers.seed)
+    with ProgressReporter("records", None) as progress:
+        drawn = draw_sample(records, size=answers.size, seed=answers.seed, tick=progress.advance)
     result = estimate(drawn, answers)
     if as_json:
         typer.echo(json.dumps(result))
@@ -109,7 +111,8 @@ def _make_page(
     from llm_extract.audit_page import texts_of, write_page
     from llm_extract.record_files import records_file
 
-    drawn = draw_sample(records, size=sample, seed=seed)
+    with ProgressReporter("records", None) as progress:
+        drawn = draw_sample(records, size=sample, seed=seed, tick=progress.advance)
     if not drawn.reports:
         raise DataError(
             f"{records} holds no record with content: all are quarantined",
