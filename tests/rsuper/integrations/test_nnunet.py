@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,7 @@ LABELS = {"background": 0, "pancreas": 1, "liver": 2, "pancreas_lesion": 3}
 REGIONS = {"background": 0, "pancreas": [1, 3], "liver": 2, "pancreas_lesion": 3}
 DENIAL = "Pancreas: normal, without a focal lesion."
 PATCH = (32, 40, 48)
+GUIDE = Path(__file__).resolve().parents[3] / "examples" / "nnunet"
 
 
 class TinyTrainer(ReportSupervisedTrainer):
@@ -177,9 +179,8 @@ def test_maps_lie_on_the_grid_that_nnunet_trains_on(prepared, preprocessed):
             if pair.present:
                 assert pair.complete
                 assert (pair.region & batch.labels[0, 0]).any()
-                assert not (batch.known[0, 0] & pair.region & batch.labels[0, 0]).any(), (
-                    "organ or lesion is open"
-                )
+                beside = pair.region & ~batch.labels[0, 0]
+                assert not batch.known[0, 0][beside].any(), "a lesion beside the organ is open"
 
 
 def test_augmentation_moves_map_and_segmentation_alike(prepared, preprocessed):
@@ -381,11 +382,20 @@ def test_mistakes_are_named(preprocessed, prepared, records, drawn, tmp_path):
     prepare_report_cases(preprocessed, records, drawn=drawn)
 
 
-def test_nnunet_finds_the_trainer_by_its_name(environment):
-    folder = environment / "trainers"
-    folder.mkdir()
-    (folder / "report_trainer.py").write_text(
-        "from rsuper.integrations.nnunet import ReportSupervisedTrainer\n"
-    )
-    found = recursive_find_python_class(str(folder), "ReportSupervisedTrainer", None, base_folder=str(folder))
-    assert found is ReportSupervisedTrainer
+def test_the_guide_does_what_it_says(
+    environment, preprocessed, prepared, records, drawn, monkeypatch, tmp_path
+):
+    """Its Python code runs as it stands, and nnU-Net finds the trainer of the example by its name."""
+    [code] = re.findall(r"```python\n(.*?)```", (GUIDE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(preprocessed, "nnUNet_preprocessed/Dataset501_Pancreas")
+    (tmp_path / "extracted").mkdir()
+    shutil.copy(records, "extracted/records.jsonl")
+    (tmp_path / "drawn_cases.txt").write_text("\n".join(drawn))
+    names = {}
+    exec(code, names)
+    assert names["cases"].states == prepared.states
+    for name in ("ReportSupervisedTrainer", "ReportSupervisedTrainer250Epochs"):
+        found = recursive_find_python_class(str(GUIDE), name, None, base_folder=str(GUIDE))
+        assert issubclass(found, ReportSupervisedTrainer)
+    assert trainer_of(preprocessed, found).report_warmup == 0.2
