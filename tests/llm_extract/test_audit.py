@@ -406,3 +406,44 @@ def test_saved_answers_can_be_loaded_and_foreign_ones_not(browser, tmp_path):
     )
     assert browser.value("document.querySelector('#done').hidden") is False
     assert browser.problems() == []
+
+
+HOSTILE = (
+    "</script><script>window.hit = 1</script>",
+    "<img src=x onerror='window.hit = 1'>",
+    "<!--<script>",
+    "\u2028window.hit = 1\u2029",
+    "{{ window.hit = 1 }} ${window.hit = 1} javascript:window.hit=1",
+    "<svg onload=window.hit=1><style>*{display:none}</style>",
+    "]]>--></style></title></textarea><script>window.hit = 1</script>",
+    "\u202eliver\u202c 🫁 e\u0301",
+)
+
+
+@pytest.mark.browser
+@needs_browser
+def test_nothing_in_a_hostile_report_runs(browser, tmp_path):
+    with (tmp_path / "records.jsonl").open("w", encoding="utf-8") as file:
+        for index, text in enumerate(HOSTILE):
+            whole = Evidence(field="kind", start=0, end=len(text), text=text, section="s")
+            lesion = Lesion(lesion_id="L1", organ="liver", evidence=(whole,), diagnosis_text=text)
+            sha256 = Report(report_id="R", text=text).text_sha256
+            made = record(f"R{index}", lesion, text_sha256=sha256, text_chars=len(text))
+            file.write(made.model_dump_json() + "\n")
+    sample = draw_sample(tmp_path / "records.jsonl", size=len(HOSTILE))
+    texts = {f"R{index}": text for index, text in enumerate(HOSTILE)}
+    page = tmp_path / "audit.html"
+    write_page(page, sample, texts, command="</pre><script>window.hit = 1</script>")
+    written = page.read_text(encoding="utf-8")
+    assert written.count("<script") == written.count("</script") == 2
+    assert "default-src 'none'" in written
+    assert "unsafe" not in written
+    browser.events.clear()
+    browser.open(page)
+    for one in sample.reports:
+        text = texts[one.record.report_id]
+        assert browser.value("document.querySelector('#text').textContent") == text
+        assert browser.value("document.querySelector('#text mark').textContent") == text
+        browser.press("ArrowDown")
+    assert browser.value("window.hit === undefined") is True
+    assert browser.problems() == []
