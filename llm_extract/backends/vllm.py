@@ -80,14 +80,21 @@ class VLLMEngine:
                     {"prompt_token_ids": self._tokenizer("{").input_ids},
                     self._sampling(bucket, _WARM_UP_TOKENS),
                 )
+            ended: list[Any] = []
             while self._engine.has_unfinished_requests():
-                self._engine.step()
+                ended += [output for output in self._engine.step() if output.finished]
         except Exception as error:
             raise ResourceError(
                 f"vLLM does not start with {self._folder}: {type(error).__name__}: {str(error)[:300]}",
                 code="engine_not_started",
                 hint="check memory, --gpus and --max-model-len",
             ) from error
+        if any(_answer(output).error is not None for output in ended):
+            raise ResourceError(
+                "vLLM cannot compile the schema of the answers",
+                code="schema_not_compiled",
+                hint="install another version of xgrammar",
+            )
 
     def submit(self, request: ChatRequest) -> None:
         """Count the tokens of a request, then add it to the engine."""

@@ -27,9 +27,12 @@ Side = Literal["left", "right", "bilateral", "midline"]
 Role = Literal["index", "member", "remainder"]
 Group = Literal["A", "B", "C", "D", "E", "F", "G", "H"]
 
+MAX_QUOTE = 120
+"""Characters of a quote; xgrammar 0.2 cannot compile a pattern that repeats more than 128 times."""
+
 # no control characters, and neither quote nor backslash: what stands between the quotes of the JSON is the value
 _CHARS = r'[^\u0000-\u001f\u007f"\\]'
-_Quote = Annotated[str, Field(min_length=1, max_length=160)]
+_Quote = Annotated[str, Field(min_length=1, max_length=MAX_QUOTE)]
 _Words = Annotated[str, Field(min_length=1, max_length=80)]
 _Id = Annotated[str, Field(pattern=r"^M[1-9][0-9]{0,3}$")]
 
@@ -115,7 +118,7 @@ def answer_schema(bucket: int, organs: Sequence[str]) -> dict[str, Any]:
         "maxItems": MAX_IDS,
     }
     lesion: dict[str, Any] = {
-        "quote": _text(4, 160),
+        "quote": _text(4, MAX_QUOTE),
         "organ": {"enum": list(organs)},
         "place": _text(2, 80),
         "side": _enum(Side),
@@ -131,7 +134,7 @@ def answer_schema(bucket: int, organs: Sequence[str]) -> dict[str, Any]:
         "change": _enum(Change),
     }
     free = {
-        "quote": _text(4, 160),
+        "quote": _text(4, MAX_QUOTE),
         "organs": {"type": "array", "items": {"enum": list(organs)}, "minItems": 1, "maxItems": 12},
         "side": {"enum": ["left", "right"]},
         "scope": _enum(OrganScope),

@@ -215,8 +215,9 @@ class ChatExtractor:
             return self._quarantined(item, "extraction_error", type(error).__name__)
 
     def _record(self, item: _Open, checked: CheckedAnswer) -> ReportRecord:
+        """The record of a good answer, compared with the rules where that is asked for or the text is suspicious."""
         record = record_of(item.prepared, checked, self._provenance)
-        if self._options.cross_check == "rules":
+        if self._options.cross_check == "rules" or looks_like_instructions(item.job.report.text):
             found = disagreements(record, item.prepared.rules)
             record = with_issues(record, found, review=needs_review(found))
         return self._reviewed(item, record)
