@@ -1,8 +1,10 @@
-"""Time and extra memory of the report-supervised losses, beside one dense convolution a lesion as a yardstick.
+"""Time and extra memory of the report-supervised losses, beside plain torch yardsticks and a training step.
 
-Run: ``python benchmarks/losses.py [--size 96 128] [--repeats 5] [--json PATH]``. One thread, CPU seconds of the
-process (so that other jobs on the machine do not count), median of the repeats, forward and backward, batch of two,
-28 channels of which 3 are lesion classes; logits smooth with bright blobs where the lesions are.
+Run: ``python benchmarks/losses.py [--size 96 128] [--repeats 5] [--device cuda] [--step 96] [--json PATH]``. Forward
+and backward, batch of two, 28 channels of which 3 are lesion classes; logits smooth with bright blobs where the lesions
+are. On a CPU: one thread, CPU seconds of the process (so that other jobs on the machine do not count), median of the
+repeats. On a GPU: wall seconds between synchronisations, and the memory of the allocator. ``--step`` adds one training
+step of MONAI's DynUNet (32 to 320 channels) on that patch size; it takes minutes on a CPU.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.nn import functional
 
 from rsuper.losses import (
     LesionTarget,
@@ -30,6 +34,8 @@ from rsuper.supervision.types import PairTarget, SupervisionBatch
 
 ONE = (1.0, 1.0, 1.0)
 CHANNELS, LESION_CHANNEL = 28, 25
+SCENES = ((1, 20), (3, 20), (10, 20), (1, 5), (1, 40), (1, 60))
+EVERYTHING = "everything, 3 x 20 mm"
 
 
 def scene(size: int, count: int, diameter_mm: float):
@@ -53,23 +59,34 @@ def scene(size: int, count: int, diameter_mm: float):
     return logits, region, lesions
 
 
-def timed(work: Callable[[], object], repeats: int) -> float:
-    """Median CPU seconds after one warm-up call."""
-    work()
-    seconds = []
-    for _ in range(repeats):
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Of one call: CPU seconds of the process, or wall seconds until the device has finished."""
+    if device.type == "cpu":
         start = time.process_time()
         work()
-        seconds.append(time.process_time() - start)
-    return statistics.median(seconds)
+        return time.process_time() - start
+    torch.cuda.synchronize(device)
+    begin = time.perf_counter()
+    work()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
 
 
-def measure(size: int, repeats: int) -> dict[str, float]:
+def timed(work: Callable[[], object], repeats: int, device: torch.device | None = None) -> float:
+    """Median seconds after one warm-up call."""
+    device = device or torch.device("cpu")
+    work()
+    return statistics.median(seconds_of(work, device) for _ in range(repeats))
+
+
+def measure(size: int, repeats: int, device: torch.device) -> dict[str, float]:
+    """All rows of one patch size."""
     rows: dict[str, float] = {}
-    for count, diameter in ((1, 20), (3, 20), (10, 20), (1, 5), (1, 40), (1, 60)):
+    for count, diameter in SCENES:
         if diameter > 0.65 * size:
             continue
         logits, region, lesions = scene(size, count, diameter)
+        logits, region = logits.to(device), region.to(device)
         pair = logits[:, LESION_CHANNEL].clone().requires_grad_()
         where = region.expand(2, *region.shape)
 
@@ -78,60 +95,119 @@ def measure(size: int, repeats: int) -> dict[str, float]:
             (loss.bce + loss.dice).backward()
             x.grad = None
 
-        rows[f"ball {count} x {diameter} mm"] = timed(ball, repeats)
+        rows[f"ball {count} x {diameter} mm"] = timed(ball, repeats, device)
         if count == 3:
+            rows.update(parts(logits, region, repeats))
             rows.update(everything(logits, region, lesions, repeats))
-            width = 2 * math.ceil(1.2 * diameter / 2) + 1
-            if size <= 96:
-                kernel = torch.ones(1, 1, width, width, width)
-                patch = torch.sigmoid(logits[:1, LESION_CHANNEL : LESION_CHANNEL + 1])
-                rows["yardstick: one dense conv3d, 20 mm"] = timed(
-                    lambda k=kernel, p=patch: torch.nn.functional.conv3d(p, k, padding="same"), 1
-                )
+            rows.update(yardsticks(logits, region, diameter))
+    if "ball 1 x 60 mm" in rows:
+        rows["ratio: 60 mm to 5 mm"] = rows["ball 1 x 60 mm"] / rows["ball 1 x 5 mm"]
     return rows
 
 
-def everything(logits, region, lesions, repeats) -> dict[str, float]:
-    rows: dict[str, float] = {}
-    rows["dilation 15 mm"] = timed(lambda: dilate_mm(region, 15.0, spacing_mm=ONE), repeats)
+def parts(logits, region, repeats) -> dict[str, float]:
+    """Dilation, volume loss, segmentation loss."""
+    device = logits.device
     pair = logits[:, LESION_CHANNEL].clone().requires_grad_()
     where = region.expand(2, *region.shape)
     interval = torch.tensor([[5000.0, 9000.0]] * 2)
-    rows["volume loss, forward"] = timed(lambda: volume_loss(pair, where, interval, spacing_mm=ONE), repeats)
-    labels = torch.zeros(logits.shape, dtype=torch.bool)
-    labels[:, :20, 10:40, 10:40, 10:40] = True
-    known = torch.ones_like(labels)
-    known[:, LESION_CHANNEL] = ~region
-    x = logits.requires_grad_()
+    labels, known = annotated(logits, region)
+    x = logits.clone().requires_grad_()
 
     def segmentation():
         loss = segmentation_loss(x, labels, known, spacing_mm=ONE)
         (loss.bce + loss.dice).backward()
         x.grad = None
 
-    rows["BCE + Dice"] = timed(segmentation, repeats)
+    return {
+        "dilation 15 mm": timed(lambda: dilate_mm(region, 15.0, spacing_mm=ONE), repeats, device),
+        "volume loss, forward": timed(
+            lambda: volume_loss(pair, where, interval, spacing_mm=ONE), repeats, device
+        ),
+        "BCE + Dice": timed(segmentation, repeats, device),
+    }
+
+
+def annotated(logits, region):
+    """Labels of 20 organs, all known but the region of the lesions."""
+    labels = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
+    labels[:, :20, 10:40, 10:40, 10:40] = True
+    known = torch.ones_like(labels)
+    known[:, LESION_CHANNEL] = ~region
+    return labels, known
+
+
+def everything(logits, region, lesions, repeats) -> dict[str, float]:
+    """The whole loss of a batch: time, and peak memory above where the call starts."""
+    labels, known = annotated(logits, region)
     pairs = tuple(
         PairTarget(
             sample=b, channel=LESION_CHANNEL, region=region, lesions=lesions, volume_mm3=(5000.0, 9000.0)
         )
         for b in range(2)
     )
-    batch = SupervisionBatch(labels=labels, known=known, spacing_mm=torch.ones(2, 3), pairs=pairs)
-    loss = ReportSupervisionLoss(ReportSupervisionConfig())
+    batch = SupervisionBatch(
+        labels=labels, known=known, spacing_mm=torch.ones(2, 3, device=logits.device), pairs=pairs
+    )
+    loss, x = ReportSupervisionLoss(ReportSupervisionConfig()), logits.clone().requires_grad_()
 
     def total():
         loss(x, batch).total.backward()
         x.grad = None
 
-    rows["everything, 3 x 20 mm"] = timed(total, repeats)
-    extra = peak_bytes(total)
+    rows = {EVERYTHING: timed(total, repeats, logits.device)}
+    extra = peak_bytes(total, logits.device)
     if extra is not None:
         rows["everything: peak extra memory in logits-sized tensors"] = extra / (logits.numel() * 4)
     return rows
 
 
-def peak_bytes(work: Callable[[], object]) -> int | None:
-    """Peak resident memory above where the call starts; Linux only."""
+def yardsticks(logits, region, diameter_mm) -> dict[str, float]:
+    """The same search and dilation as one reads them in a paper: dense torch operations on the whole patch."""
+    width = 2 * math.ceil(1.2 * diameter_mm / 2) + 1
+    kernel = torch.ones(1, 1, width, width, width, device=logits.device)
+    patch = torch.sigmoid(logits[:1, LESION_CHANNEL : LESION_CHANNEL + 1])
+    mask = region[None, None].float()
+
+    def pool():
+        grown = mask
+        for _ in range(5):
+            grown = functional.max_pool3d(grown, 7, stride=1, padding=3)
+
+    return {
+        f"yardstick: one dense conv3d, {width}³": seconds_of(
+            lambda: functional.conv3d(patch, kernel, padding="same"), logits.device
+        ),
+        "yardstick: 15 mm by five max_pool3d, 7³": seconds_of(pool, logits.device),
+    }
+
+
+def training_step(size: int, device: torch.device) -> float:
+    """Seconds of forward and backward of DynUNet 32–320, batch of two, with a loss that costs next to nothing."""
+    from monai.networks.nets import DynUNet
+
+    network = DynUNet(
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=CHANNELS,
+        kernel_size=[3] * 6,
+        strides=[1, 2, 2, 2, 2, 2],
+        upsample_kernel_size=[2] * 5,
+        filters=[32, 64, 128, 256, 320, 320],
+    ).to(device)
+    image = torch.randn(2, 1, size, size, size, device=device)
+    if device.type != "cpu":
+        return timed(lambda: network(image).mean().backward(), 5, device)
+    return seconds_of(lambda: network(image).mean().backward(), device)
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int | None:
+    """Peak memory above where the call starts: of the device's allocator, or resident (Linux only)."""
+    if device.type != "cpu":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not reset.exists():
         return None
@@ -147,18 +223,38 @@ def peak_bytes(work: Callable[[], object]) -> int | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, nargs="+", default=[96, 128])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--step", type=int, help="patch size of a DynUNet training step to compare with")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    result = {str(size): measure(size, arguments.repeats) for size in arguments.size}
+    result = {str(size): measure(size, arguments.repeats, arguments.device) for size in arguments.size}
+    if arguments.step is not None:
+        step = training_step(arguments.step, arguments.device)
+        rows = result.setdefault(str(arguments.step), {})
+        rows["DynUNet 32-320, forward and backward"] = step
+        if EVERYTHING in rows:
+            rows["everything: share of the step"] = rows[EVERYTHING] / (rows[EVERYTHING] + step)
+            rows["report terms: share of the step"] = (rows[EVERYTHING] - rows["BCE + Dice"]) / (
+                rows[EVERYTHING] + step
+            )
     for size, rows in result.items():
-        for name, seconds in rows.items():
-            print(f"{size}³  {name:45s} {seconds:9.4f}")
+        for name, value in rows.items():
+            print(f"{size}³  {name:58s} {value:9.4f}")
     if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2))
+        about = {
+            "torch": torch.__version__,
+            "device": str(arguments.device),
+            "processor": platform.machine(),
+            "repeats": arguments.repeats,
+        }
+        arguments.json.write_text(json.dumps({"about": about, **result}, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

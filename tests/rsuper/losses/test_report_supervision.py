@@ -324,3 +324,49 @@ def test_the_ramp_scales_the_reports(batch_and_logits):
     expected = [cold, cold, cold + 0.1 * (full - cold), cold + 0.5 * (full - cold), full, full]
     assert totals == pytest.approx(expected, rel=1e-5)
     assert report_ramp(5, warmup_steps=5, ramp_steps=0) == 1.0
+
+
+def test_the_gradient_of_everything_is_that_of_finite_differences(batch_and_logits):
+    """Float64, along random directions; the Dice terms hold their asymmetry constant and are left out."""
+    batch, logits, phantom = batch_and_logits
+    generator = torch.Generator().manual_seed(0)
+    image = 100 + 20 * torch.randn((2, 1, *phantom.region.shape), generator=generator, dtype=torch.float64)
+    lesion = replace(batch.pairs[0].lesions[0], attenuation="hypo", malignant=True)
+    full = replace(
+        batch,
+        image_hu=image,
+        organ=phantom.region[None, None].expand(2, 3, *phantom.region.shape),
+        pairs=(
+            replace(
+                batch.pairs[0],
+                lesions=(lesion,),
+                volume_mm3=(3000.0, 4000.0),
+                median_mm3=3500.0,
+                sigma_log=0.4,
+            ),
+        ),
+    )
+    config = ReportSupervisionConfig(
+        segmentation_dice=0,
+        ball_dice=0,
+        report_weight=1.0,
+        presence=1.0,
+        attenuation=1.0,
+        median_weight=0.05,
+        volume_mass="power",
+        sharpen=2.0,
+        volume_where="located",
+        malignancy_channels=((1, 0),),
+    )
+    loss = ReportSupervisionLoss(config)
+    noise = 0.3 * torch.randn(logits.shape, generator=generator, dtype=torch.float64)
+    x = (logits.double() + noise).requires_grad_()
+    result = loss(x, full)
+    assert set(result.terms) >= {"ball_bce", "attenuation", "malignancy", "volume", "presence"}
+    assert all(value > 0 for name, value in result.terms.items() if name != "segmentation_dice")
+    (gradient,) = torch.autograd.grad(result.total, x)
+    for _ in range(3):
+        direction = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        ahead, behind = (loss((x + sign * 1e-6 * direction).detach(), full).total for sign in (1, -1))
+        slope = (ahead - behind).item() / 2e-6
+        assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-5)
