@@ -99,11 +99,12 @@ _HISTORY = re.compile(
 _ORIGIN = re.compile(
     r"\b(?:from|secondary to|due to|caused by|related to|because of|upstream (?:of|from|to)|proximal to"
     r"|distal to|invad\w+ (?:by|from)"
-    r"|extension of|involvement by|compression by|obstruct\w+ by|adjacent to|next to|surrounding|around"
+    r"|extension of|spread (?:of|from)|involvement (?:of|by)|compression by|obstruct\w+ by|adjacent to"
+    r"|next to|surrounding|around"
     r"|abutting|near|in the region of|at the level of"
     r"|margins? of|part of|portion of|center of|edge of|contiguous with|inseparable from|distance (?:to"
     r"|from)|uninvolved by|replaced by|occupied by|limited to|as well as the)\s{1,2}"
-    r"(?:the\s|this\s|that\s|these\s|a\s|an\s|his\s|her\s)?(?:\w+\s)?(?:\w+\s)?(?:\w+\s)?$",
+    r"(?:the\s|this\s|that\s|these\s|a\s|an\s|his\s|her\s)?(?:patient's\s)?(?:\w+\s)?(?:\w+\s)?(?:\w+\s)?$",
     re.IGNORECASE,
 )
 _HEDGED_LINK = re.compile(

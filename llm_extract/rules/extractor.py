@@ -8,6 +8,7 @@ from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.assembly import assemble, failed_record
 from llm_extract.drafts import RecordDraft, UnusedDraft
 from llm_extract.language import is_english
+from llm_extract.measurements import MAX_MEASUREMENTS
 from llm_extract.records import Provenance, ReportRecord, Source
 from llm_extract.reports import MAX_TEXT_CHARS, Report
 from llm_extract.rules.lesions import LesionReader
@@ -72,7 +73,7 @@ class RulesExtractor:
         )
         report = (
             report.model_copy(update={"issues": (*report.issues, "extraction_error")})
-            if lesions.overfull
+            if lesions.overfull or len(reading.measurements) >= MAX_MEASUREMENTS
             else report
         )
         return assemble(

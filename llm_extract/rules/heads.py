@@ -168,7 +168,8 @@ def _counts(statement: Statement, mark: Mark) -> bool:
     if mark.value.kind == "nodule" and mark.value.diagnosis is None and _STONE.search(after[:110]):
         return False
     if needs == "size":
-        return bool(_near(statement, mark))
+        later = [m.start for m in statement.marks if m.category == "finding" and m.start >= mark.end]
+        return any(m.start < min(later, default=m.end) for m in _near(statement, mark))
     if needs == "density_or_size" and (_near(statement, mark) or _in_solid_organ(statement)):
         return True
     if needs in {"density", "density_or_size"}:

@@ -34,7 +34,7 @@ _RELATION = re.compile(
     r"|independent of|vicinity of"
     r"|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)|extension "
     r"(?:in)?to|protruding (?:in)?to|bulging (?:in)?to|contiguous with|distal to|proximal to)\s"
-    r"(?:[\w/-]+[\s-]){0,3}$",
+    r"(?:[\w/-]+[\s-]){0,4}$",
     re.IGNORECASE,
 )
 _BESIDE = re.compile(
@@ -438,7 +438,8 @@ def _expand(
     known = [name for name in names if name in table]
     single = [name for name in known if not table[name].one_of]
     if single and organ in {"liver", "lung"}:
-        known = [n for n in known if not set(table[n].one_of) & set(single)]
+        bare = organ == "lung" and set(single) <= {"lung_right_middle_lobe"}  # "upper and middle lobes"
+        known = [n for n in known if not table[n].one_of or (bare and not set(table[n].one_of) & set(single))]
     elif len(known) > 1 and organ == "liver":
         smallest = min(known, key=lambda name: len(table[name].one_of))
         known = [n for n in known if not set(table[smallest].one_of) <= set(table[n].one_of) or n == smallest]

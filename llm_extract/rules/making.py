@@ -270,6 +270,8 @@ class MentionMaker:
     def _from_sentence(self, statement: Statement, head: Head, location: Location) -> Location:
         """Findings joined in one sentence share a place that only one of them states."""
         later = [m for m in place_marks(statement.marks) if m.start >= head.end]
+        if later and not has_verb(statement.text) and statement.text[head.end - statement.start] == ",":
+            return location  # items of a list without verbs: "hypodense lesion, right renal cyst"
         if not later:
             later = [m for m in place_marks(statement.marks) if m.end <= head.start]
         if not later:
