@@ -6,9 +6,6 @@ import pytest
 
 from rsuper.synthesis import PhantomConfig, make_case
 
-CHANNELS = ("pancreas", "kidney_left", "pancreas_lesion", "kidney_lesion")
-
-
 @pytest.fixture(scope="session")
 def phantoms():
     """Small cases: some with pancreas tumours, some without."""
