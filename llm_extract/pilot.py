@@ -108,7 +108,7 @@ def wilson(hits: int, of: int) -> tuple[float, float, float]:
     >>> [round(value, 3) for value in wilson(0, 100)]
     [0.0, 0.0, 0.037]
     """
-    z = 1.959964
+    z = 1.959963984540054
     share = hits / of
     centre = (share + z * z / (2 * of)) / (1 + z * z / of)
     half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)

@@ -54,7 +54,7 @@ def first_answers(recording: Path) -> list[dict]:
 def vllm_run(tiny_model, write_reports, tmp_path_factory):
     """300 reports and one that is too long, through vLLM in this process, recorded."""
     folder = tmp_path_factory.mktemp("vllm")
-    too_long = "FINDINGS: " + "The liver is normal. " * 8000
+    too_long = "FINDINGS: " + "The liver is normal. " * 4000
     reports = write_reports(N_REPORTS, extra=(too_long,))
     started = time.monotonic()
     result = run(reports, folder / "out", "vllm", model=str(tiny_model), record=folder / "answers.jsonl")
@@ -157,7 +157,7 @@ def server(tiny_model):
 
 
 def test_a_server_gives_every_report_one_grounded_record(server, write_reports, tmp_path):
-    reports = write_reports(100, seed=7, extra=("FINDINGS: " + "The liver is normal. " * 8000,))
+    reports = write_reports(100, seed=7, extra=("FINDINGS: " + "The liver is normal. " * 4000,))
     recording = tmp_path / "answers.jsonl"
     out = tmp_path / "out"
     result = run(
