@@ -21,6 +21,7 @@ from llm_extract.cli_options import (
     IdColumn,
     MarkupOption,
     TextColumn,
+    reports_to_type,
 )
 
 if TYPE_CHECKING:
@@ -123,18 +124,16 @@ def _extract(  # noqa: PLR0913 - one parameter an option
                 recording=recording, cross_check=cross_check, price_per_million=price_per_million,
             ),
         )  # fmt: skip
-        result = extract_archive(
-            ReportSource(
-                reports,
-                id_column=id_column,
-                text_column=text_column,
-                kind=source,
-                encoding=encoding,
-                group_column=group_column,
-                markup=markup,
-            ),
-            options,
+        table = ReportSource(
+            reports,
+            id_column=id_column,
+            text_column=text_column,
+            kind=source,
+            encoding=encoding,
+            group_column=group_column,
+            markup=markup,
         )
+        result = extract_archive(table, options)
         counts = result.counts
         if as_json:
             summary = asdict(counts) | {"extracted": result.extracted, "seconds": round(result.seconds, 3)}
@@ -152,7 +151,7 @@ def _extract(  # noqa: PLR0913 - one parameter an option
             for line in result.forecast.lines() if result.forecast is not None else ():
                 typer.echo(line)
             program = program_of(context)
-            again = f"{program} audit {shlex.quote(str(out))} --reports {shlex.quote(str(reports))}"
+            again = f"{program} audit {shlex.quote(str(out))} {reports_to_type(table)}"
             part = "pilot" if pilot is not None else "shard" if shard is not None else None
             for line in _next_steps(out, counts, part=part, audit=again):
                 typer.echo(line)

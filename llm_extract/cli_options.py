@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from llm_extract.reports import ReportSource
 
 Markup = Literal["strip", "keep"]
 IdColumn = Annotated[
@@ -47,3 +51,16 @@ AnatomyOption = Annotated[
         help="Your own organs, parts and synonyms, in the shape of llm_extract/anatomy.yaml.",
     ),
 ]
+
+
+def reports_to_type(source: ReportSource) -> str:
+    """The option ``--reports`` and what else another verb needs to read the same texts, quoted for a shell."""
+    given = {
+        "--reports": str(source.path),
+        "--id-column": source.id_column,
+        "--text-column": source.text_column,
+        "--group-column": source.group_column,
+        "--encoding": source.encoding,
+        "--markup": "keep" if source.markup == "keep" else None,
+    }
+    return " ".join(f"{name} {shlex.quote(value)}" for name, value in given.items() if value is not None)

@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 
@@ -141,3 +142,15 @@ def test_progress_lines_tell_rate_and_time_left(capsys):
 )
 def test_durations_in_words(seconds, words):
     assert duration(seconds) == words
+
+
+def test_the_next_command_reads_the_same_texts_the_same_way(tmp_path, toy_backend):
+    path = tmp_path / "my export.csv"
+    path.write_bytes(b"acc,body\nA1,a mass\nA1,gr\xf6\xdfer\n")
+    options = ("--id-column", "acc", "--text-column", "body", "--group-column", "acc", "--encoding", "cp1252")
+    result = extract(path, tmp_path / "out", toy_backend, *options)
+    assert result.exit_code == 0, result.stderr
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("Next: llm-extract audit")]
+    typed = shlex.split(line.removeprefix("Next: llm-extract ").partition("   #")[0])
+    assert invoke(*typed).exit_code == 0
+    assert (tmp_path / "out" / "audit.html").exists()
