@@ -85,3 +85,17 @@ def test_whole_array_and_boxed_dilation_agree():
     mask = torch.from_numpy(scattered(8))
     boxed = dilate_mm(mask, 4.2, spacing_mm=(1.0, 2.0, 1.3))
     assert torch.equal(dilate_within(mask, 4.2, spacing_mm=(1.0, 2.0, 1.3)), boxed)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("margin", [0.0, 0.7, 3.5, 6.0])
+@pytest.mark.parametrize("shape", [(40, 33, 41), (2, 3, 9000), (200, 200, 1)])
+def test_large_arrays_are_dilated_as_small_ones(spacing, margin, shape):
+    """A large array takes lines of bytes, a small one distances: both are scipy's distance cut at the margin."""
+    mask = scattered(4, shape, 0.001)
+    expected = ndimage.distance_transform_edt(~mask, sampling=spacing) <= margin * (1 + 1e-7)
+    ours = dilate_within(torch.from_numpy(mask), margin, spacing_mm=spacing)
+    assert np.array_equal(ours.numpy(), expected)
+    limit = margin**2 * (1 + 1e-6)
+    distances = squared_distance_within(torch.from_numpy(mask), margin, spacing_mm=spacing)
+    assert torch.equal(distances <= limit, ours)
