@@ -6,26 +6,24 @@ extracted again, exports appear whole or not at all, and every input row ends do
 
 from __future__ import annotations
 
-import errno
 import re
-import signal
-import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from llm_extract.backends import Backend, BatchBackend, load_backend
-from llm_extract.errors import InterruptedRunError, ResourceError, UsageError
+from llm_extract.errors import UsageError
 from llm_extract.export import ExportCounts, export_archive, organ_names
 from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
 from llm_extract.pilot import Forecast, choose_rows, forecast
 from llm_extract.private_files import prepare_folder
 from llm_extract.progress import ProgressReporter, Tally
 from llm_extract.reports import Report, ReportSource, check_source, read_reports
+from llm_extract.stopping import Stop, disk_errors_named, stop_signals
 from llm_extract.workers import Job, WorkerPool, run_here
 
 if TYPE_CHECKING:
@@ -146,12 +144,12 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
     source_note = check_source(source)  # a wrong path or column ends here, before anything is written
     backend = load_backend(options.backend, options.model, anatomy=options.anatomy)
     shard_suffix = options.shard.suffix if options.shard else ""
-    with _disk_errors_named(options.out):
+    with disk_errors_named(options.out):
         prepare_folder(options.out)
     with (
         closing(backend) if isinstance(backend, BatchBackend) else nullcontext(),
-        _disk_errors_named(options.out),
-        _stop_signals() as stop,
+        disk_errors_named(options.out),
+        stop_signals() as stop,
         Ledger(options.out / f"ledger{shard_suffix}.sqlite", lease_s=options.lease_s) as ledger,
     ):
         if options.shard is None:
@@ -191,74 +189,11 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
     )
 
 
-class _Stop:
-    """Whether a signal has asked the run to stop."""
-
-    def __init__(self) -> None:
-        self.signal_number: int | None = None
-
-    def asked(self) -> bool:
-        return self.signal_number is not None
-
-    def raise_if_asked(self) -> None:
-        if self.signal_number is not None:
-            raise InterruptedRunError(self.signal_number)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[_Stop]:
-    """Turn SIGINT and SIGTERM into a wish to stop; a second one ends the process at once."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    before: dict[int, Any] = {}
-
-    def ask(number: int, _frame: object) -> None:
-        stop.signal_number = number
-        signal.signal(number, before[number])
-
-    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        before[number] = signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _disk_errors_named(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise ResourceError(
-                f"the disk of {out} is full",
-                code="disk_full",
-                hint="free some space and run the same command again",
-            ) from error
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
-            raise ResourceError(
-                f"cannot write to {out}: {error.strerror}",
-                code="output_not_writable",
-                hint="choose another --out",
-            ) from error
-        if error.errno in {errno.ENOTDIR, errno.EEXIST}:
-            raise UsageError(
-                f"{out} cannot be a folder, a file is in its place",
-                code="output_not_a_folder",
-                hint="choose another --out",
-            ) from error
-        raise
-
-
 class _Run:
     """One pass over one archive with one ledger."""
 
     def __init__(
-        self, source: ReportSource, options: ArchiveOptions, backend: Backend, ledger: Ledger, stop: _Stop
+        self, source: ReportSource, options: ArchiveOptions, backend: Backend, ledger: Ledger, stop: Stop
     ) -> None:
         self._source = source
         self._options = options
