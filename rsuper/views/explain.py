@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,11 @@ from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
 from llm_extract.reports import Report
 from rsuper.errors import DataError, UsageError
-from rsuper.morphology import Box, Spacing, grow_box, reach_voxels
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
-from rsuper.supervision.regions import Host, find_host, mask_box, union_mask
+from rsuper.supervision.regions import Host, find_host, union_mask
 from rsuper.supervision.targets import organ_of_class
 from rsuper.views.explain_case import ExplainCase, Seat, phantom_case, read_case, require_hosts
+from rsuper.views.explain_crop import clamped, crop_case, read_probabilities
 from rsuper.views.explain_facts import ClassLesson, GuessFacts, Pull, pulled_mm3
 from rsuper.views.explain_guesses import (
     OTHERWISE,
@@ -31,7 +31,6 @@ from rsuper.views.explain_guesses import (
 )
 
 Bool = NDArray[np.bool_]
-AROUND_MM = 14.0
 MAX_VOXELS = 2_600_000
 MAX_CLASSES = 3
 SUMMARY_PULLS: tuple[tuple[str, Pull], ...] = (
@@ -149,7 +148,7 @@ def explain(
         case = read_case(record, anatomy, ct=ct, organs=organs)
     there = require_hosts(case, named, anatomy)[:MAX_CLASSES]
     beside = () if len(there) >= MAX_CLASSES else _not_mentioned(record, case, anatomy)
-    loaded = _probabilities(prediction, case, [anatomy.organs[organ].lesion_class for organ in there])
+    loaded = read_probabilities(prediction, case, [anatomy.organs[organ].lesion_class for organ in there])
     lessons = [
         _lesson(
             anatomy.organs[organ].lesion_class,
@@ -162,7 +161,6 @@ def explain(
         )
         for organ in (*there, *beside)
     ]
-    lessons = [replace(item, mentioned=item.organ in named) for item in lessons]
     return Explanation(
         text=text,
         record=record,
@@ -228,7 +226,7 @@ def _lesson(
 ) -> Lesson:
     organ = organ_of_class(lesion_class, anatomy) or lesion_class
     host = find_host(case.organs, anatomy, organ=organ)
-    crop = _crop(
+    crop = crop_case(
         case, host, margin_mm=anatomy.organs[organ].margin_mm, voxels=voxels, probability=probability
     )
     lesson = ClassLesson(
@@ -249,11 +247,13 @@ def _lesson(
     host_mask = union_mask(crop.organs, stems) if stems else np.zeros_like(organ_mask)
     counted = [lesion.lesion_id for lesion in lesions if policy.lesion_class(lesion, anatomy) == lesion_class]
     seats = [seat for seat in crop.seats if seat.organ == organ]
+    mentioned = organ in _named_organs(record)
     guesses = _guesses(
         lesson,
         organ_mask,
         [seat for seat in seats if seat.lesion_id in counted],
         probability=crop.probability,
+        otherwise=OTHERWISE if mentioned else OTHERWISE[:1],
     )
     known = [seat.mask for seat in seats if seat.mask is not None]
     return Lesson(
@@ -267,13 +267,18 @@ def _lesson(
         lesions=lesions,
         truth=np.logical_or.reduce(known) if known else None,
         guesses=guesses,
-        mentioned=True,
+        mentioned=mentioned,
         focus=_focus(guesses, seats, organ_mask),
     )
 
 
 def _guesses(
-    lesson: ClassLesson, organ_mask: Bool, seats: Sequence[Seat], *, probability: NDArray[np.float32] | None
+    lesson: ClassLesson,
+    organ_mask: Bool,
+    seats: Sequence[Seat],
+    *,
+    probability: NDArray[np.float32] | None,
+    otherwise: tuple[GuessKey, ...],
 ) -> tuple[GuessFacts, ...]:
     """The loss on every made-up output, or on the one that was given."""
     if probability is not None:
@@ -294,105 +299,13 @@ def _guesses(
         volume_mm3=lesson.target.volume_mm3,
     )
     noise = smooth_noise(scene.shape, spacing_mm=scene.spacing_mm)
-    keys: tuple[GuessKey, ...] = REPORTED if pair is not None and scene.blobs else OTHERWISE
+    keys: tuple[GuessKey, ...] = REPORTED if pair is not None and scene.blobs else otherwise
     made: list[tuple[GuessKey, Logits]] = []
     for key in keys:
         logits = make_guess(key, scene, noise)
         if logits is not None:
             made.append((key, logits))
     return tuple(lesson.ask(key, logits) for key, logits in made)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Crop:
-    """A box of the case, coarser than the case where that would be too much for a page."""
-
-    ct_hu: NDArray[np.generic]
-    organs: Mapping[str, Bool]
-    spacing_mm: Spacing
-    seats: tuple[Seat, ...]
-    probability: NDArray[np.float32] | None
-
-
-def _crop(
-    case: ExplainCase,
-    host: Host,
-    *,
-    margin_mm: float,
-    voxels: int,
-    probability: NDArray[np.float32] | None,
-) -> _Crop:
-    """The organ and what its region can reach, plus a rim."""
-    spacing = case.spacing_mm
-    organ = union_mask(case.organs, host.structures)
-    box = mask_box(organ, margin_mm=1.5 * margin_mm + AROUND_MM, spacing_mm=spacing)
-    if box is None:
-        raise DataError(
-            "the organ mask is empty", code="organ_mask_empty", hint="check the mask of the organ"
-        )
-    start = tuple(part.start for part in box)
-    wide = grow_box(box, reach_voxels(4.0, spacing), organ.shape)
-    organs = {name: mask[box] for name, mask in case.organs.items() if mask[wide].any()}
-    seats = tuple(
-        replace(
-            seat,
-            voxel=_shifted(seat.voxel, start),
-            mask=None if seat.mask is None else seat.mask[box],
-        )
-        for seat in case.seats
-        if all(part.start <= at < part.stop for part, at in zip(box, seat.voxel, strict=True))
-    )
-    crop = _Crop(
-        ct_hu=case.ct_hu[box],
-        organs=organs,
-        spacing_mm=spacing,
-        seats=seats,
-        probability=None if probability is None else probability[box],
-    )
-    return crop if crop.ct_hu.size <= voxels else _coarser(crop, case, box, voxels)
-
-
-def _coarser(crop: _Crop, case: ExplainCase, box: Box, voxels: int) -> _Crop:
-    """The same box on an isotropic grid that has at most so many voxels."""
-    from rsuper.volumes import Volume, resample
-
-    extent = [n * s for n, s in zip(crop.ct_hu.shape, crop.spacing_mm, strict=True)]
-    side = max(float(np.cbrt(np.prod(extent) / voxels)), min(crop.spacing_mm))
-    sides = [max(side, s) for s in crop.spacing_mm]
-    affine = np.array(case.affine)
-    affine[:3, 3] = case.affine[:3, :3] @ [part.start for part in box] + case.affine[:3, 3]
-
-    def moved(array: NDArray[np.generic]) -> NDArray[np.generic]:
-        return resample(Volume(np.ascontiguousarray(array), affine), sides).array
-
-    ct = resample(Volume(np.ascontiguousarray(crop.ct_hu), affine), sides)
-    factor = [old / new for old, new in zip(crop.spacing_mm, ct.spacing_mm, strict=True)]
-    seats = tuple(
-        replace(
-            seat,
-            voxel=_clamped([int((at + 0.5) * f) for at, f in zip(seat.voxel, factor, strict=True)], ct.shape),
-            mask=None if seat.mask is None else np.asarray(moved(seat.mask), dtype=bool),
-        )
-        for seat in crop.seats
-    )
-    probability = None if crop.probability is None else np.asarray(moved(crop.probability), np.float32)
-    return _Crop(
-        ct_hu=ct.array,
-        organs={name: np.asarray(moved(mask), dtype=bool) for name, mask in crop.organs.items()},
-        spacing_mm=ct.spacing_mm,
-        seats=seats,
-        probability=None if probability is None else probability.clip(0, 1),
-    )
-
-
-def _shifted(voxel: Sequence[int], start: Sequence[int]) -> tuple[int, int, int]:
-    i, j, k = (at - first for at, first in zip(voxel, start, strict=True))
-    return i, j, k
-
-
-def _clamped(voxel: Sequence[int], shape: Sequence[int]) -> tuple[int, int, int]:
-    i, j, k = (min(max(0, at), size - 1) for at, size in zip(voxel, shape, strict=True))
-    return i, j, k
 
 
 def _focus(guesses: Sequence[GuessFacts], seats: Sequence[Seat], organ: Bool) -> tuple[int, int, int]:
@@ -402,41 +315,4 @@ def _focus(guesses: Sequence[GuessFacts], seats: Sequence[Seat], organ: Bool) ->
     if seats:
         return seats[0].voxel
     middle = np.argwhere(organ).mean(axis=0)
-    return _clamped([round(float(at)) for at in middle], organ.shape)
-
-
-def _probabilities(
-    prediction: Path | None, case: ExplainCase, classes: Sequence[str]
-) -> dict[str, NDArray[np.float32]]:
-    """Lesion class -> probabilities [i,j,k] on the case's grid.
-
-    Raises:
-        UsageError: ``prediction_missing`` if there is no such file.
-        DataError: ``grid_mismatch``, or ``not_probabilities`` if a value lies outside [0, 1].
-    """
-    if prediction is None:
-        return {}
-    from rsuper.volumes import Volume, read_volume, require_same_grid, to_canonical
-
-    files = {classes[0]: prediction} if prediction.is_file() else {}
-    if prediction.is_dir():
-        files = {name: path for name in classes if (path := prediction / f"{name}.nii.gz").is_file()}
-    if not files:
-        raise UsageError(
-            f"no probabilities in {prediction}",
-            code="prediction_missing",
-            hint=f"--prediction takes a file, or a folder with {' or '.join(f'{c}.nii.gz' for c in classes)}",
-        )
-    found: dict[str, NDArray[np.float32]] = {}
-    for name, path in files.items():
-        volume = to_canonical(read_volume(path))
-        require_same_grid(Volume(case.ct_hu, case.affine), volume, names=("the CT", path.name))
-        values = np.asarray(volume.array, np.float32)
-        if not bool(np.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
-            raise DataError(
-                f"{path.name} holds values outside 0 to 1",
-                code="not_probabilities",
-                hint="give probabilities, as `rsuper predict --probabilities` writes them",
-            )
-        found[name] = values
-    return found
+    return clamped([round(float(at)) for at in middle], organ.shape)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 import rsuper
 from llm_extract.evidence_page import json_block
-from llm_extract.highlight import highlight_css, highlight_report, lesion_title, size_text
+from llm_extract.highlight import LESION_COLOURS, highlight_css, highlight_report, lesion_title, size_text
 from llm_extract.records import Lesion
 from rsuper.losses.ball_rules import is_unsized
 from rsuper.supervision.sizes import ellipsoid_volume_mm3, lesion_size
@@ -31,6 +31,7 @@ class SizeCard:
     """Step 2 for one entry of the record."""
 
     number: int
+    colour: int
     title: str
     size: str
     quote: str
@@ -73,7 +74,6 @@ def render_explain_page(explanation: Explanation) -> str:
         sentence=highlight_report(explanation.text, explanation.record),
         facts=[_facts(lesson, explanation) for lesson in explanation.lessons],
         others=_not_shown(explanation),
-        unused=_unused(explanation),
         made_with=(rsuper.__version__, torch.__version__),
         try_next=TRY_NEXT,
     )
@@ -106,10 +106,12 @@ def _facts(lesson: Lesson, explanation: Explanation) -> dict[str, Any]:
         "sizes": [
             _size_card(number, lesion, lesson, explanation) for number, lesion in enumerate(lesson.lesions, 1)
         ],
+        "statement": [] if statement is None or lesson.lesions else [q.text for q in statement.evidence],
         "place": _place(lesson),
         "codes": [say.CODES.get(code, say.words(code)) for code in target.codes],
         "guesses": [_guess(guess, lesson, explanation) for guess in lesson.guesses],
-        "crop": " × ".join(
+        "unused": _unused(lesson, explanation),
+        "crop": "\u202f×\u202f".join(
             f"{n * s:.0f}" for n, s in zip(lesson.ct_hu.shape, lesson.lesson.spacing_mm, strict=True)
         ),
         "taught": target.state == "reported" and target.weight > 0,
@@ -131,6 +133,7 @@ def _size_card(number: int, lesion: Lesion, lesson: Lesson, explanation: Explana
     quotes = [quote for quote in lesion.evidence if quote.field in ("diameters_mm", "size", "size_max_mm")]
     return SizeCard(
         number=number,
+        colour=explanation.record.lesions.index(lesion) % LESION_COLOURS,
         title=lesion_title(lesion),
         size=size_text(lesion) or "no size stated",
         quote=quotes[0].text if quotes else "",
@@ -189,10 +192,10 @@ def _guess(guess: GuessFacts, lesson: Lesson, explanation: Explanation) -> dict[
             {
                 "place": row.place,
                 "pull": row.pull,
-                "name": say.PLACE_NAMES[row.place],
+                "name": say.place_name(row.place, target),
                 "told": say.PULL_NAMES[row.pull],
                 "mm3": say.mm3(row.volume_mm3),
-                "strength": row.strength,
+                "hard": say.how_hard(row.strength),
                 "width": _bar(row.strength),
                 "reason": say.row_reason(row.place, row.pull, guess, target, lesson.organ),
             }
@@ -239,16 +242,20 @@ def _not_shown(explanation: Explanation) -> list[str]:
     ]
 
 
-def _unused(explanation: Explanation) -> list[tuple[str, str]]:
-    """Measurements that size no lesion, and why."""
+def _unused(lesson: Lesson, explanation: Explanation) -> list[tuple[str, str]]:
+    """Measurements that size no lesion of today, and why; those of no lesion at all stand in the first lesson."""
     found = [
-        (explanation.text[item.start : item.end], say.words(item.reason))
-        for item in explanation.record.unused_measurements
+        (quote.text, "prior")
+        for lesion in lesson.lesions
+        for quote in lesion.evidence
+        if quote.field.startswith("prior")
     ]
-    for lesion in explanation.record.lesions:
-        if lesion.prior_diameters_mm and not any(reason == "prior" for _, reason in found):
-            found.append((" × ".join(f"{d:g}" for d in lesion.prior_diameters_mm) + " mm", "prior"))
-    return found
+    if lesson is explanation.lessons[0]:
+        found += [
+            (explanation.text[item.start : item.end], say.words(item.reason))
+            for item in explanation.record.unused_measurements
+        ]
+    return list(dict.fromkeys(found))
 
 
 def _file(name: str) -> str:

@@ -42,8 +42,8 @@ def _scale(half: float, bar_mm: float) -> Markup:
     left = half - bar_mm - 2 * unit
     return Markup(
         '<path class="scale" d="M{0:.2f} {1:.2f}h{2:.2f}"/>'
-        '<text x="{0:.2f}" y="{3:.2f}" font-size="{4:.2f}">{2:g} mm</text>'
-    ).format(left, half - 4 * unit, bar_mm, half - 9 * unit, 11 * unit)
+        '<text x="{3:.2f}" y="{4:.2f}" font-size="{5:.2f}" text-anchor="end">{2:g} mm</text>'
+    ).format(left, half - 4 * unit, bar_mm, left + bar_mm, half - 9 * unit, 11 * unit)
 
 
 def volume_line(

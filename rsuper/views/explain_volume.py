@@ -16,6 +16,7 @@ from rsuper.views.explain_facts import GuessFacts
 LUNG_WINDOW = (-450.0, 1500.0)
 LUNG_ORGANS = frozenset({"lung"})
 SOFT_WINDOW = (45.0, 380.0)
+FAINT = 0.2  # belief below this is no place to go to
 BITS = ("organ", "host", "region", "truth", "centers", "spared")
 
 
@@ -71,8 +72,27 @@ def volume_block(lesson: Lesson) -> dict[str, Any]:
         "grey": packed(grey_values(lesson)),
         "bits": packed(mask_bits(lesson)),
         "guesses": {guess.key: packed(guess_bytes(guess)) for guess in lesson.guesses},
+        "peaks": {guess.key: _peak(guess) for guess in lesson.guesses},
+        "truth": _middle(lesson.truth),
         "balls": {guess.key: [_ball(ball, lesson) for ball in guess.balls] for guess in lesson.guesses},
     }
+
+
+def _peak(guess: GuessFacts) -> list[int] | None:
+    """The voxel of the strongest belief; None where there is hardly any."""
+    best = int(guess.probability.argmax())
+    if guess.probability.flat[best] < FAINT:
+        return None
+    return [int(at) for at in np.unravel_index(best, guess.probability.shape)]
+
+
+def _middle(mask: Mask | None) -> list[int] | None:
+    """The voxel of a mask that is nearest to its centre."""
+    if mask is None or not mask.any():
+        return None
+    voxels = np.argwhere(mask)
+    nearest = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()
+    return [int(at) for at in voxels[nearest]]
 
 
 def _ball(ball: Any, lesson: Lesson) -> dict[str, Any]:

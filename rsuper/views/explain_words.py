@@ -52,6 +52,28 @@ CODES: Mapping[str, str] = {
 }
 
 
+def place_name(place: Place, target: ClassTarget) -> str:
+    """What voxels of one kind are called where the class has this target."""
+    if place == "outside" and target.state == "absent":
+        return "every voxel"
+    return "far from the organ" if place == "outside" and target.state == "unknown" else PLACE_NAMES[place]
+
+
+def how_hard(strength: float) -> str:
+    """A mean gradient against the strongest one, in words.
+
+    >>> how_hard(1.0), how_hard(0.00123), how_hard(0.0)
+    ('hardest', '1/810 of that', 'not at all')
+    """
+    if strength <= 0:
+        return "not at all"
+    if strength > 0.999:
+        return "hardest"
+    if strength >= 0.3:
+        return f"{strength:.1f} of that"
+    return f"1/{float(f'{1 / strength:.2g}'):,.0f} of that"
+
+
 def words(name: str) -> str:
     """``pancreas_head`` -> ``pancreas head``."""
     return name.replace("_", " ")
@@ -65,7 +87,7 @@ def mm3(value: float) -> str:
     """
     if value == float("inf"):
         return "no upper bound"
-    if value < 10:
+    if 0 < value < 10:
         return f"{value:.1f} mm³"
     digits = 0 if value < 100_000 else -3
     return f"{round(value, digits):,.0f} mm³"
@@ -149,7 +171,10 @@ def _unknown_reason(target: ClassTarget, organ: str) -> str:
             "Something that does not count as a tumour lies here, or a side of which nothing is said. Neither lesion "
             "nor healthy."
         )
-    return f"The sentence does not settle whether the {words(organ)} has a lesion. Unknown is not healthy."
+    name = words(organ)
+    return (
+        f"The sentence does not settle whether the {name} holds a lesion that counts. Unknown is not healthy."
+    )
 
 
 def _open_ended(target: ClassTarget) -> bool:
@@ -184,7 +209,7 @@ def class_headline(
         kinds = " and ".join(dict.fromkeys(words(lesion.diagnosis or lesion.kind) for lesion in lesions))
         return (
             f"The sentence states a {kinds}. The masks of this class mean tumours, so it is neither taught as a tumour "
-            "nor as healthy: the organ is left alone. That is a policy, and can be changed."
+            "nor as healthy: the organ is left alone. That is a policy: --policy all_lesions counts it."
         )
     if lesions:
         return f"A lesion of the {name} is mentioned, but not firmly enough to teach it: the organ is left alone."

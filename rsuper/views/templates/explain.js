@@ -40,7 +40,7 @@
   const flipped = (lesson, axis, at) => lesson.shape[axis] - 1 - at;
 
   function setView(lesson) {
-    // a frame that holds the lesions and the ball; the whole crop where there are none
+    // a frame that holds the lesions and the ball; the organ where there are none
     const [I, J, K] = lesson.shape;
     const low = [1e9, 1e9, 1e9], high = [-1e9, -1e9, -1e9];
     const add = (point, mm) => point.forEach((at, d) => {
@@ -48,10 +48,11 @@
       high[d] = Math.max(high[d], (at + .5) * lesson.spacing[d] + mm);
     });
     const balls = lesson.balls[lesson.guess];
+    const peak = lesson.peaks[lesson.guess];
+    if (peak && lesson.guess === "wrong_part") add(peak, 20);
     for (const ball of balls) add(ball.at, Math.max(.9 * (ball.high || ball.ball), 30));
-    if (balls.length) {
-      for (let i = 0, n = 0; i < I; i++) for (let j = 0; j < J; j++) for (let k = 0; k < K; k++, n++) if (lesson.bits[n] & BIT.truth) add([i, j, k], 16);
-    } else lesson.shape.forEach((size, d) => { low[d] = 0; high[d] = size * lesson.spacing[d]; });
+    const [bit, rim] = balls.length ? [BIT.truth, 16] : lesson.bits.some((b) => b & BIT.truth) ? [BIT.truth, 36] : [BIT.organ, 10];
+    for (let i = 0, n = 0; i < I; i++) for (let j = 0; j < J; j++) for (let k = 0; k < K; k++, n++) if (lesson.bits[n] & bit) add([i, j, k], rim);
     const side = Math.max(76, ...low.map((at, d) => high[d] - at));
     lesson.view = { middle: low.map((at, d) => (at + high[d]) / 2), side };
   }
@@ -234,8 +235,7 @@
       panel.slider.value = lesson.cursor[plane.axis];
       const offset = (lesson.cursor[plane.axis] - lesson.centre[plane.axis]) * lesson.spacing[plane.axis];
       const where = ["to the right", "to the front", "up"], back = ["to the left", "to the back", "down"];
-      const name = lesson.balls[lesson.guess].length ? "ball centre" : "middle";
-      panel.label.textContent = Math.abs(offset) < 1e-6 ? `through the ${name}` : `${Math.abs(offset).toFixed(0)} mm ${(offset > 0 ? where : back)[plane.axis]}`;
+      panel.label.textContent = Math.abs(offset) < 1e-6 ? `through the ${lesson.name}` : `${Math.abs(offset).toFixed(0)} mm ${(offset > 0 ? where : back)[plane.axis]}`;
       draw(lesson, panel);
     }
   }
@@ -283,12 +283,40 @@
     }
   }
 
+  function go(lesson, voxel, name) {
+    lesson.centre = voxel.slice();
+    lesson.cursor = voxel.slice();
+    lesson.name = name;
+  }
+
+  /** Buttons that take all slices to a place. */
+  function jumps(lesson, bar) {
+    const balls = lesson.balls[lesson.guess];
+    const places = balls.map((ball, n) => [balls.length > 1 ? `ball ${n + 1}` : "ball", ball.at, "ball centre"]);
+    if (lesson.truth) places.push(["true lesion", lesson.truth, "lesion"]);
+    if (lesson.peaks[lesson.guess]) places.push(["strongest belief", lesson.peaks[lesson.guess], "belief"]);
+    bar.replaceChildren();
+    bar.hidden = places.length < 2;
+    bar.append("Go to:");
+    for (const [label, voxel, name] of places) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = label;
+      button.addEventListener("click", () => { go(lesson, voxel, name); refresh(lesson); });
+      bar.append(button);
+    }
+  }
+
   function pick(key, guess) {
     const lesson = lessons[key];
     lesson.guess = guess;
     const balls = lesson.balls[guess];
-    lesson.centre = balls.length ? balls[0].at : lesson.focus;
-    lesson.cursor = lesson.centre.slice();
+    // where the eye should go first: the ball, but the belief itself where it lies outside the region
+    const peak = lesson.peaks[guess];
+    if (guess === "wrong_part" && peak) go(lesson, peak, "belief");
+    else if (balls.length) go(lesson, balls[0].at, "ball centre");
+    else go(lesson, lesson.focus, lesson.truth ? "lesion" : "middle");
+    for (const bar of document.querySelectorAll(`.jump[data-class="${key}"]`)) jumps(lesson, bar);
     for (const part of document.querySelectorAll(`.guess[data-class="${key}"]`)) part.hidden = part.dataset.guess !== guess;
     for (const button of document.querySelectorAll(`[data-pick][data-class="${key}"]`)) button.setAttribute("aria-selected", String(button.dataset.pick === guess));
     setView(lesson);
