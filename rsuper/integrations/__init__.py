@@ -23,10 +23,11 @@ From a CT, organ masks and the text of a report to a loss::
     {'pancreas_lesion': 'reported', 'liver_lesion': 'absent'}
 """
 
+from rsuper.integrations.softmax_heads import softmax_classes
 from rsuper.integrations.target_batch import supervision_batch
 from rsuper.integrations.target_crop import target_crop
 from rsuper.integrations.target_key import TargetKey
-from rsuper.integrations.target_map import TargetMap, encode_targets, softmax_classes, target_map
+from rsuper.integrations.target_map import TargetMap, encode_targets, target_map
 
 __all__ = [
     "TargetKey",

@@ -120,7 +120,7 @@ class RandTargetCropd(Randomizable, MapTransform):  # type: ignore[misc]
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The dictionary with every key cropped alike."""
         volume = data[self.targets_key]
-        made = TargetMap(codes=volume.as_tensor(), key=_key_of(volume))
+        made = TargetMap(codes=volume.as_tensor(), key=target_key_of(volume))
         box = target_crop(made, self.spatial_size, np.random.default_rng(int(self.R.randint(2**31))))
         crop = SpatialCrop(roi_start=[part.start for part in box], roi_end=[part.stop for part in box])
         pad = SpatialPad(self.spatial_size, mode="constant")
@@ -144,7 +144,7 @@ def collate_targets(
     )
     batch[targets_key] = supervision_batch(
         maps,
-        [_key_of(volume) for volume in maps],
+        [target_key_of(volume) for volume in maps],
         spacing_mm=[affine_spacing_mm(volume.affine) for volume in maps],
         image_hu=None if hu_key is None else batch[hu_key].as_subclass(Tensor),
     )
@@ -161,7 +161,12 @@ def _affine(mask: Any) -> Tensor:
     )
 
 
-def _key_of(volume: Tensor) -> TargetKey:
+def target_key_of(volume: Tensor) -> TargetKey:
+    """The key of a target map in a MONAI dictionary: ``target_key_of(data["targets"]).states`` is what was understood.
+
+    Raises:
+        DataError: ``target_key_lost``.
+    """
     text = volume.meta.get(META_KEY) if isinstance(volume, MetaTensor) else None
     if text is None:
         raise DataError(

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from rsuper.errors import UsageError
 from rsuper.integrations.nnunet_batches import ReportDataLoader, with_targets
 from rsuper.integrations.nnunet_cases import MISSING, Channels, ReportCases
+from rsuper.integrations.softmax_heads import softmax_classes
 from rsuper.integrations.target_batch import supervision_batch
-from rsuper.integrations.target_map import softmax_classes
 from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss, softmax_log_odds
 from rsuper.supervision.types import SupervisionBatch
 

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from llm_extract.records import ReportRecord
 from rsuper.errors import DataError, UsageError
 from rsuper.files import write_atomic_text
+from rsuper.integrations.channel_names import LESION_SUFFIX, require_channels
 from rsuper.integrations.target_key import TargetKey
-from rsuper.integrations.target_map import LESION_SUFFIX, TargetMap, encode_targets
+from rsuper.integrations.target_map import TargetMap, encode_targets
 from rsuper.supervision import build_case_targets
 
 FOLDER = "rsuper_targets"
@@ -208,6 +209,7 @@ class _Source:
                 code="no_lesion_class",
                 hint="name it like pancreas_lesion, or pass structures={'tumour': 'pancreas_lesion'}",
             )
+        require_channels([name for name in channels.names if name.endswith(LESION_SUFFIX)], ())
         folder = str(preprocessed / chosen.data_identifier)
         first, second, third = (float(step) for step in chosen.spacing)
         return cls(

@@ -65,6 +65,7 @@ class TargetKey(_Model):
         case_id: the case.
         channels: names of the output channels.
         states: lesion class -> ``voxels``, ``reported``, ``absent`` or ``unknown``.
+        findings: lesion class -> codes of what could not be used as it was said, such as ``part_mask_missing``.
         codes: the masks that hold at a voxel with this code; code 0 is outside the volume, where nothing is known.
         volumes_mm3: volume of each mask in the whole case, by which a crop knows what it holds.
         labels: mask of the label of each channel.
@@ -77,6 +78,7 @@ class TargetKey(_Model):
     case_id: str
     channels: tuple[str, ...]
     states: dict[str, ClassState]
+    findings: dict[str, tuple[str, ...]]
     codes: tuple[tuple[int, ...], ...]
     volumes_mm3: tuple[float, ...]
     labels: tuple[int, ...]

@@ -21,6 +21,8 @@ from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import ReportRecord
 from llm_extract.reports import Report
 from rsuper.errors import DataError
+from rsuper.integrations.channel_names import LESION_SUFFIX, require_channels, warn_without_organ
+from rsuper.integrations.softmax_heads import make_exclusive
 from rsuper.integrations.target_batch import supervision_batch
 from rsuper.integrations.target_key import LesionKey, PairKey, TargetKey
 from rsuper.morphology import bounding_box, voxel_volume_mm3
@@ -31,7 +33,6 @@ from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget, Sup
 Heads = Literal["sigmoid", "softmax"]
 Mask = NDArray[np.bool_]
 MAX_CODE = np.iinfo(np.int16).max
-LESION_SUFFIX = "_lesion"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,10 @@ def target_map(
 
     Raises:
         DataError: the masks do not fit together, or there are none.
+        UsageError: ``unknown_channel``.
+
+    Warns:
+        UserWarning: a lesion class can learn nothing from reports, because its organ has no mask in this case.
 
     >>> pancreas = np.zeros((24, 24, 24), bool)
     >>> pancreas[6:18, 8:16, 8:16] = True
@@ -87,6 +92,7 @@ def target_map(
     """
     said = [reports] if isinstance(reports, str | ReportRecord) else list(reports)
     arrays = as_bool({name: _volume(mask) for name, mask in masks.items()})
+    require_channels(channels, arrays)
     lesion_classes = tuple(name for name in channels if name.endswith(LESION_SUFFIX))
     drawn = frozenset(name for name in lesion_classes if name in arrays)
     targets = build_case_targets(
@@ -101,6 +107,7 @@ def target_map(
         voxel_labelled=drawn,
         margins_mm=margins_mm,
     )
+    warn_without_organ(targets, arrays)
     return encode_targets(targets, arrays, channels=channels, heads=heads)
 
 
@@ -125,7 +132,7 @@ def encode_targets(
     lesions = [name for name in channels if name in targets.classes]
     labels, known = _labels(targets, masks, channels)
     if heads == "softmax":
-        _make_exclusive(labels, known, lesions)
+        make_exclusive(labels, known, lesions)
     anatomy = load_anatomy()
     parts: dict[str, Any] = {
         "labels": [painter.number(labels[name]) for name in channels],
@@ -143,6 +150,7 @@ def encode_targets(
         case_id=targets.case_id,
         channels=channels,
         states={name: targets.classes[name].state for name in lesions},
+        findings={name: targets.classes[name].codes for name in lesions},
         codes=table,
         volumes_mm3=tuple(painter.volumes_mm3),
         spacing_mm=targets.spacing_mm,
@@ -247,49 +255,6 @@ def _labels(
         crop = crop_label(targets, name, (0, 0, 0), targets.shape, voxels=voxels)
         labels[name], known[name] = crop.label, crop.known
     return labels, known
-
-
-def _make_exclusive(labels: dict[str, Mask], known: dict[str, Mask], lesions: Sequence[str]) -> None:
-    """What a lesion says of the structures where only one of them can hold."""
-    anatomy = load_anatomy()
-    structures = [name for name in labels if name not in lesions]
-    for lesion in lesions:
-        for name in structures:
-            if hosts(name, lesion, anatomy):
-                labels[name] = labels[name] | labels[lesion]
-                known[name] = known[name] & (known[lesion] | labels[name])
-            else:
-                known[name] = known[name] & (known[lesion] | ~labels[name])
-                labels[name] = labels[name] & ~labels[lesion]
-
-
-def softmax_classes(channels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """The classes of a softmax head whose union each channel of a target map is, for ``softmax_log_odds``.
-
-    A lesion lies in an organ, but a softmax counts it as another class; the organ of the map is both.
-
-    Args:
-        channels: what classes 1, 2, … of the softmax are; class 0 is background.
-
-    >>> softmax_classes(("pancreas", "liver", "pancreas_lesion"))
-    ((1, 3), (2,), (3,))
-    """
-    anatomy = load_anatomy()
-    lesions = [(number, name) for number, name in enumerate(channels, 1) if name.endswith(LESION_SUFFIX)]
-    return tuple(
-        (number, *(other for other, lesion in lesions if hosts(name, lesion, anatomy)))
-        for number, name in enumerate(channels, 1)
-    )
-
-
-def hosts(structure: str, lesion_class: str, anatomy: Anatomy) -> bool:
-    """True if the structure is the organ of a lesion class, a side or a part of it."""
-    organ = organ_of_class(lesion_class, anatomy)
-    if organ is None or structure.endswith(LESION_SUFFIX):
-        return False
-    entry = anatomy.organs[organ]
-    parts = {stem for part in entry.parts.values() for stem in part.structures}
-    return structure in parts | {organ, entry.class_name} | set(anatomy.organ_structures(organ))
 
 
 def _host(masks: Mapping[str, Mask], lesion_class: str, anatomy: Anatomy) -> Mask | None:

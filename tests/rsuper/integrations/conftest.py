@@ -6,6 +6,7 @@ import pytest
 
 from rsuper.synthesis import PhantomConfig, make_case
 
+
 @pytest.fixture(scope="session")
 def phantoms():
     """Small cases: some with pancreas tumours, some without."""

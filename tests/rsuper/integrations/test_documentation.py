@@ -7,7 +7,7 @@ import importlib
 
 import pytest
 
-MODULES = ("__init__", "affine_spacing", "target_batch", "target_crop", "target_map")
+MODULES = ("__init__", "affine_spacing", "softmax_heads", "target_batch", "target_crop", "target_map")
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -23,7 +23,7 @@ from llm_extract.reports import Report
 from llm_extract.rules import extract_record
 from rsuper.errors import DataError
 from rsuper.integrations.affine_spacing import affine_spacing_mm
-from rsuper.integrations.monai import RandTargetCropd, ReportTargetsd, collate_targets
+from rsuper.integrations.monai import RandTargetCropd, ReportTargetsd, collate_targets, target_key_of
 from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss
 
 CHANNELS = ("pancreas", "pancreas_lesion")
@@ -108,6 +108,7 @@ def test_resampling_before_the_targets_is_seen(positive):
     assert affine_spacing_mm(data["targets"].affine) == (4.0, 4.0, 6.0)
     assert set(data) == {"image", "targets", "case_id"}, "masks and report text are taken out"
     assert data["targets"].shape == data["image"].shape
+    assert target_key_of(data["targets"]).states == {"pancreas_lesion": "reported"}
 
 
 def test_crops_of_a_loader_become_one_batch(positive, negative):

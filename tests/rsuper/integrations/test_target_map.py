@@ -13,7 +13,7 @@ from llm_extract.rules import extract_record
 from rsuper.data.augmentation import augment
 from rsuper.data.crops import Sample
 from rsuper.data.sampling import Channels, SamplingConfig
-from rsuper.errors import DataError
+from rsuper.errors import DataError, UsageError
 from rsuper.integrations import TargetKey, encode_targets, softmax_classes, supervision_batch, target_map
 from rsuper.losses import ReportSupervisionLoss, softmax_log_odds
 from rsuper.supervision import build_case_targets, crop_label, crop_pairs
@@ -297,3 +297,20 @@ def test_a_batch_goes_through_the_loss(positive, negative):
     terms.total.backward()
     region = next(pair.region for pair in batch.pairs if pair.present)
     assert logits.grad[0, 2][region].abs().sum() > 0
+
+
+def test_misspelt_channels_and_lost_reports_are_said(positive):
+    liver = {"liver": positive.organs["liver"]}
+    spacing = positive.spacing_mm
+    for wrong in ("pancreas_leison", "panreas_lesion", "livr"):
+        with pytest.raises(UsageError, match="did you mean") as error:
+            target_map("Normal.", liver, spacing_mm=spacing, channels=("liver", wrong))
+        assert error.value.code == "unknown_channel"
+    target_map(
+        "Normal.", {"my_organ": liver["liver"]}, spacing_mm=spacing, channels=("my_organ", "pancreas_head")
+    )
+    with pytest.warns(UserWarning, match="pancreas_lesion without a mask of the organ; the masks are liver"):
+        lost = target_map(TEXTS[0], liver, spacing_mm=spacing, channels=("liver", "pancreas_lesion"))
+    assert lost.key.findings["pancreas_lesion"]
+    assert lost.supervision().pairs == ()
+    assert not lost.supervision().known[0, 1].any()
