@@ -88,15 +88,17 @@ def cut_into_parts(anatomy: Anatomy, organ: str, mask: np.ndarray) -> dict[str, 
 
 
 class ReportMix:
-    """Draws records; a pure function of the seed."""
+    """Draws records; record i is a pure function of the seed and i."""
 
     def __init__(self, anatomy: Anatomy, seed: int) -> None:
         self.anatomy = anatomy
+        self.seed = seed
         self.rng = np.random.default_rng([seed, 47])
         self.seen: dict[str, int] = {}
 
     def record(self, number: int) -> tuple[ReportRecord, tuple[str, ...]]:
         """One report-positive record, and the organs in which it states lesions."""
+        self.rng = np.random.default_rng([self.seed, 47, number])
         count = int(self.rng.choice([1, 2, 3], p=[0.7, 0.22, 0.08]))
         organs = tuple(str(name) for name in self.rng.choice(ORGANS, size=count, replace=False))
         lesions = [lesion for organ in organs for lesion in self.lesions(organ)]

@@ -20,11 +20,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +52,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "usable_share.json"
 AGREES = 1e-4
 LOGIT = 20.0
+CHUNK = 500
 INNER = (slice(1, -1), slice(1, -1), slice(1, -1))
 FULL = ReportSupervisionConfig(report_weight=1.0, attenuation=0.0, absence=1.0)
 REPORTS_ONLY = FULL.model_copy(update={"segmentation_bce": 0.0, "segmentation_dice": 0.0})
@@ -65,6 +69,10 @@ class Tally:
     problems: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[int, str, tuple[str, ...]]] = field(default_factory=list)
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
 
 
 def check_target(targets: CaseTargets, name: str) -> list[str]:
@@ -110,6 +118,21 @@ def full_batch(
         spacing_mm=torch.tensor([targets.spacing_mm], dtype=torch.float32),
         pairs=crop_pairs(targets, start, stop, sample=0, channels=channels),
     )
+
+
+def holding_crop(targets: CaseTargets, classes: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Corners of the smallest crop that holds the regions of these classes; the whole volume if there is none."""
+    regions = [target.region for name in classes if (target := targets.classes[name]).region is not None]
+    box = bounding_box(np.logical_or.reduce(regions)) if regions else None
+    if box is None:
+        return [0, 0, 0], list(targets.shape)
+    return [part.start for part in box], [part.stop for part in box]
+
+
+def cut(logits: torch.Tensor, start: Sequence[int], stop: Sequence[int]) -> torch.Tensor:
+    """The crop of a volume [B,C,D,H,W]."""
+    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    return logits[(slice(None), slice(None), *box)].contiguous()
 
 
 def gradient(logits: torch.Tensor, batch: SupervisionBatch, config: ReportSupervisionConfig) -> torch.Tensor:
@@ -211,8 +234,7 @@ def check_partial(
     start = [int(rng.integers(0, n - n // 2 + 1)) for n in targets.shape]
     stop = [first + n // 2 for first, n in zip(start, targets.shape, strict=True)]
     batch = full_batch(targets, classes, start, stop)
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    pull = gradient(logits[(slice(None), slice(None), *box)].contiguous(), batch, FULL)
+    pull = gradient(cut(logits, start, stop), batch, FULL)
     found = [] if torch.isfinite(pull).all() else ["crop: gradient not finite"]
     for pair in batch.pairs:
         if not pair.complete and pair.volume_mm3[0] > 0:
@@ -232,18 +254,17 @@ def untrained_outputs(shape: Sequence[int], channels: int, count: int = 2) -> to
     return outputs[(slice(None), slice(None), *(slice(0, size) for size in shape))]
 
 
-def run(
-    cases: int, *, seed: int = 0, progress: Callable[[Tally, Mapping[str, int]], None] | None = None
-) -> tuple[Tally, dict[str, int]]:
-    """Check that many cases; ``progress`` is called after every 500."""
+def run(first: int, last: int, *, seed: int = 0) -> tuple[Tally, Counter[str]]:
+    """Check the cases ``first`` to ``last`` - 1."""
     sys.path.insert(0, str(HERE))
     from report_mix import SPACINGS, ReportMix, make_body
 
+    torch.set_num_threads(1)
     anatomy = load_anatomy()
     bodies = [make_body(anatomy, spacing) for spacing in SPACINGS]
     outputs = [untrained_outputs(next(iter(body.masks.values())).shape, 6) for body in bodies]
-    mix, rng, tally = ReportMix(anatomy, seed), np.random.default_rng([seed, 1]), Tally()
-    for number in range(cases):
+    mix, tally = ReportMix(anatomy, seed), Tally()
+    for number in range(first, last):
         record, organs = mix.record(number)
         body, output = bodies[number % len(bodies)], outputs[number % len(bodies)]
         free = [name for name, said in record.organs.items() if said.status == "explicitly_lesion_free"]
@@ -256,11 +277,9 @@ def run(
             lesion_classes=classes,
             voxel_labelled=frozenset(),
         )
-        logits = output[number % len(output)][None, : len(classes)].contiguous()
-        check_case(tally, number, targets, classes[: len(organs)], classes, logits, rng)
-        if progress is not None and (number + 1) % 500 == 0:
-            progress(tally, mix.seen)
-    return tally, mix.seen
+        logits = output[number % len(output)][None, : len(classes)]
+        check_case(tally, number, targets, classes[: len(organs)], classes, logits)
+    return tally, Counter(mix.seen)
 
 
 def check_case(
@@ -270,16 +289,17 @@ def check_case(
     reported: Sequence[str],
     classes: Sequence[str],
     logits: torch.Tensor,
-    rng: np.random.Generator,
 ) -> None:
-    """Check one case and add what was found to the tally."""
-    batch = full_batch(targets, classes, (0, 0, 0), targets.shape)
+    """Check one case, on the crop that holds all of its regions, and add what was found to the tally."""
+    start, stop = holding_crop(targets, reported)
+    batch = full_batch(targets, classes, start, stop)
+    seen = cut(logits, start, stop)
     pairs = {classes[pair.channel]: pair for pair in batch.pairs}
     found: Mapping[str, list[str]] = {name: check_target(targets, name) for name in reported}
     for name in reported:
         tally.codes.update(targets.classes[name].codes)
-        found[name].extend(["no pair"] if name not in pairs else check_pair(pairs[name], batch, logits))
-    shared = check_partial(targets, classes, logits, rng)
+        found[name].extend(["no pair"] if name not in pairs else check_pair(pairs[name], batch, seen))
+    shared = check_partial(targets, classes, logits, np.random.default_rng(number))
     tally.cases += 1
     tally.pairs += len(reported)
     tally.usable_pairs += sum(not items for items in found.values())
@@ -297,20 +317,23 @@ def main() -> None:
     )
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", type=Path, default=RESULTS)
     args = parser.parse_args()
-    torch.set_num_threads(1)
     began = time.monotonic()
-
-    def write(tally: Tally, mix: Mapping[str, int]) -> str:
-        text = json.dumps(document(tally, mix, seed=args.seed), indent=1)
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(text + "\n", encoding="utf-8")
-        pace_ms = 1000 * (time.monotonic() - began) / tally.cases
-        sys.stderr.write(f"{tally.cases}/{args.cases} usable {tally.usable_cases}, {pace_ms:.0f} ms a case\n")
-        return text
-
-    print(write(*run(args.cases, seed=args.seed, progress=write)))
+    tally, mix = Tally(), Counter[str]()
+    with ProcessPoolExecutor(args.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        edges = [*range(0, args.cases, CHUNK), args.cases]
+        jobs = [pool.submit(run, a, b, seed=args.seed) for a, b in pairwise(edges)]
+        for job in as_completed(jobs):
+            part, seen = job.result()
+            tally, mix = tally.plus(part), mix + seen
+            text = json.dumps(document(tally, mix, seed=args.seed), indent=1)
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(text + "\n", encoding="utf-8")
+            seconds = time.monotonic() - began
+            sys.stderr.write(f"{tally.cases}/{args.cases} usable {tally.usable_cases}, {seconds:.0f} s\n")
+    print(text)
 
 
 def document(tally: Tally, mix: Mapping[str, int], *, seed: int) -> dict[str, object]:
