@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from llm_extract.records import Lesion, OrganStatement
 from rsuper.losses.ball_rules import is_unsized
 from rsuper.supervision.policy import SupervisionPolicy
-from rsuper.supervision.sizes import size_factors
+from rsuper.supervision.sizes import factors_for
 from rsuper.supervision.types import ClassTarget
 from rsuper.views.explain_facts import GuessFacts, Place, Pull
 from rsuper.views.explain_guesses import GuessKey
@@ -232,7 +232,7 @@ def size_story(lesion: Lesion) -> str:
     if lesion.reported_volume_mm3 is not None:
         return "The report states a volume; it is taken with a spread of a fifth."
     if lesion.size_kind in ("exact", "approximate") and number:
-        factors = size_factors()[number]
+        factors = factors_for(number, organ=lesion.organ)
         noun = "diameter" if number == 1 else "diameters"
         return (
             f"A report measures with a ruler, a network in voxels. Of {factors.n} real tumours with {number} stated "
