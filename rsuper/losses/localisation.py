@@ -106,6 +106,7 @@ def place_lesions(
         scene = _Scene(ranks=ranks, probability=torch.sigmoid(ranks), spacing_mm=spacing_mm, rules=rules)
         foreground, ignore, free = torch.zeros_like(region), torch.zeros_like(region), region.clone()
         placed: list[PlacedLesion] = []
+        reached: list[Tensor] = []
         order = search_order(lesions, rooms, rules)
         for position, index in enumerate(order):
             host = own_region(region, lesions[index], box)
@@ -120,10 +121,15 @@ def place_lesions(
                 ignore |= host & ~places[0].located
             foreground |= _mask(places[0].foreground, free)
             for place in places:
-                ignore[place.window] |= scene.grown(place.reach, place.window)
+                if reads_are_free(ranks):
+                    ignore[place.window] |= scene.grown(place.reach, place.window)
                 placed.append(place.of(index, lesion, rules))
+                reached.append(place.reach)
             if position + 1 < len(order):
                 free[places[0].window] &= ~scene.grown(places[0].middle, places[0].window)
+        if reached and not reads_are_free(ranks):  # windows are the box: one margin for all
+            whole = slice(0, ranks.shape[0]), slice(0, ranks.shape[1]), slice(0, ranks.shape[2])
+            ignore |= scene.grown(torch.cat(reached), whole)
         ignore &= region & ~foreground
         background = region & ~foreground & ~ignore
         return Placement(placed=tuple(placed), foreground=foreground, ignore=ignore, background=background)

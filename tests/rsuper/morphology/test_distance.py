@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from rsuper.morphology import dilate_mm, dilate_within, distance_mm, squared_distance_within
+from rsuper.morphology import dilate_mm, dilate_within, distance_mm, host, squared_distance_within
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.7, 0.7, 2.5), (3.0, 1.5, 0.8)]
 
@@ -99,3 +99,12 @@ def test_large_arrays_are_dilated_as_small_ones(spacing, margin, shape):
     limit = margin**2 * (1 + 1e-6)
     distances = squared_distance_within(torch.from_numpy(mask), margin, spacing_mm=spacing)
     assert torch.equal(distances <= limit, ours)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_the_path_of_other_devices_says_the_same(spacing, monkeypatch):
+    mask = torch.from_numpy(scattered(6))
+    here = [squared_distance_within(mask, margin, spacing_mm=spacing) for margin in (1.0, 3.5, 12.0)]
+    monkeypatch.setattr(host, "HOST_DEVICES", ())
+    there = [squared_distance_within(mask, margin, spacing_mm=spacing) for margin in (1.0, 3.5, 12.0)]
+    assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
