@@ -251,7 +251,8 @@ def test_no_tumour_after_treatment_is_no_lesion():
     ],
 )
 def test_talk_about_a_tumour_adds_no_second_one(line):
-    text = f"DIAGNOSIS:\nProstate, prostatectomy:\nAdenocarcinoma, Gleason score 3+4=7, dominant nodule 1.6 cm.\n{line}\n"
+    heading = "DIAGNOSIS:\nProstate, prostatectomy:\n"
+    text = f"{heading}Adenocarcinoma, Gleason score 3+4=7, dominant nodule 1.6 cm.\n{line}\n"
     assert only(text).diameters_mm == (16.0,)
 
 
@@ -279,6 +280,37 @@ def test_a_liver_biopsy_of_a_colonic_metastasis_is_a_liver_lesion():
     assert tumours(text) == [("colon", "n/a", (52.0,)), ("liver", "n/a", ())]
 
 
+def test_a_deposit_in_a_node_is_no_size_of_the_primary():
+    text = (
+        "DIAGNOSIS:\nPancreas, head, resection:\nDuctal adenocarcinoma.\nTumor size: 3.2 cm\n"
+        "Metastatic carcinoma is present in 2 of 9 lymph nodes. The largest metastasis is 2 mm.\n"
+    )
+    assert tumours(text) == [("lymph_node", "unknown", (2.0,)), ("pancreas", "n/a", (32.0,))]
+
+
+def test_an_organ_that_the_tumour_does_not_involve_is_free():
+    text = (
+        "DIAGNOSIS:\nLEFT KIDNEY, NEPHRECTOMY -\nA. RENAL CELL CARCINOMA, 5.5 CM.\n"
+        "B. UNREMARKABLE ADRENAL GLAND IS NOT INVOLVED BY CARCINOMA.\n"
+    )
+    assert only(text).organ == "kidney"
+    assert free(text) == {"adrenal_gland"}
+
+
+def test_two_masses_of_one_carcinoma_are_two_lesions_of_one_name():
+    text = "DIAGNOSIS:\nLiver, resection: Hepatocellular carcinoma forming two masses (1.7 cm and 8.2 cm)."
+    found = sorted((x.diameters_mm, x.malignancy) for x in record(text).lesions)
+    assert found == [((17.0,), "malignant"), ((82.0,), "malignant")]
+
+
+def test_distances_to_landmarks_are_no_sizes():
+    text = (
+        "GROSS:\nThere is an indurated lesion that is 2.5 x 2.3 cm. The mass is 1 cm to the neck margin, 0.8 cm to "
+        "the long stitch and 2.8 cm to the short one.\nDIAGNOSIS:\nPancreas, resection: Ductal adenocarcinoma.\n"
+    )
+    assert tumours(text) == [("pancreas", "n/a", (25.0, 23.0))]
+
+
 @pytest.mark.parametrize(
     ("scanned", "expected"),
     [
@@ -303,7 +335,7 @@ def test_mending_keeps_every_character_at_its_place(text):
 
 def test_a_length_broken_by_recognition_and_line_ends_is_read():
     text = (
-        "GROSS:\nThe specimen is opened to show a circumscribed, 5 .8 x 3.5 x  \n    4. 1 crn. tan tumor mass.\n"
+        "GROSS:\nThe specimen shows a circumscribed, 5 .8 x 3.5 x  \n    4. 1 crn. tan tumor mass.\n"
         "DIAGNOSIS:\nRight kidney, nephrectomy -\n  Renal cell carcinoma.\n"
     )
     lesion = only(text)

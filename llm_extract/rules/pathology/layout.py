@@ -127,6 +127,10 @@ _ITEM = (
 )
 _STARTS_ITEM = re.compile(rf"\s{{0,8}}\"?{_ITEM}")
 _KEY_LINE = re.compile(r"\s{0,8}[A-Z][A-Za-z /()&,'-]{2,48}\s?:(?!\d)")
+_HEADING_LINE = re.compile(
+    r"\s{0,8}[A-Z][^\n]{4,150}(?:ectomy|resection|biopsy|excision|dissection)\b[^\n]{0,20}[:-]\s?$",
+    re.IGNORECASE,
+)
 _HANGING = re.compile(
     r"(?:,|\b(?:and|of|the|a|an|with|in|to|for|is|are|was|x|by|from|or|at|no|on|as|that|which|involving"
     r"|measuring|into"
@@ -313,7 +317,7 @@ def _ends_here(text: str, at: int, width: int) -> bool:
         return False
     if ahead[0].islower() or ahead[0] in ",.;)":
         return False
-    if _KEY_LINE.match(following):
+    if _KEY_LINE.match(following) or _HEADING_LINE.match(following):
         return True
     if ahead[0].isdigit() and re.match(r"\d{1,2}(?:[.,]\d{1,2})?\s?(?:x|cm|mm|em)\b", ahead, re.IGNORECASE):
         return False

@@ -115,6 +115,19 @@ class LengthReader(LesionReader):
             last.mention.sizes = sizes[:1]
             self.unused.pop(sizes[0].id, None)
 
+    def _is_deposit(self, made: Mention) -> bool:
+        """Reads "The largest metastasis is 4 mm" after a sentence on nodes: the size of what is in the node."""
+        last = self._sightings[-1] if self._sightings else None
+        if last is None or last.mention.organ != "lymph_node" or not made.sizes:
+            return False
+        if any(m.category == "place" for m in made.statement.marks):
+            return False
+        if made.statement.start - last.mention.span[1] > 120:
+            return False
+        if not last.mention.sizes:
+            last.mention.sizes = made.sizes[:1]
+        return True
+
     def _extended(self, sizes: list[Measurement], specimen: Specimen | None) -> bool:
         """Reads "Additional dimensions: 4 x 3 cm": further diameters of the tumour whose greatest one came before."""
         last = self._sightings[-1] if self._sightings else None

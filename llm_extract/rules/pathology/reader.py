@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llm_extract.records import UnusedReason
@@ -11,6 +12,7 @@ from llm_extract.rules.heads import Head, find_heads
 from llm_extract.rules.lexicon import Finding
 from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
+from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import wording
 from llm_extract.rules.pathology.free import free_organs
 from llm_extract.rules.pathology.layout import CURRENT
@@ -119,6 +121,7 @@ class PathologyReader(PlaceReader):
                     )
                 plain.tentative = True
         self.mentions[first:] = [m for m in made if not m.tentative]
+        _share_name(self.mentions[first:])
 
     def _read_tumour(
         self, statement: Statement, head: Head, heads: list[Head], specimen: Specimen | None
@@ -152,7 +155,10 @@ class PathologyReader(PlaceReader):
         self._last_at = -9 if not inside or not again else self._last_at
         self._read_head(statement, head, heads)
         for made in self.mentions[before:]:
+            made.refers_back = again
             self._settle(made, head, specimen)
+        if head.mark.value.kind == "metastasis":
+            self.mentions[before:] = [m for m in self.mentions[before:] if not self._is_deposit(m)]
 
     def _deny_tumour(
         self, statement: Statement, head: Head, heads: list[Head], specimen: Specimen | None
@@ -202,6 +208,17 @@ class PathologyReader(PlaceReader):
                 if size.id not in held:
                     self.unused.setdefault(size.id, "other")
         self.mentions = sorted(kept, key=lambda m: m.span[0])
+
+
+def _share_name(made: Sequence[Mention]) -> None:
+    """Reads "carcinoma forming two masses (2 cm and 5 cm)": both are what the first is."""
+    for named, plain in itertools.pairwise(made):
+        alike = plain.kind in {"mass", "tumor", "lesion", "nodule"} and plain.organ == named.organ
+        if alike and named.kind != "cyst" and named.sizes and plain.sizes and plain.diagnosis is None:
+            near = plain.span[0] - named.span[1] < 60 and plain.statement is named.statement
+            if near and named.diagnosis is not None and named.head is not None and plain.head is not None:
+                plain.diagnosis, plain.diagnosis_text = named.diagnosis, named.diagnosis_text
+                plain.malignancy, plain.malignancy_basis = named.malignancy, named.malignancy_basis
 
 
 def _of_a_part(statement: Statement) -> bool:

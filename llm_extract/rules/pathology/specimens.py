@@ -126,20 +126,21 @@ class SpecimenReader:
     def _learn(self, statement: Statement) -> None:
         """Remember what a letter stands for, for sections that only give the letter."""
         match = _LABEL.match(statement.text)
-        if match is None or match["label"] in self._by_label:
+        if match is None or _key(match) in self._by_label:
             return
         end = _body_end(statement.text, match.end())
         made = self._specimen(statement, match.end(), end, match["label"])
         if made.organ is not None and (
             statement.sentence.section == "specimen" or _PROCEDURE.search(statement.text[:end])
         ):
-            self._by_label[match["label"]] = made
+            self._by_label[_key(match)] = made
 
     def _opened(self, statement: Statement) -> tuple[Specimen | None, bool]:
         """The specimen that a heading opens, and whether it lasts beyond this statement."""
         text, section = statement.text, statement.sentence.section
         match = _LABEL.match(text)
         label = match["label"] if match is not None else None
+        key = _key(match) if match is not None else ""
         if section == "gross":
             return self._opened_in_gross(statement, label)
         primary = _PRIMARY.search(text) if section == "synoptic" else None
@@ -154,16 +155,15 @@ class SpecimenReader:
         named = made.organ is not None
         procedure = _PROCEDURE.search(body) is not None
         closed = (end < len(text) and text[end] in ":-") or text.rstrip().endswith((":", "-"))
-        if label is not None and not named and label in self._by_label and (closed or not body.strip()):
-            return self._by_label[label], True
+        if label is not None and not named and key in self._by_label and (closed or not body.strip()):
+            return self._by_label[key], True
         word = match is not None and match["word"] is not None
-        sure = closed and (
-            procedure or (label is not None and len(body) < 45 and not text[end:].strip(" :-\n"))
-        )
+        named_only = label is not None and len(body) < 45 and not text[end:].strip(" :-\n")
+        sure = closed and (procedure or (named_only and _says_where(statement, start, end)))
         if not named and label is not None and (word or sure):
             if procedure:
                 statement.title_end = statement.start + end
-            return self._by_label.get(label, Specimen(label, bare=not sure)), True
+            return self._by_label.get(key, Specimen(label, bare=not sure)), True
         if not named or len(body) > _MAX_HEADING or _states(statement, start, end, sure=sure):
             return None, False
         if not (label is not None and closed) and _SENTENCE.search(body):
@@ -185,7 +185,7 @@ class SpecimenReader:
 
     def _opened_in_gross(self, statement: Statement, label: str | None) -> tuple[Specimen | None, bool]:
         named = _LABELLED_AS.search(statement.text)
-        known = self._by_label.get(label) if label is not None else None
+        known = self._by_label.get(label, self._by_label.get(f"PART {label}")) if label is not None else None
         if named is not None:
             name = next(n for n in ("name", "bare", "first") if named[n])
             made = self._specimen(statement, named.start(name), named.end(name), label)
@@ -236,6 +236,12 @@ class SpecimenReader:
             None if organ in SIDELESS else (side or place.laterality), spans, side_spans if side else (),
         )  # fmt: skip
         return Specimen(label, organ, organs, location, _MARGIN.search(body) is not None)
+
+
+def _key(match: re.Match[str]) -> str:
+    """Parts and the numbered remarks under them have names of their own."""
+    label: str = match["label"]
+    return f"PART {label}" if (match["word"] or "").upper() == "PART" else label
 
 
 def _follows(statement: Statement, current: Specimen | None) -> bool:
@@ -294,6 +300,12 @@ def _states(statement: Statement, start: int, end: int, *, sure: bool) -> bool:
         m.category == "finding" and low <= m.start < high and m.value.diagnosis is not None
         and m.value.kind != "lymph_node" for m in statement.marks
     )  # fmt: skip
+
+
+def _says_where(statement: Statement, start: int, end: int) -> bool:
+    low, high = statement.start + start, statement.start + end
+    places = any(m.category == "place" and low <= m.start < high for m in statement.marks)
+    return places or any(r.kind == "segment" and low <= r.start < high for r in statement.references)
 
 
 def _only_places(body: str) -> bool:

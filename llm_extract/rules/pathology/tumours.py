@@ -38,8 +38,8 @@ class Sighting:
 
     @property
     def label(self) -> str | None:
-        """Letter of the specimen."""
-        return self.specimen.label if self.specimen is not None else None
+        """Letter of the specimen; what only speaks again of a tumour may speak of any."""
+        return self.specimen.label if self.specimen is not None and not self.mention.refers_back else None
 
     @property
     def is_specific(self) -> bool:
@@ -48,6 +48,11 @@ class Sighting:
         return (
             m.diagnosis is not None or m.kind in {"cyst", "polyp", "metastasis"} or m.malignancy == "benign"
         )
+
+    @property
+    def is_bound(self) -> bool:
+        """True for a size that is only a bound."""
+        return any(m.qualifier in {"upper_bound", "lower_bound"} for m in self.mention.sizes)
 
     @property
     def longest_mm(self) -> float | None:
@@ -96,7 +101,7 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         target = _match_sized(sighting, tumours)
         if target is not None:
             _absorb(target, sighting)
-        else:
+        elif not (sighting.is_bound and sighting.rank and tumours):
             tumours.append(Tumour(sighting, [sighting]))
     for sighting in sorted((s for s in sightings if not s.is_specific and not s.mention.sizes), key=_order):
         target = _match_unsized(sighting, tumours)
@@ -114,9 +119,10 @@ def _is_new(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
     return sighting.mention.organ == "lymph_node" and all(t.mention.organ != "lymph_node" for t in tumours)
 
 
-def _order(sighting: Sighting) -> tuple[int, bool, float, int]:
+def _order(sighting: Sighting) -> tuple[int, bool, bool, float, int]:
     """Diagnosis first, the largest first: a tumour without a size takes the largest that the gross description has."""
-    return sighting.rank, not sighting.mention.sizes, -(sighting.longest_mm or 0.0), sighting.mention.span[0]
+    longest = sighting.longest_mm or 0.0
+    return sighting.rank, not sighting.mention.sizes, sighting.is_bound, -longest, sighting.mention.span[0]
 
 
 def _match_named(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
@@ -202,7 +208,7 @@ def _suits(generic: Mention, named: Mention) -> bool:
         return generic.kind == named.kind or (
             generic.kind in _GENERIC and named.kind == "polyp" and not generic.sizes
         )
-    return generic.kind in _GENERIC
+    return generic.kind in _GENERIC or generic.refers_back
 
 
 def _absorb(target: Tumour, sighting: Sighting) -> None:

@@ -139,7 +139,7 @@ _DISTANCE_AFTER = re.compile(
     r"|nearest|closest|surrounding|margin|capsul\w+"
     r"|surface|serosal?"
     r"|overlying|adrenal)"
-    r"|to (?:the )?(?:\w+\s){0,4}margin|proximal to|distal to|above|below|in thickness|thick\b|deep\b"
+    r"|to\s(?!\d)|proximal to|distal to|above|below|in thickness|thick\b|deep\b"
     r"|beyond|into|beneath|in depth|in length|long\b|clear)",
     re.IGNORECASE,
 )
@@ -173,6 +173,7 @@ _WITHIN = re.compile(
     r"\b(?:of|in|within|from|into|involving|occupying|comprising|at|on|to)\s(?:the\s)?(?:\w+\s){0,2}$",
     re.IGNORECASE,
 )
+_SHOWS = re.compile(r"\b(?:shows?|reveals?|contain\w*|with|having|demonstrat\w+|there)\b", re.IGNORECASE)
 _MEASURED = re.compile(
     r"\s{0,2}(?:,?\s?(?:itself|which|that|received|with attached \w+))?\s{0,2}(?:measur\w+|is|are"
     r"|dimensions?|,|\()\s{0,2}(?:\w+\s){0,4}$",
@@ -214,7 +215,12 @@ def is_tissue(statement: Statement, size: Measurement) -> bool:
     if _organ_measured(statement, size):
         return True
     before = _TISSUE_BEFORE.search(text[:start])
-    if before is None or _MASS.search(before[0]) or _WITHIN.search(text[: before.start()]):
+    if (
+        before is None
+        or _SHOWS.search(before[0])
+        or _MASS.search(before[0])
+        or _WITHIN.search(text[: before.start()])
+    ):
         return False
     following = _MASS.search(text[end : end + 60])
     return (
