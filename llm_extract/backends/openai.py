@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import queue
 import random
 import threading
@@ -36,6 +37,7 @@ MAX_TRIES = 6
 REFUSALS_IN_A_ROW = 20
 """So many refused requests before any success mean that the server refuses what we ask, not a report."""
 _LONGEST_PAUSE_S = 20.0
+_TALKATIVE = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
 
 
 class OpenAIEngine:
@@ -276,6 +278,8 @@ def _pause_s(tries: int) -> float:
 async def _build_client(options: ModelOptions) -> AsyncOpenAI:
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
+    for name in _TALKATIVE:  # their debug messages hold whole requests
+        logging.getLogger(name).setLevel(logging.WARNING)
     return AsyncOpenAI(
         base_url=options.base_url,
         api_key=_read_key(options),

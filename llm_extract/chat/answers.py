@@ -170,9 +170,9 @@ def _lesion(entry: LesionAnswer, prepared: Prepared, errors: list[str]) -> Groun
         errors.append("lesion_denied")
     if any(m.tense == "prior" for m in sizes):
         errors.append("size_is_prior")
-    if sizes and min(_gap(m, span) for m in sizes) > _NEAR_CHARS:
+    if sizes and not any(_belongs(m, span, entry.organ, prepared) for m in sizes):
         errors.append("size_far_from_quote")
-    if entry.organ not in prepared.named and entry.organ != "other":
+    if entry.organ not in {*prepared.named, "other"}:
         errors.append("organ_not_in_report")
     if not _side_named(entry.side, prepared):
         errors.append("side_not_in_report")
@@ -192,8 +192,12 @@ def _denied(span: tuple[int, int], prepared: Prepared) -> bool:
     return bool(heads) and all(head.polarity == "negated" for head in heads)
 
 
-def _gap(m: Measurement, span: tuple[int, int]) -> int:
-    return max(0, m.start - span[1], span[0] - m.end)
+def _belongs(m: Measurement, span: tuple[int, int], organ: str, prepared: Prepared) -> bool:
+    """A size stands near the quote of its lesion or in a sentence on its organ; in pathology it may stand apart."""
+    gap = max(0, m.start - span[1], span[0] - m.end)
+    if gap <= _NEAR_CHARS or prepared.reading.pathology:
+        return True
+    return any(organ in organs_named(statement) for statement in prepared.statements_in(m.start, m.end))
 
 
 def _section(prepared: Prepared, position: int) -> str:
@@ -231,8 +235,8 @@ def _side_named(side: str | None, prepared: Prepared) -> bool:
 
 
 def _count_named(count: int, span: tuple[int, int], prepared: Prepared) -> bool:
-    """A number of lesions has to be written where they are stated; one needs no word."""
-    if count == 1:
+    """A number of lesions has to be written where they are stated, or counted by the rules; one needs no word."""
+    if count == 1 or any(lesion.count == count for lesion in prepared.rules.lesions):
         return True
     words = next((w for w in _NUMBERS if w[-1] == str(count)), (str(count),))
     starts = [s.sentence.start for s in prepared.reading.statements]
@@ -261,10 +265,11 @@ def _free_errors(
             if before is not None:
                 nearby.update(organs_named(before))
     collective = _COLLECTIVE.search(text) is not None
+    agreed = {n for n, s in prepared.rules.organs.items() if s.status == "explicitly_lesion_free"}
     for organ in entry.organs:
         if organ not in prepared.anatomy.organs:
             yield "answer_against_schema"
-        elif organ not in nearby and not (collective and organ in prepared.named):
+        elif organ not in nearby and not (collective and organ in prepared.named) and organ not in agreed:
             yield "organ_not_in_report"
         elif any(_contradicts(lesion, organ, entry) for lesion in lesions):
             yield "free_and_lesion"

@@ -31,7 +31,7 @@ class Prepared:
         reading: its sentences with the known phrases.
         lexicon: finds known phrases in words that a model quotes.
         anatomy: table of organs.
-        named: organs that some word of the report names.
+        named: organs that some word of the report names, or that the rules read out of it.
     """
 
     report: Report
@@ -73,7 +73,8 @@ class Preparer:
         lexicon = self._rules.lexicon
         text = report.text if rules.status != "failed" else ""
         reading = read(text, lexicon, source=rules.source)
-        named = frozenset(_named(reading.statements))
+        known = (name for name, statement in rules.organs.items() if statement.status != "not_mentioned")
+        named = frozenset((*_named(reading.statements), *known))
         return Prepared(report, rules, reading, lexicon, self.anatomy, named)
 
 

@@ -69,6 +69,11 @@ def prepare(preparer) -> Callable[..., Prepared]:
 
 
 @pytest.fixture
+def fake_engine() -> type[FakeEngine]:
+    return FakeEngine
+
+
+@pytest.fixture
 def extract():
     """Run texts through the loop with an answering function; results by position, and the engine."""
 

@@ -135,3 +135,33 @@ def test_text_that_speaks_to_a_model_is_marked(extract):
     assert "instruction_like_text" in {i.code for i in made.issues}
     assert made.status == "needs_review"
     assert made.lesions[0].diameters_mm == (34.0,)
+
+
+def test_settings_follow_model_prompt_schema_and_checks_but_not_where_and_how_fast(monkeypatch, fake_engine):
+    from llm_extract.chat import loop
+    from llm_extract.chat.engine import EngineInfo, ModelOptions
+
+    def settings(info=None, **options):
+        engine = fake_engine(lambda request: GOOD)
+        engine.info = lambda: info or EngineInfo("fake", "1")
+        return loop.ChatExtractor("fake", engine, ModelOptions(**options)).settings()
+
+    base = settings()
+    assert settings(concurrency=3, base_url="http://127.0.0.1:1/v1", price_per_million=1.0) == base
+    assert settings(EngineInfo("fake", "1", context_tokens=4096)) == base
+    changed = [
+        settings(EngineInfo("other", "1")),
+        settings(EngineInfo("fake", "2")),
+        settings(EngineInfo("fake", "1", {"temperature": 0.5})),
+        settings(cross_check="rules"),
+    ]
+    for name, value in (("answers_sha256", "x"), ("rules_sha256", "x"), ("schema_sha256", "x")):
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, name, lambda *args, value=value: value)
+            changed.append(settings())
+    prompts = loop.load_prompts(("liver",))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "load_prompts", lambda organs: prompts)
+        changed.append(settings())
+    assert all(other != base for other in changed)
+    assert len({tuple(sorted(other.items())) for other in changed}) == len(changed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import importlib.util
 import json
+import logging
 import socket
 import threading
 import time
@@ -311,8 +312,9 @@ def test_proxies_and_redirects_are_not_followed(serve, run, monkeypatch):
     assert not elsewhere.bodies
 
 
-def test_no_text_reaches_messages_or_files_that_are_not_for_text(serve, run, tmp_path, capsys):
+def test_no_text_reaches_messages_or_files_that_are_not_for_text(serve, run, tmp_path, capsys, caplog):
     canary = "Zebra Canaryname"
+    caplog.set_level(logging.DEBUG)
 
     def answer(body):
         return (
@@ -323,6 +325,6 @@ def test_no_text_reaches_messages_or_files_that_are_not_for_text(serve, run, tmp
 
     run([f"{TEXT} {canary}", f"{TEXT} {canary} BAD", TEXT], serve(answer).url, cross_check="rules")
     printed = capsys.readouterr()
-    assert canary not in printed.out + printed.err
+    assert canary not in printed.out + printed.err + caplog.text
     for name in ("summary.json", "agreement.json", "studies.csv", "lesions.csv"):
         assert canary not in (tmp_path / "out" / name).read_text()
