@@ -15,7 +15,7 @@ from typing import Literal
 from llm_extract.references import Reference, scan_references
 from llm_extract.tense import is_prior
 
-MAX_MEASUREMENTS = 2000
+MAX_MEASUREMENTS = 1000
 """Lengths read from one report; more is not a report."""
 
 Unit = Literal["mm", "cm"]
@@ -179,9 +179,11 @@ def scan_measurements(
 
 def _read_atoms(text: str, references: tuple[Reference, ...], chain: re.Pattern[str]) -> list[_Atom]:
     masked = [(r.start, r.end) for r in references]
-    atoms = []
+    atoms: list[_Atom] = []
     position = 0
     for match in chain.finditer(text):
+        if len(atoms) >= 2 * MAX_MEASUREMENTS:
+            break
         start, end = match.span()
         while position < len(masked) and masked[position][1] <= start:
             position += 1

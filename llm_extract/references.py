@@ -124,7 +124,9 @@ def _windows(text: str) -> list[tuple[int, int]]:
     windows: list[tuple[int, int]] = []
     for match in _TRIGGER.finditer(text):
         start, end = max(0, match.start() - _REACH), min(len(text), match.end() + _REACH)
-        while start > 0 and not text[start - 1].isspace():
+        covered = windows[-1][1] if windows else 0
+        end = max(end, covered)  # what is covered is not walked through again
+        while start > covered and not text[start - 1].isspace():
             start -= 1
         while end < len(text) and not text[end].isspace():
             end += 1

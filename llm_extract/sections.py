@@ -198,7 +198,7 @@ def _alone(text: str, match: re.Match[str]) -> bool:
 
 def section_at(sections: tuple[Section, ...], position: int) -> str:
     """Name of the section that holds a position."""
-    index = bisect_right([section.start for section in sections], position) - 1
+    index = bisect_right(sections, position, key=lambda section: section.start) - 1
     return sections[max(index, 0)].name
 
 

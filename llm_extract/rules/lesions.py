@@ -52,7 +52,7 @@ class LesionReader(GroupReader):
         """Read all statements."""
         for index, statement in enumerate(self.reading.statements):
             self._index = index
-            if len(self.mentions) >= MAX_MENTIONS:
+            if len(self.mentions) >= MAX_MENTIONS or len(self.denials) >= 3 * MAX_MENTIONS:
                 self.overfull = True
                 break
             if not statement.current:

@@ -63,6 +63,8 @@ _SOLID = re.compile(
     r"|viscera|parenchymal organs|(?:evaluation|examination|study|assessment|exam)\s(?:is|was)\s)",
     re.IGNORECASE,
 )
+MAX_STATEMENTS = 1000
+"""Statements on organs read from one report."""
 _SOLID_ORGANS = ("liver", "pancreas", "spleen", "kidney", "adrenal_gland")
 _SUSPICIOUS = re.compile(
     r"\b(?:suspicious|worrisome|concerning|aggressive|malignan\w+|cancer|enhancing|solid|significant"
@@ -126,7 +128,7 @@ def organ_drafts(
     for denial in denials:
         by_statement.setdefault(id(denial.statement), []).append(denial)
     for statement in statements:
-        if not statement.current:
+        if not statement.current or len(drafts) >= MAX_STATEMENTS:
             continue
         drafts += _denied(by_statement.get(id(statement), ()), limited, paired)
         drafts += _normal(statement, limited, paired)

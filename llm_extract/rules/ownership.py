@@ -144,12 +144,13 @@ def plain_reason(statement: Statement, measurement: Measurement, *, pathology: b
     following = _following_noun(text[end:])
     if following is not None:
         return following
-    before = text[:start]
+    before = text[max(0, start - 300) : start]
+    offset = max(0, start - 300)
     nearest: tuple[int, UnusedReason] | None = None
     for reason, pattern in _NOUN:
         for match in pattern.finditer(before):
-            if nearest is None or match.start() > nearest[0]:
-                nearest = (match.start(), reason)
+            if nearest is None or match.start() + offset > nearest[0]:
+                nearest = (match.start() + offset, reason)
     place = next(
         (
             m

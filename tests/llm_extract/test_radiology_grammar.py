@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Any
 
 import pytest
@@ -347,3 +348,14 @@ def test_axes_given_one_by_one_are_one_lesion():
 def test_organs_called_free(text, free):
     found = {o for o, said in read(text).organs.items() if said.status == "explicitly_lesion_free"}
     assert found == free
+
+
+@pytest.mark.parametrize(
+    "unit", ["3 mm ", "FINDINGS: ", "[", "no mass ", "the liver is normal ", "Lesion in segment 4 (3 cm), "]
+)
+def test_hostile_repetition_is_bounded(unit):
+    text = (unit * 100_000)[:99_000]
+    began = time.process_time()
+    record = read(text)
+    assert record.text_chars == 99_000
+    assert time.process_time() - began < 8  # quadratic reading takes far longer
