@@ -1,16 +1,8 @@
 """Report supervision in a MONAI pipeline: two dictionary transforms and a collate function.
 
-transforms = Compose([
-    LoadImaged(["image", "pancreas", "pancreas_lesion"], allow_missing_keys=True),
-    EnsureChannelFirstd(["image", "pancreas", "pancreas_lesion"], allow_missing_keys=True),
-    ReportTargetsd(["pancreas", "pancreas_lesion"], channels=("pancreas", "pancreas_lesion")),
-    RandCropByPosNegLabeld(["image", "targets"], label_key="focus", spatial_size=(96, 96, 96)),
-    RandAffined(["image", "targets"], mode=("bilinear", "nearest"), padding_mode="zeros", ...),
-])
-loader = DataLoader(Dataset(cases, transforms), batch_size=2, collate_fn=collate_targets)
-loss = ReportSupervisionLoss()
-for batch in loader:
-    loss(network(batch["image"]), batch["targets"]).total.backward()
+Load the masks, turn them and the report into ``"targets"`` with :class:`ReportTargetsd`, name ``"targets"`` in every
+spatial transform with ``mode="nearest"``, and give :func:`collate_targets` to the loader: ``batch["targets"]`` is what
+:class:`rsuper.losses.ReportSupervisionLoss` takes. ``examples/README.md`` has it in full.
 """
 
 from __future__ import annotations
