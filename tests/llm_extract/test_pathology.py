@@ -280,6 +280,16 @@ def test_a_liver_biopsy_of_a_colonic_metastasis_is_a_liver_lesion():
     assert tumours(text) == [("colon", "n/a", (52.0,)), ("liver", "n/a", ())]
 
 
+def test_a_numbered_tumour_that_is_the_whole_specimen_gives_its_size_and_an_unnumbered_fragment_does_not():
+    text = (
+        'DIAGNOSIS:\n1. Kidney, left, "tumor #1" (excision): Renal cell carcinoma.\n'
+        'GROSS DESCRIPTION:\n1. "Left kidney TUMOR". The specimen consists of a fragment measuring 1.4 x 0.9 cm.\n'
+    )
+    numbered = text.replace("TUMOR", "tumor #1")
+    assert only(numbered).diameters_mm == (14.0, 9.0)
+    assert only(text.replace("TUMOR", "bed")).diameters_mm == ()
+
+
 def test_a_deposit_in_a_node_is_no_size_of_the_primary():
     text = (
         "DIAGNOSIS:\nPancreas, head, resection:\nDuctal adenocarcinoma.\nTumor size: 3.2 cm\n"

@@ -107,6 +107,23 @@ class LengthReader(LesionReader):
             made.location = replace(place, laterality=self._side)
         self.mentions.append(made)
 
+    def _read_whole(self, statement: Statement, specimen: Specimen | None) -> None:
+        """Reads "Tumor #2. The specimen consists of a fragment measuring 2 cm": the specimen is the tumour."""
+        if specimen is None or not specimen.is_tumour or specimen.organ is None:
+            return
+        if statement.sentence.section != "gross" or len(statement.measurements) != 1:
+            return
+        used = {m.id for mention in self.mentions for m in mention.sizes}
+        size = statement.measurements[0]
+        if size.id in used or not wording.is_tissue(statement, size):
+            return
+        self.unused.pop(size.id, None)
+        span = (statement.start, statement.start + len(statement.text))
+        mark = Mark(*span, "finding", Finding("other"))
+        self.mentions.append(
+            Mention(mark, specimen.organ, specimen.location, statement, span, [size], kind="other")
+        )
+
     def _size_deposit(self, sizes: list[Measurement], specimen: Specimen) -> None:
         """Under a heading of nodes a size is that of the metastasis stated before."""
         last = self._sightings[-1] if self._sightings else None

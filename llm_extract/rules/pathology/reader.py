@@ -89,6 +89,7 @@ class PathologyReader(PlaceReader):
                 self._read_tumour(statement, head, heads, specimen)
             self._join(before)
         self._read_size_key(statement, specimen)
+        self._read_whole(statement, specimen)
         self._read_site(statement, specimen)
         self._audit(statement)
 

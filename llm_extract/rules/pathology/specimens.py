@@ -46,6 +46,7 @@ _KEY_ONLY = re.compile(
     re.IGNORECASE,
 )
 _IMPLANT = re.compile(r"\b(?:implants?|mesenter\w+|serosal nodule)\b", re.IGNORECASE)
+_NUMBERED_TUMOUR = re.compile(r"\b(?:tumou?r|mass|lesion)\s{0,2}#\s?\d", re.IGNORECASE)
 _PELVIC = re.compile(r"\b(?:pelvi[cs]|abdominal|abdomen|side\s?wall|presacral|cuff)\b", re.IGNORECASE)
 _SENTENCE = re.compile(
     r"\b(?:is|are|was|were|shows?|showing|free|negative|positive|identified|seen|present|invad\w+|involv\w+"
@@ -69,6 +70,7 @@ class Specimen:
         location: organ, side and part of the heading.
         margin: True for a separately sent margin.
         bare: True for a numbered item without a heading of its own.
+        is_tumour: True for a numbered tumour that is the whole specimen ("tumor #2").
     """
 
     label: str | None = None
@@ -77,6 +79,7 @@ class Specimen:
     location: Location = field(default_factory=Location)
     margin: bool = False
     bare: bool = False
+    is_tumour: bool = False
 
 
 class SpecimenReader:
@@ -235,7 +238,9 @@ class SpecimenReader:
             organ, parts, place.relation if parts else "unknown",
             None if organ in SIDELESS else (side or place.laterality), spans, side_spans if side else (),
         )  # fmt: skip
-        return Specimen(label, organ, organs, location, _MARGIN.search(body) is not None)
+        numbered = _NUMBERED_TUMOUR.search(body) is not None
+        margin = _MARGIN.search(body) is not None
+        return Specimen(label, organ, organs, location, margin=margin, is_tumour=numbered)
 
 
 def _key(match: re.Match[str]) -> str:

@@ -204,6 +204,8 @@ def _family(mention: Mention) -> str:
 
 def _suits(generic: Mention, named: Mention) -> bool:
     """True if a plain mass may be the named tumour."""
+    if generic.kind == "other":
+        return True
     if generic.kind in {"cyst", "polyp"} or named.kind in {"cyst", "polyp"}:
         return generic.kind == named.kind or (
             generic.kind in _GENERIC and named.kind == "polyp" and not generic.sizes
