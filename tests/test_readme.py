@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,10 +14,11 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding=
 
 def test_the_python_example_runs_and_gives_a_gradient():
     [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(code, names)
     assert float(names["loss"].detach()) > 0
-    assert names["logits"].grad.abs().sum() > 0
+    assert names["network"].weight.grad.abs().sum() > 0
+    assert names["case"].key.states == {"pancreas_lesion": "reported", "liver_lesion": "absent"}
 
 
 VERBS = sorted(set(re.findall(r"`(?:rsuper) ([a-z]+)", README)))
