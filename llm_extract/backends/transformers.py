@@ -74,7 +74,7 @@ class TransformersEngine:
         )
         compiler = xgrammar.GrammarCompiler(tokens)
         self._grammars = {
-            bucket: compiler.compile_json_schema(dict(schema), any_whitespace=False)
+            bucket: compiler.compile_json_schema(dict(schema), any_whitespace=False, separators=(",", ":"))
             for bucket, schema in schemas.items()
         }
 
