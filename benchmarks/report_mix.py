@@ -205,8 +205,11 @@ class ReportMix:
         return [self.base(organ, count=int(self.rng.integers(11, 16)), count_kind=kind, parts=())]
 
     def _measured(self, organ: str) -> list[Lesion]:
+        sizes = self.sizes()
         precision = float(self.rng.choice([0.05, 0.5, 5.0], p=[0.2, 0.7, 0.1]))
-        return [self.base(organ, diameters_mm=self.sizes(), size_kind="exact", size_precision_mm=precision)]
+        if any(size % 10 for size in sizes):  # only "2 cm" is rounded to centimetres
+            precision = min(precision, 0.5)
+        return [self.base(organ, diameters_mm=sizes, size_kind="exact", size_precision_mm=precision)]
 
     def _approximate(self, organ: str) -> list[Lesion]:
         return [self.base(organ, diameters_mm=self.sizes(), size_kind="approximate")]
