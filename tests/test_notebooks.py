@@ -13,6 +13,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MAX_BYTES = 600_000
+RUN = "import pathlib, sys; exec(pathlib.Path(sys.argv[1]).read_text(encoding='utf-8'))"  # like a kernel: no main file
 
 
 def cells(path, kind):
@@ -32,7 +33,12 @@ def test_a_notebook_runs(path, tmp_path):
     script.write_text("\n\n".join(code), encoding="utf-8")
     settings = os.environ | {"MPLBACKEND": "Agg", "MPLCONFIGDIR": str(tmp_path / "mpl")}
     done = subprocess.run(
-        [sys.executable, str(script)], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False
+        [sys.executable, "-c", RUN, str(script)],
+        cwd=tmp_path,
+        env=settings,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -43,6 +49,9 @@ def test_a_notebook_is_small_and_was_run_in_order(path):
     assert path.stat().st_size < MAX_BYTES
     assert (notebook["nbformat"], notebook["metadata"]["kernelspec"]["name"]) == (4, "python3")
     counts = [cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert counts == list(range(1, len(counts) + 1))
+    assert counts in (
+        list(range(1, len(counts) + 1)),
+        [None] * len(counts),
+    )  # run from the top, or not stored
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output["output_type"] == "error"]
