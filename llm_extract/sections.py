@@ -109,6 +109,11 @@ _BREAK = re.compile(
     r"|,(?=\d{1,2}\s?\.\s?[A-Z])"
 )
 _SPLIT_DECIMAL = re.compile(r"\d\s?\.\s\d{1,2}\s?(?:x|cm|mm|em)", re.IGNORECASE)
+_NUMBERED_PLACE = re.compile(
+    r"\b(?:segments?|seg|level|zone|grade|stage|series|ser|images?|img?|se|slice|category|rads|rib|[ctls])\s?\d{1,3}$",
+    re.IGNORECASE,
+)
+"""Numbers that name something; what follows their full stop is no decimal."""
 _LIST_ITEM = re.compile(r"\s{0,6}(?:[-*•–]|\(?\d{1,2}[.)]|\(?[a-hA-H][.)])\s{0,4}")
 _INLINE_ITEM = re.compile(r"(?:(?<=[.:;,])|(?<=[.:;,]\s)|(?<=[.:;,]\s\s))\(?\d{1,2}[.)]\s?(?=[A-Z])")
 _RUN_ON = re.compile(
@@ -250,7 +255,11 @@ def _breaks(text: str, match: re.Match[str]) -> bool:
     mark, at = match[0], match.start()
     if mark[0] == "?" and not re.match(r"\s*(?:[A-Z\"•]|$)", text[match.end() : match.end() + 4]):
         return False
-    if mark[0] == "." and _SPLIT_DECIMAL.search(text, max(0, at - 3), min(len(text), at + 8)):
+    if (
+        mark[0] == "."
+        and _SPLIT_DECIMAL.search(text, max(0, at - 3), min(len(text), at + 8))
+        and not _NUMBERED_PLACE.search(text, max(0, at - 20), at)
+    ):
         return False
     if mark[0] == ";" and re.match(r"\s?\d{1,4}\s?[),;]", text[match.end() : match.end() + 8]):
         return False  # "(703; 261)"

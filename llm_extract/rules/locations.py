@@ -161,7 +161,7 @@ def _from_short(
         return None
     for mark in marks:
         if mark.category == "short":
-            held = {o for o, _ in mark.value.candidates if o != "lymph_node" or o in owners}
+            held: set[str] = {o for o, _ in mark.value.candidates if o != "lymph_node" or o in owners}
             if organ in held:
                 return organ
             if len(held) == 1 and mark.end - mark.start > 6:

@@ -39,6 +39,8 @@ def test_quoted_lines_at_the_end_of_a_prose_report_are_its_impression():
         ("1. Cyst of 3 mm\n2. Cyst of 4 mm", 2),
         ("Hypodense lesion (cyst?) in the liver.", 1),
         ("Normal liver; cyst in the spleen", 2),
+        ("Largest 3.1 cm in segment 7. 14 mm mass of the left kidney.", 2),
+        ("A cyst of 2. 4 cm in the liver.", 1),
     ],
 )
 def test_sentence_breaks(text, count):
