@@ -72,6 +72,7 @@ class Ball:
         ball_mm: diameter of the ball in which voxels are chosen.
         core_mm3: how much is foreground.
         reach_mm3: how much is spared from being pushed down, before the gap around it.
+        gap_mm: width of that gap.
         p_centre: the network's probability at the centre.
     """
 
@@ -81,6 +82,7 @@ class Ball:
     ball_mm: float
     core_mm3: float
     reach_mm3: float
+    gap_mm: float
     p_centre: float
 
 
@@ -230,12 +232,14 @@ class ClassLesson:
         for index, (lesion, centre) in enumerate(zip(pair.lesions, found.centers.tolist(), strict=True)):
             if bool(found.located[index]):
                 at = (int(centre[0]), int(centre[1]), int(centre[2]))
-                balls.append(self._ball(index, lesion, at, float(probability[at])))
+                balls.append(self._ball(index, lesion, at, region=pair.region, p=float(probability[at])))
         return places, tuple(balls)
 
-    def _ball(self, index: int, lesion: LesionTarget, centre: tuple[int, int, int], p: float) -> Ball:
+    def _ball(
+        self, index: int, lesion: LesionTarget, centre: tuple[int, int, int], *, region: Tensor, p: float
+    ) -> Ball:
         rules = self.config.ball
-        own = self.pairs[0].region if lesion.region is None else lesion.region
+        own = region if lesion.region is None else lesion.region
         lesion = without_vacuous_bound(lesion, float(own.sum()) * self.voxel_mm3)
         search_mm = search_diameter_mm(lesion, rules)
         ball_mm = search_mm if is_unsized(lesion) else rules.ball_scale * search_mm
@@ -247,6 +251,7 @@ class ClassLesson:
             ball_mm=ball_mm,
             core_mm3=core * self.voxel_mm3,
             reach_mm3=reach * self.voxel_mm3,
+            gap_mm=rules.gap_mm,
             p_centre=p,
         )
 

@@ -174,7 +174,6 @@ def _place(lesson: Lesson) -> dict[str, Any]:
         "margin_mm": target.margin_mm,
         "region_mm3": 0.0 if target.region is None else float(target.region.sum()) * voxel,
         "has_region": target.region is not None,
-        "center_mm": 5.0,
     }
 
 
@@ -221,6 +220,7 @@ def _ball(ball: Any, lesson: Lesson, voxel_mm3: float) -> dict[str, Any]:
         "ball": f"{ball.ball_mm:.0f} mm",
         "core": say.mm3(ball.core_mm3),
         "reach": say.mm3(ball.reach_mm3),
+        "gap": f"{ball.gap_mm:g} mm",
         "p": f"{100 * ball.p_centre:.0f} %" if ball.p_centre >= 0.01 else "under 1 %",
         "unsized": is_unsized(target),
         "inside": inside,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from llm_extract.records import Lesion, OrganStatement
 from rsuper.losses.ball_rules import is_unsized
 from rsuper.supervision.policy import SupervisionPolicy
-from rsuper.supervision.sizes import factors_for
+from rsuper.supervision.sizes import UNKNOWN_LOW_MM3, factors_for
 from rsuper.supervision.types import ClassTarget
 from rsuper.views.explain_facts import GuessFacts, Place, Pull
 from rsuper.views.explain_guesses import GuessKey
@@ -239,7 +240,11 @@ def size_story(lesion: Lesion) -> str:
             f"{noun}, 9 in 10 had a volume within this interval."
         )
     if lesion.size_kind == "none":
-        return "No size is stated. At least a 5 mm ball must light up; nothing bounds it from above but the region."
+        least_mm = (6 * UNKNOWN_LOW_MM3 / math.pi) ** (1 / 3)
+        return (
+            f"No size is stated. At least a {least_mm:.0f} mm ball must light up; nothing bounds it from above but the "
+            "region."
+        )
     return "The report only bounds the size: each end of the interval is the calibrated volume of a bound."
 
 
