@@ -84,12 +84,12 @@ def test_specimen_distance_and_organ_sizes_are_unused_with_a_reason():
         ("DIAGNOSIS:\nColon, sigmoid, resection: Adenocarcinoma.\nTumor size: 4.2 x 3.0 cm", (42.0, 30.0)),
         ("DIAGNOSIS:\nColon, sigmoid, resection: Adenocarcinoma.\nGreatest dimension: 3.5 cm", (35.0,)),
         (
-            "DIAGNOSIS:\nColon, sigmoid, resection: Adenocarcinoma.\nTumor size: 5 cm (greatest dimension)\n"
-            "Additional dimensions: 4 x 2.5 cm",
-            (50.0, 40.0, 25.0),
+            "DIAGNOSIS:\nColon, cecum, resection: Adenocarcinoma.\nTumor size: 6.4 cm (largest dimension)\n"
+            "Additional dimensions: 3.7 x 2.1 cm",
+            (64.0, 37.0, 21.0),
         ),
         (
-            "DIAGNOSIS:\nColon, sigmoid, resection:\n- INVASIVE ADENOCARCINOMA.\n- THE CARCINOMA MEASURES 3.3 CM.",
+            "DIAGNOSIS:\nColon, sigmoid, resection:\n- INVASIVE ADENOCARCINOMA.\n- THE NEOPLASM MEASURES 3.3 CM.",
             (33.0,),
         ),
         ("DIAGNOSIS:\nColon, sigmoid, resection: Adenocarcinoma forming a 4.0 x 3.1 cm mass.", (40.0, 31.0)),
@@ -166,9 +166,9 @@ def test_a_list_of_parts_gives_each_implant_its_organ():
     ("line", "positive"),
     [
         ("Metastatic carcinoma in two of fourteen lymph nodes (2/14).", 2),
-        ("Three lymph nodes, negative for tumor (0/3).", 0),
-        ("Lymph nodes: 4/22 positive for metastasis", 4),
-        ("1 of 9 lymph nodes contain metastasis", 1),
+        ("Five pelvic lymph nodes, negative for carcinoma (0/5).", 0),
+        ("Nodes, perigastric: 4/26 positive for metastasis", 4),
+        ("1 of 13 nodes sampled contains metastasis", 1),
         ("No evidence of malignancy in twelve lymph nodes.", 0),
         ("Number of lymph nodes involved: 0", 0),
         ("Lymph nodes positive: 3", 3),
@@ -198,7 +198,7 @@ def test_positive_nodes_are_a_metastasis_of_their_own_and_never_a_size():
 def test_negative_nodes_are_free_and_sampled_nodes_are_no_lesions():
     text = (
         "GROSS:\nThree possible lymph nodes measuring 2.4, 1.8 and 0.6 cm are submitted.\n"
-        "DIAGNOSIS:\nLymph nodes, pelvic, excision: Three lymph nodes, no tumor present (0/3).\n"
+        "DIAGNOSIS:\nLymph nodes, pelvic, excision: Three nodes without tumor (0/3).\n"
     )
     assert record(text).lesions == ()
     assert free(text) == {"lymph_node"}
@@ -210,7 +210,7 @@ def test_negative_nodes_are_free_and_sampled_nodes_are_no_lesions():
     [
         ("DIAGNOSIS:\nSpleen, splenectomy: No significant pathologic abnormality.", {"spleen"}),
         ("DIAGNOSIS:\nA. Gallbladder, cholecystectomy:\n- Negative for malignancy.", {"gallbladder"}),
-        ("DIAGNOSIS:\nPancreas, neck margin, biopsy: Negative for tumor.", set()),
+        ("DIAGNOSIS:\nPancreas, uncinate margin, frozen section: Negative for tumor.", set()),
         ("DIAGNOSIS:\nPancreas, Whipple: Adenocarcinoma.\nMargins are negative for tumor.", set()),
         ("DIAGNOSIS:\nKidney, left, biopsy: Oncocytoma.\nNo renal vein invasion by tumor.", set()),
         ("DIAGNOSIS:\nOvaries, oophorectomy: Benign ovaries.", {"ovary"}),
@@ -244,7 +244,7 @@ def test_no_tumour_after_treatment_is_no_lesion():
         "Tumor type: see below",
         "All margins are free of carcinoma.",
         "No lymphovascular invasion by tumor.",
-        "High grade prostatic intraepithelial neoplasia is present.",
+        "Beside it lies high grade prostatic intraepithelial neoplasia.",
         "Pathologic stage: primary tumor pT2c",
         "A3-A5: tumor with capsule",
         "Distance of tumor from margin: 0.3 cm",
@@ -274,7 +274,7 @@ def test_a_carcinoma_arising_in_an_adenoma_is_one_tumour():
 
 def test_a_liver_biopsy_of_a_colonic_metastasis_is_a_liver_lesion():
     text = (
-        "DIAGNOSIS:\nA. Liver lesion, biopsy:\nMetastatic adenocarcinoma of colonic type.\n"
+        "DIAGNOSIS:\nA. Nodule of the liver, needle core:\nMetastatic adenocarcinoma of rectal type.\n"
         "B. Colon, sigmoid, resection:\nAdenocarcinoma, 5.2 cm.\n"
     )
     assert tumours(text) == [("colon", "n/a", (52.0,)), ("liver", "n/a", ())]
@@ -282,8 +282,8 @@ def test_a_liver_biopsy_of_a_colonic_metastasis_is_a_liver_lesion():
 
 def test_a_numbered_tumour_that_is_the_whole_specimen_gives_its_size_and_an_unnumbered_fragment_does_not():
     text = (
-        'DIAGNOSIS:\n1. Kidney, left, "tumor #1" (excision): Renal cell carcinoma.\n'
-        'GROSS DESCRIPTION:\n1. "Left kidney TUMOR". The specimen consists of a fragment measuring 1.4 x 0.9 cm.\n'
+        'DIAGNOSIS:\n1. Kidney, left, "tumor #1", wedge: Papillary renal carcinoma.\n'
+        'GROSS DESCRIPTION:\n1. "Left kidney TUMOR". The specimen consists of one wedge measuring 1.4 x 0.9 cm.\n'
     )
     numbered = text.replace("TUMOR", "tumor #1")
     assert only(numbered).diameters_mm == (14.0, 9.0)
@@ -293,7 +293,7 @@ def test_a_numbered_tumour_that_is_the_whole_specimen_gives_its_size_and_an_unnu
 def test_a_deposit_in_a_node_is_no_size_of_the_primary():
     text = (
         "DIAGNOSIS:\nPancreas, head, resection:\nDuctal adenocarcinoma.\nTumor size: 3.2 cm\n"
-        "Metastatic carcinoma is present in 2 of 9 lymph nodes. The largest metastasis is 2 mm.\n"
+        "Metastatic carcinoma in 3 of 17 lymph nodes. The biggest metastasis is 2 mm.\n"
     )
     assert tumours(text) == [("lymph_node", "unknown", (2.0,)), ("pancreas", "n/a", (32.0,))]
 
@@ -301,7 +301,7 @@ def test_a_deposit_in_a_node_is_no_size_of_the_primary():
 def test_an_organ_that_the_tumour_does_not_involve_is_free():
     text = (
         "DIAGNOSIS:\nLEFT KIDNEY, NEPHRECTOMY -\nA. RENAL CELL CARCINOMA, 5.5 CM.\n"
-        "B. UNREMARKABLE ADRENAL GLAND IS NOT INVOLVED BY CARCINOMA.\n"
+        "B. THE ADRENAL GLAND WITH ITS FAT IS NOT INVOLVED BY THE TUMOR.\n"
     )
     assert only(text).organ == "kidney"
     assert free(text) == {"adrenal_gland"}
@@ -315,10 +315,10 @@ def test_two_masses_of_one_carcinoma_are_two_lesions_of_one_name():
 
 def test_distances_to_landmarks_are_no_sizes():
     text = (
-        "GROSS:\nThere is an indurated lesion that is 2.5 x 2.3 cm. The mass is 1 cm to the neck margin, 0.8 cm to "
-        "the long stitch and 2.8 cm to the short one.\nDIAGNOSIS:\nPancreas, resection: Ductal adenocarcinoma.\n"
+        "GROSS:\nA firm nodule of 3.1 x 1.9 cm is found. The nodule is 0.6 cm to the duodenal edge, 1.7 cm to "
+        "the knotted thread and 2.2 cm to the bile duct.\nDIAGNOSIS:\nPancreas, resection: Ductal adenocarcinoma.\n"
     )
-    assert tumours(text) == [("pancreas", "n/a", (25.0, 23.0))]
+    assert tumours(text) == [("pancreas", "n/a", (31.0, 19.0))]
 
 
 @pytest.mark.parametrize(
