@@ -198,13 +198,6 @@ class GroupReader(MentionMaker):
         for made in made_all:
             self._add(made)
 
-    def _open_group(self) -> Mention | None:
-        """The group that the mentions right before belong to."""
-        last = self._last(2)
-        if last is not None and last.role == "member":
-            return next((m for m in self.mentions if m.group == last.group and m.role == "remainder"), last)
-        return last
-
     def _members_of(self, group: Mention) -> bool:
         """True while the mentions since a group's own are its members."""
         return self.mentions[-1].role == "member" and self.mentions[-1].group == group.group

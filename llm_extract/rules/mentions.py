@@ -29,9 +29,6 @@ _NEXT_AXIS = re.compile(
     re.IGNORECASE,
 )
 _SEPARATOR = re.compile(r"[,;(]|\b(?:and|plus|while|with|another|others?)\b", re.IGNORECASE)
-_EACH = re.compile(
-    r"\b(?:each|both|all)\b(?: of (?:them|which))?(?: measur\w+| about| approximately)?\s", re.IGNORECASE
-)
 _BECAME = re.compile(
     r"\b(?:is|are|was|were|now|be|become|became|appears?|slightly|mildly|minimally|significantly|markedly|much"
     r"|somewhat|interval)\s$",
@@ -211,7 +208,7 @@ def _axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measu
 
 
 def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> list[Piece] | None:
-    """Reads "segments 2, 4 and 7 measure 6, 9 and 15 mm, respectively": one place and one size a lesion."""
+    """Reads "nodules of segments 3 and 8 measure 7 and 12 mm, respectively": one place and one size a lesion."""
     text = statement.text[head.start - statement.start : head.end - statement.start]
     number = len(sizes)
     if number < 2:
@@ -260,12 +257,6 @@ def _split_segments(reference: Reference, number: int) -> list[Reference]:
     if len(numbers) != number:
         return []
     return [replace(reference, fields=(("segments", str(n)),)) for n in numbers]
-
-
-def has_each(statement: Statement, size: Measurement) -> bool:
-    """True for "each 5 mm"."""
-    before = statement.text[max(0, size.start - statement.start - 34) : size.start - statement.start]
-    return bool(_EACH.search(before))
 
 
 def place_marks(marks: Sequence[Mark]) -> list[Mark]:

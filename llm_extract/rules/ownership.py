@@ -77,31 +77,9 @@ _CORRECTED = re.compile(
 _SEGMENT_AFTER = re.compile(
     r"\s?-?\s?(?:long\s)?(?:segment|portion|length|stretch|in length)\b", re.IGNORECASE
 )
-_NP_STOP = re.compile(
-    r"[;:()]|\b(?:in|of|and|with|is|are|was|were|measur\w+|at|from|to|which|for|on|that|has|the|by|into)\b",
-    re.IGNORECASE,
-)
-_IN_DIAMETER = re.compile(
-    r"\bin (?:diameter|size|its largest|the largest|greatest|largest|maximum|maximal"
-    r"|long\w*)(?:\s(?:dimension|diameter|size|axis))?",
-    re.IGNORECASE,
-)
 _DEPTH = re.compile(
     r"\b(?:depth|thickness|invades?|invading|invasion|infiltrat\w+|penetrat\w+)\b[^.;,]{0,30}$", re.IGNORECASE
 )
-
-
-def noun_phrase_head(statement: Statement, measurement: Measurement, heads: list[Head]) -> Head | None:
-    """The finding whose noun phrase starts with this size: "a 3 cm hypodense mass"."""
-    for head in heads:
-        if head.mark.start < measurement.end:
-            continue
-        gap = statement.text[measurement.end - statement.start : head.mark.start - statement.start]
-        gap = _IN_DIAMETER.sub(" ", gap)
-        if len(gap) > 80 or _NP_STOP.search(gap):
-            return None
-        return None if _intruder(gap, last=True) else head
-    return None
 
 
 def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> UnusedReason | None:
