@@ -1,4 +1,4 @@
-"""What the docstrings and the nnU-Net guide show works."""
+"""What the docstrings of the integrations show works, and nothing heavy is imported for it."""
 
 from __future__ import annotations
 
