@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from rsuper.errors import UsageError
 from rsuper.integrations.nnunet_batches import ReportDataLoader, with_targets
-from rsuper.integrations.nnunet_cases import MISSING, Channels, ReportCases
+from rsuper.integrations.nnunet_cases import MISSING, NnunetChannels, ReportCases
 from rsuper.integrations.softmax_heads import softmax_classes
 from rsuper.integrations.target_batch import supervision_batch
 from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss, softmax_log_odds
@@ -64,7 +64,7 @@ class DrawnAndReportedLoss(nn.Module):
     """
 
     def __init__(
-        self, drawn: nn.Module, config: ReportSupervisionConfig, *, channels: Channels, heads: int
+        self, drawn: nn.Module, config: ReportSupervisionConfig, *, channels: NnunetChannels, heads: int
     ) -> None:
         super().__init__()
         self.drawn = drawn
@@ -138,7 +138,7 @@ class ReportSupervisedTrainer(nnUNetTrainer):  # type: ignore[misc] # nnunetv2 i
             raise UsageError(
                 f"{self.configuration_name} is not 3D", code="not_3d", hint="train 3d_fullres or 3d_lowres"
             )
-        self.channels = Channels.of(self.label_manager, self.report_structures)
+        self.channels = NnunetChannels.of(self.label_manager, self.report_structures)
         self.report_cases = ReportCases.open(
             Path(self.preprocessed_dataset_folder_base), self.configuration_manager.data_identifier
         )

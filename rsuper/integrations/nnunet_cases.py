@@ -37,7 +37,7 @@ Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Channels:
+class NnunetChannels:
     """What the output channels of an nnU-Net are.
 
     Args:
@@ -53,7 +53,7 @@ class Channels:
     ignore: int | None
 
     @classmethod
-    def of(cls, label_manager: Any, structures: Mapping[str, str] | None = None) -> Channels:
+    def of(cls, label_manager: Any, structures: Mapping[str, str] | None = None) -> NnunetChannels:
         """Read from nnU-Net's label manager; ``structures`` renames labels."""
         named: dict[tuple[int, ...], str] = {}
         for name, value in label_manager.label_dict.items():
@@ -180,7 +180,7 @@ class _Source:
     """A preprocessed data set as nnU-Net reads it."""
 
     dataset: Any
-    channels: Channels
+    channels: NnunetChannels
     spacing_mm: tuple[float, float, float]
     data_identifier: str
 
@@ -202,7 +202,7 @@ class _Source:
                 hint="report supervision needs 3d_fullres or 3d_lowres",
             )
         dataset_json = json.loads((preprocessed / "dataset.json").read_text(encoding="utf-8"))
-        channels = Channels.of(manager.get_label_manager(dataset_json), structures)
+        channels = NnunetChannels.of(manager.get_label_manager(dataset_json), structures)
         if not any(name.endswith(LESION_SUFFIX) for name in channels.names):
             raise UsageError(
                 f"no label of dataset.json ends in {LESION_SUFFIX}: {', '.join(channels.names)}",
