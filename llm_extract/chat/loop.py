@@ -194,11 +194,11 @@ class ChatExtractor:
 
     def _settle(self, item: _Open, answer: ChatAnswer, repairs: deque[_Open]) -> Result | None:
         """A result, or None where the one repair turn is on its way."""
-        item.tokens += answer.prompt_tokens + answer.output_tokens
-        if answer.error is not None:
-            return self._quarantined(item, _ERRORS[answer.error], answer.error)
-        item.raw.append(answer.text[:MAX_RAW_CHARS])
         try:
+            item.tokens += answer.prompt_tokens + answer.output_tokens
+            if answer.error is not None:
+                return self._quarantined(item, _ERRORS[answer.error], answer.error)
+            item.raw.append(answer.text[:MAX_RAW_CHARS])
             checked = check_answer(answer.text, finish_reason=answer.finish_reason, prepared=item.prepared)
             if not checked.errors:
                 return self._done(item, self._record(item, checked))

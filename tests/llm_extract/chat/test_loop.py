@@ -81,6 +81,17 @@ def test_a_failed_request_is_quarantined_with_a_code(extract, error, code):
     assert (result.state, result.code, result.detail) == ("quarantined", code, error)
 
 
+@pytest.mark.parametrize("wrong", [{"prompt_tokens": None}, {"text": None}, {"error": "of a new kind"}])
+def test_an_answer_with_a_field_of_another_type_fails_alone(extract, wrong):
+    def answer(request):
+        return ChatAnswer(request.request_id, **{"text": GOOD} | (wrong if request.request_id == "1" else {}))
+
+    results, _ = extract([f"{TEXT} Number {n}." for n in range(3)], answer)
+    assert [(r.state, r.code) for r in results] == [
+        ("done", None), ("quarantined", "extraction_error"), ("done", None),
+    ]  # fmt: skip
+
+
 def test_every_report_gets_one_result_whatever_the_model_does(extract):
     def mood(request):
         number = int(request.request_id)
