@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -37,6 +38,8 @@ MAX_TRIES = 6
 REFUSALS_IN_A_ROW = 20
 """So many refused requests before any success mean that the server refuses what we ask, not a report."""
 _LONGEST_PAUSE_S = 20.0
+_UNREADABLE = (ValueError, AttributeError, TypeError, LookupError)
+"""What comes of reading a reply of another shape: the client takes any JSON, and even a page, for an answer."""
 _TALKATIVE = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
 
 
@@ -90,7 +93,7 @@ class OpenAIEngine:
         """Send a request."""
         future = asyncio.run_coroutine_threadsafe(self._ask(request), self._loop)
         self._open.add(future)
-        future.add_done_callback(self._open.discard)
+        future.add_done_callback(partial(self._end, request))
 
     def poll(self, timeout_s: float) -> Sequence[ChatAnswer]:
         """Answers that have come in.
@@ -120,6 +123,12 @@ class OpenAIEngine:
         if not self._thread.is_alive():
             self._loop.close()
 
+    def _end(self, request: ChatRequest, future: Future[None]) -> None:
+        """Forget a request that has ended; one that ended in an error nobody expected is answered all the same."""
+        self._open.discard(future)
+        if not future.cancelled() and future.exception() is not None:
+            self._answers.put(_failed(request, "request_refused"))
+
     def _in_loop(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
@@ -147,7 +156,7 @@ class OpenAIEngine:
                 if self._out_of_patience():
                     self._fatal = unreachable(self._options, status=error.status_code)
                     return None
-            except (APIError, ValueError):  # an answer that is no chat completion
+            except (APIError, *_UNREADABLE):  # an answer that is no chat completion
                 if tries >= MAX_TRIES:
                     return self._answers.put(_failed(request, "request_refused"))
             else:
@@ -170,17 +179,18 @@ class OpenAIEngine:
             max_tokens=request.max_tokens,
             temperature=0.0,
         )
-        if not completion.choices:
-            raise ValueError("no choice")
-        choice, usage = completion.choices[0], completion.usage
+        choice = completion.choices[0]
         if choice.finish_reason not in {"stop", "length"}:
             return _failed(request, "request_refused")
+        text = choice.message.content or ""
+        if not isinstance(text, str):
+            raise TypeError("the content is no text")
         return ChatAnswer(
             request.request_id,
-            choice.message.content or "",
+            text,
             finish_reason=choice.finish_reason,
-            prompt_tokens=usage.prompt_tokens if usage else 0,
-            output_tokens=usage.completion_tokens if usage else 0,
+            prompt_tokens=_n_tokens(completion, "prompt_tokens"),
+            output_tokens=_n_tokens(completion, "completion_tokens"),
         )
 
     def _refuse(self, request: ChatRequest, error: APIStatusError) -> None:
@@ -266,6 +276,12 @@ def unreachable(options: ModelOptions, status: int | None = None) -> ResourceErr
     )
 
 
+def _n_tokens(completion: object, name: str) -> int:
+    """A count of the server's usage; 0 where it gives none, for the counts decide nothing."""
+    count = getattr(getattr(completion, "usage", None), name, None)
+    return count if isinstance(count, int) else 0
+
+
 def _failed(request: ChatRequest, error: RequestError) -> ChatAnswer:
     return ChatAnswer(request.request_id, finish_reason="error", error=error)
 
@@ -319,7 +335,7 @@ async def _find_model(client: AsyncOpenAI, options: ModelOptions) -> EngineInfo:
         if error.status_code >= 500:
             raise unreachable(options, error.status_code) from error
         served = {}
-    except (APIError, ValueError) as error:
+    except (APIError, *_UNREADABLE) as error:
         raise UsageError(
             f"{options.base_url} is no OpenAI-compatible server",
             code="invalid_base_url",

@@ -13,7 +13,13 @@ class ChatServer:
     """Answers chat completions with ``answer(body) -> str | (status, body) | callable on the handler``."""
 
     def __init__(
-        self, answer: Callable[[dict], object], *, models=("toy",), port: int = 0, max_model_len=None
+        self,
+        answer: Callable[[dict], object],
+        *,
+        models=("toy",),
+        port: int = 0,
+        max_model_len=None,
+        listing=None,
     ):
         self.bodies: list[dict] = []
         self.headers: list[dict] = []
@@ -32,7 +38,8 @@ class ChatServer:
                 self.send_response(status)
                 for name, value in headers:
                     self.send_header(name, value)
-                self.send_header("Content-Type", "application/json")
+                if "Content-Type" not in dict(headers):
+                    self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -40,6 +47,8 @@ class ChatServer:
             def do_GET(self):
                 if not self.path.endswith("/v1/models"):
                     return self.send(404, {"error": {"message": "no such path"}})
+                if listing is not None:
+                    return self.send(*listing)
                 cards = [{"id": name, "object": "model", "max_model_len": max_model_len} for name in models]
                 return self.send(200, {"object": "list", "data": cards})
 
@@ -82,11 +91,11 @@ class ChatServer:
         self._server.server_close()
 
 
-def completion(text: str, *, finish_reason: str = "stop") -> dict:
+def completion(text: object, *, finish_reason: str = "stop", **instead) -> dict:
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": finish_reason}
     usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
     return {
         "id": "x", "object": "chat.completion", "created": int(time.time()), "model": "toy", "choices": [choice],
         "usage": usage,
-    }  # fmt: skip
+    } | instead  # fmt: skip

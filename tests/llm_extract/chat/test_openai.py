@@ -37,6 +37,28 @@ GOOD = json.dumps(
 )
 
 
+PAGE = 200, b"<html>sign in</html>", [("Content-Type", "text/html")]
+MISSHAPEN = {
+    "a page": PAGE,
+    "a list": (200, [1, 2]),
+    "a number": (200, 7),
+    "null": (200, None),
+    "choices null": (200, chat_server.completion("", choices=None)),
+    "choices a number": (200, chat_server.completion("", choices=7)),
+    "choices of null": (200, chat_server.completion("", choices=[None])),
+    "message null": (
+        200,
+        chat_server.completion("", choices=[{"index": 0, "finish_reason": "stop", "message": None}]),
+    ),
+    "no message": (200, chat_server.completion("", choices=[{"index": 0, "finish_reason": "stop"}])),
+    "content a number": (200, chat_server.completion(7)),
+    "content a list": (200, chat_server.completion([{"type": "text", "text": "x"}])),
+    "finish_reason a list": (200, chat_server.completion("", finish_reason=["stop"])),
+    "nested without end": (200, b"[" * 200_000),
+}
+"""Replies of HTTP 200 that are no chat completion."""
+
+
 @pytest.fixture(autouse=True)
 def _loopback(monkeypatch):
     """Let these tests reach this machine, and nothing else."""
@@ -148,7 +170,9 @@ def test_a_connection_that_breaks_off_is_tried_again(serve, run):
         ((500, {"error": {"message": "crash"}}), "model_request_failed"),
         ((200, b"<html>not json</html>"), "model_request_failed"),
         ((200, {"choices": []}), "model_request_failed"),
+        *((reply, "model_request_failed") for reply in MISSHAPEN.values()),
     ],
+    ids=["context", "413", "400", "500", "no JSON", "no choice", *MISSHAPEN],
 )  # fmt: skip
 def test_a_poisoned_report_is_quarantined_alone(serve, run, bad, code):
     def answer(body):
@@ -160,6 +184,38 @@ def test_a_poisoned_report_is_quarantined_alone(serve, run, bad, code):
     failed = {r.report_id: [i.code for i in r.issues] for r in records if r.status == "failed"}
     assert failed == {"R3": [code]}
     assert result.exit_code == 4
+
+
+def test_an_error_that_nobody_expects_is_an_answer_too(serve, run, monkeypatch):
+    from llm_extract.backends.openai import OpenAIEngine
+
+    complete = OpenAIEngine._complete
+
+    async def fail_on_poison(self, request):
+        if "POISON" in request.messages[-1].content:
+            raise RuntimeError("of a new kind")
+        return await complete(self, request)
+
+    monkeypatch.setattr(OpenAIEngine, "_complete", fail_on_poison)
+    _, records = run([TEXT, f"{TEXT} POISON"], serve(lambda body: GOOD).url)
+    assert [[i.code for i in r.issues] for r in records] == [[], ["model_request_failed"]]
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None}, {"prompt_tokens": "many"}, 7, []])
+def test_a_server_that_counts_no_tokens_is_fine(serve, run, usage):
+    result, records = run(texts(2), serve(lambda body: (200, chat_server.completion(GOOD, usage=usage))).url)
+    assert result.exit_code == 0
+    assert all(r.lesions[0].diameters_mm == (34.0,) for r in records)
+
+
+@pytest.mark.parametrize(
+    "listing", [PAGE, (200, [1]), (200, {"data": None}), (200, {"data": [None]}), (200, 7)]
+)
+def test_what_lists_no_models_is_no_server(serve, run, tmp_path, listing):
+    with pytest.raises(UsageError) as caught:
+        run(texts(1), serve(lambda body: GOOD, listing=listing).url)
+    assert caught.value.code in {"invalid_base_url", "unknown_model"}
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_report_that_hangs_is_quarantined_within_its_own_timeout(serve, run):
