@@ -17,6 +17,7 @@ from llm_extract.chat.engine import ChatAnswer, ChatEngine, ChatRequest, EngineI
 from llm_extract.errors import DataError, UsageError
 
 FORMAT = "chat-recording-1"
+_BLOCK_BYTES = 1 << 16
 
 
 class ReplayEngine:
@@ -89,19 +90,18 @@ class RecordingEngine:
         """Open the file, then start the engine."""
         info = self._engine.info()
         if self._path.exists() and self._path.stat().st_size:
-            before, answers = read_recording(self._path)
+            before, _ = read_recording(self._path)  # a file of another kind is left as it is
             if before != info:
                 raise UsageError(
                     f"{self._path} was recorded with the model {before.model}",
                     code="recording_of_another_model",
                     hint="choose another --record",
                 )
-            self._known = set(answers)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
-        self._descriptor = os.open(self._path, flags, 0o600)
-        if not self._known and self._path.stat().st_size == 0:
+        self._descriptor = _open_private(self._path)
+        if _cut_to_whole_lines(self._descriptor) == 0:
             header = {"format": FORMAT, "model": info.model, "revision": info.revision}
             self._write(header | {"decoding": dict(info.decoding)})
+        self._known = set(read_recording(self._path)[1])
         self._engine.start(schemas)
 
     def submit(self, request: ChatRequest) -> None:
@@ -133,9 +133,38 @@ class RecordingEngine:
         self._engine.close()
 
     def _write(self, line: Mapping[str, object]) -> None:
-        """One line in one write, so that a killed run leaves whole lines but for the last."""
-        if self._descriptor is not None:
-            os.write(self._descriptor, (json.dumps(line, ensure_ascii=True) + "\n").encode())
+        """One line at the end, so that a killed run leaves whole lines but for the last."""
+        if self._descriptor is None:
+            return
+        rest = memoryview((json.dumps(line, ensure_ascii=True) + "\n").encode())
+        while rest:  # one write, but for a signal or a disk about to be full
+            rest = rest[os.write(self._descriptor, rest) :]
+
+
+def _open_private(path: Path) -> int:
+    """Descriptor of a file that is read, cut and appended to; its mode is 0600 from now on, for it holds quotes."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags, 0o600)
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def _cut_to_whole_lines(descriptor: int) -> int:
+    """Remove a last line without an end, which a crash has cut off; returns the bytes that are left."""
+    size = os.fstat(descriptor).st_size
+    end = size
+    while end > 0:
+        start = max(0, end - _BLOCK_BYTES)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        newline = os.read(descriptor, end - start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(descriptor, end)
+    return end
 
 
 def read_recording(path: Path) -> tuple[EngineInfo, dict[str, dict[str, Any]]]:
@@ -145,13 +174,14 @@ def read_recording(path: Path) -> tuple[EngineInfo, dict[str, dict[str, Any]]]:
         DataError: the file is absent or no recording.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        text = path.read_text("utf-8")
     except OSError as error:
         raise DataError(
             f"cannot read the recording {path}: {error.strerror}", code="recording_missing"
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no recording", code="recording_damaged") from error
+    lines = text.splitlines()
     info = _header(lines[0] if lines else "")
     if info is None:
         raise DataError(f"{path} is no recording", code="recording_damaged")
@@ -162,7 +192,7 @@ def read_recording(path: Path) -> tuple[EngineInfo, dict[str, dict[str, Any]]]:
             key = fields.pop("key")
             ChatAnswer("", **fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if number == len(lines):
+            if number == len(lines) and not text.endswith("\n"):
                 break
             raise DataError(f"{path}, line {number} is damaged", code="recording_damaged") from error
         answers.setdefault(key, fields)

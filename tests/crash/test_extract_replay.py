@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -171,9 +172,62 @@ def test_a_recording_cut_off_by_a_crash_is_read_up_to_its_last_whole_line(record
     cut.write_bytes(whole[:-20])
     assert len(read_recording(cut)[1]) == len(read_recording(recorded[1])[1]) - 1
     lines = whole.splitlines(keepends=True)
-    cut.write_bytes(b"".join([*lines[:2], b"{broken\n", *lines[3:]]))
-    with pytest.raises(DataError, match="line 3"):
-        read_recording(cut)
+    for after in (lines[3:], []):
+        cut.write_bytes(b"".join([*lines[:2], b"{broken\n", *after]))
+        with pytest.raises(DataError, match="line 3"):
+            read_recording(cut)
+
+
+def test_a_file_that_is_no_recording_is_not_touched(tmp_path):
+    path = tmp_path / "precious.txt"
+    path.write_text("kept\nas it is")
+    path.chmod(0o644)
+    with pytest.raises(DataError):
+        ChatExtractor("replay", RecordingEngine(ScriptedEngine(), path), ModelOptions()).load()
+    assert (path.read_text(), oct(path.stat().st_mode & 0o777)) == ("kept\nas it is", "0o644")
+
+
+def record_again(path: Path, reports: Path) -> int:
+    """Continue a recording with a run over all reports; returns how many results there are."""
+    extractor = ChatExtractor("replay", RecordingEngine(ScriptedEngine(), path), ModelOptions())
+    extractor.load()
+    jobs = (Job(r.report_id[1:], r) for r in read_reports(ReportSource(reports)))
+    n_results = sum(result is not None for result in extractor.run(jobs))
+    extractor.close()
+    return n_results
+
+
+@pytest.mark.parametrize("n_lost", [1, 2, 20, 150, 900, "all but a header without its end"])
+def test_a_recording_cut_off_by_a_crash_is_continued(recorded, tmp_path, n_lost):
+    reports, _ = recorded
+    entire = tmp_path / "entire.jsonl"
+    assert record_again(entire, reports) == N_REPORTS
+    whole = entire.read_bytes()
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(whole.split(b"\n")[0] if isinstance(n_lost, str) else whole[:-n_lost])
+    assert record_again(cut, reports) == N_REPORTS
+    assert read_recording(cut) == read_recording(entire)
+    assert set(cut.read_bytes().splitlines()) == set(whole.splitlines())
+    assert record_again(cut, reports) == N_REPORTS
+    assert len(cut.read_bytes()) == len(whole)
+
+
+def test_writes_that_stop_half_way_are_finished(recorded, tmp_path, monkeypatch):
+    entire, path = tmp_path / "entire.jsonl", tmp_path / "answers.jsonl"
+    record_again(entire, recorded[0])
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data)[:7]))
+    record_again(path, recorded[0])
+    monkeypatch.undo()
+    assert path.read_bytes() == entire.read_bytes()
+
+
+def test_a_recording_that_others_could_read_is_made_private(recorded, tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes(recorded[1].read_bytes())
+    path.chmod(0o644)
+    record_again(path, recorded[0])
+    assert oct(path.stat().st_mode & 0o777) == "0o600"
 
 
 def test_a_recording_is_private_continued_and_of_one_model(recorded, tmp_path):
