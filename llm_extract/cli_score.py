@@ -46,6 +46,7 @@ def score(
 ) -> None:
     """Compare records with gold answers."""
     with failures(as_json=as_json):
+        from llm_extract.private_files import private_text
         from llm_extract.score_errors import errors_of, refuse_other_types, write_errors
         from llm_extract.scoring import read_both
         from llm_extract.scoring import score as score_records
@@ -62,7 +63,8 @@ def score(
                 (error for answer in answers for error in errors_of(answer, made.get(answer.report_id))),
             )
         if out is not None:
-            out.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+            with private_text(out) as file:
+                file.write(json.dumps(scores, indent=2) + "\n")
         if as_json:
             typer.echo(json.dumps(scores))
             return

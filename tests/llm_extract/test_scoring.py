@@ -298,8 +298,10 @@ def test_scoring_from_the_command_line(tmp_path):
         record("A", KIDNEY, LIVER).model_dump_json() + "\n" + record("H").model_dump_json() + "\n"
     )
     path = gold(tmp_path, REPORT, CASE)
+    (tmp_path / "s").touch(mode=0o644)
     result = CliRunner().invoke(build_app(), ["score", str(records), str(path), "--out", str(tmp_path / "s")])
     assert result.exit_code == 0
+    assert oct((tmp_path / "s").stat().st_mode & 0o777) == "0o600"
     assert "lesions, F1" in result.stdout
     assert "hard cases not right: H" in result.stdout
     assert "sensitivity 100.0%" in result.stdout
