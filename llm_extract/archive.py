@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from llm_extract.backends import Backend, BatchBackend, load_backend
 from llm_extract.errors import UsageError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llm_extract.chat.engine import ModelOptions
 
 _T = TypeVar("_T")
+Quarantine = Literal["keep", "retry"]
 
 CLAIM_SIZE = 64
 COMMIT_SIZE = 64
@@ -86,6 +87,9 @@ class ArchiveOptions:
         anatomy: a user's own anatomy file, on top of the built-in table.
         pilot: extract only a sample of this size, and forecast the whole from it.
         model: which language model, for the backends that run one; these work in this process.
+
+    Raises:
+        UsageError: ``quarantine`` is another word.
     """
 
     out: Path
@@ -94,11 +98,17 @@ class ArchiveOptions:
     workers: int = 0
     timeout_s: float = 60.0
     lease_s: float = 600.0
-    quarantine: str = "keep"
+    quarantine: Quarantine = "keep"
     evidence_limit: int = 20_000
     anatomy: Path | None = None
     pilot: int | None = None
     model: ModelOptions | None = None
+
+    def __post_init__(self) -> None:
+        if self.quarantine not in get_args(Quarantine):
+            raise UsageError(
+                f"quarantine is {self.quarantine!r}", code="bad_option", hint="choose 'keep' or 'retry'"
+            )
 
     @property
     def suffix(self) -> str:

@@ -144,6 +144,8 @@ def test_quarantined_reports_stay_until_asked_for(tmp_path, toy_backend, write_r
     assert run(path, out, toy_backend).extracted == 2
     assert run(path, out, toy_backend).extracted == 0
     assert run(path, out, toy_backend, quarantine="retry").extracted == 1
+    with pytest.raises(UsageError, match="'keep' or 'retry'"):
+        run(path, out, toy_backend, quarantine="retri")
 
 
 def test_workers_write_the_same_bytes_as_one_process(tmp_path, toy_backend, write_reports):
