@@ -31,6 +31,7 @@ class TransformersEngine:
         self._info = EngineInfo(
             self._folder.name, options.revision or folder_sha256(self._folder), context_tokens=self._context
         )
+        self._batch_size = min(options.concurrency, LARGEST_BATCH)
         self._waiting: deque[tuple[ChatRequest, str, int]] = deque()
         self._failed: list[ChatAnswer] = []
         self._model: Any = None
@@ -39,7 +40,7 @@ class TransformersEngine:
 
     @property
     def capacity(self) -> int:
-        """Size of a batch."""
+        """Size of the largest batch."""
         return min(self._options.concurrency, LARGEST_BATCH)
 
     def info(self) -> EngineInfo:
@@ -94,22 +95,26 @@ class TransformersEngine:
             self._waiting.append((request, text, n_tokens))
 
     def poll(self, timeout_s: float) -> Sequence[ChatAnswer]:
-        """Answer what is waiting, as one batch.
+        """Answer a batch of what is waiting; one that fails, mostly for want of memory, waits again for smaller ones.
 
         Raises:
-            ResourceError: the model fails on a single request's batch, for want of memory or another reason.
+            ResourceError: the model fails on a batch of one request, for want of memory or another reason.
         """
         answers, self._failed = self._failed, []
-        batch = [self._waiting.popleft() for _ in range(min(self.capacity, len(self._waiting)))]
+        batch = [self._waiting.popleft() for _ in range(min(self._batch_size, len(self._waiting)))]
         if not batch:
             return answers
         try:
             return [*answers, *self._generate(batch)]
         except Exception as error:
+            if len(batch) > 1:
+                self._batch_size = len(batch) // 2
+                self._waiting.extendleft(reversed(batch))
+                return answers
             raise ResourceError(
                 f"the model has failed ({type(error).__name__}); what is done is kept",
                 code="engine_failed",
-                hint="run the same command again with a smaller --concurrency",
+                hint="run the same command again with a smaller --max-model-len, or on a larger GPU",
             ) from error
 
     def close(self) -> None:
