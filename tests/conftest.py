@@ -48,6 +48,17 @@ def shared_data() -> Path:
     return REAL_MATERIAL
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory):
+    """A headless Chromium for the tests of one module; see ``tests/support/browser.py``. Skips where there is none."""
+    from browser import CHROMIUM, Browser
+
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    with Browser(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def toy_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of small analytic cases in the data set layout; see ``toy_data``. Read only."""

@@ -1,7 +1,6 @@
 import json
 import random
 import stat
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -19,9 +18,6 @@ from llm_extract.errors import DataError, UsageError
 from llm_extract.intervals import clopper_pearson
 from llm_extract.records import Provenance
 from llm_extract.reports import Report, ReportSource
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from browser import CHROMIUM, Browser
 
 TEXT = (
     "Mass of 34 x 28 mm in the left kidney. Two liver cysts. Spleen normal. 🫁 </script><script>window.hit=1"
@@ -301,17 +297,7 @@ def test_mistakes_have_the_codes_of_the_other_verbs(tmp_path, arguments, exit_co
     assert (result.exit_code, code in result.stderr) == (exit_code, True), result.stderr
 
 
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with Browser(tmp_path_factory.mktemp("profile")) as running:
-        yield running
-
-
 @pytest.mark.browser
-@needs_browser
 def test_two_keys_judge_and_the_page_remembers(browser, tmp_path):
     folder = archive(tmp_path / "a")
     sample = draw_sample(folder, size=12, seed=0)
@@ -375,7 +361,6 @@ def test_two_keys_judge_and_the_page_remembers(browser, tmp_path):
 
 
 @pytest.mark.browser
-@needs_browser
 def test_saved_answers_can_be_loaded_and_foreign_ones_not(browser, tmp_path):
     folder = archive(tmp_path / "a", 40)
     sample = draw_sample(folder, size=10, seed=5)
@@ -421,7 +406,6 @@ HOSTILE = (
 
 
 @pytest.mark.browser
-@needs_browser
 def test_nothing_in_a_hostile_report_runs(browser, tmp_path):
     with (tmp_path / "records.jsonl").open("w", encoding="utf-8") as file:
         for index, text in enumerate(HOSTILE):

@@ -1,7 +1,6 @@
 import json
 import re
 import stat
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,9 +14,6 @@ from llm_extract.evidence_page import EvidencePages, highlight_css, highlight_re
 from llm_extract.highlight import Highlight, lesion_title, segments_of, size_text
 from llm_extract.records import Issue, Provenance, UnusedMeasurement
 from llm_extract.reports import Report
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from browser import CHROMIUM, Browser
 
 TEXT = 'Liver: <b>mass</b> & "cyst" 34 x 28 mm 🫁 in segment 7.\nSpleen normal.\n</script><script>alert(1)</script>'
 
@@ -223,15 +219,6 @@ def test_report_data_leaves_out_what_is_not_said():
     assert report_data(long_text, record(long_text))["cut"] == 10_000
 
 
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with Browser(tmp_path_factory.mktemp("profile")) as running:
-        yield running
-
-
 @pytest.fixture
 def archive_page(tmp_path) -> Path:
     with EvidencePages(tmp_path, limit=100, total=40) as written:
@@ -252,7 +239,6 @@ def archive_page(tmp_path) -> Path:
 
 
 @pytest.mark.browser
-@needs_browser
 def test_the_page_works_in_a_browser(browser, archive_page):
     browser.events.clear()
     browser.open(archive_page)
@@ -294,7 +280,6 @@ def test_the_page_works_in_a_browser(browser, archive_page):
 
 
 @pytest.mark.browser
-@needs_browser
 def test_nothing_in_a_hostile_report_runs(browser, tmp_path):
     hostile = [
         "</script><script>window.hit = 1</script>",

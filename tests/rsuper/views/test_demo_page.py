@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page_parser import parsed
 
 from llm_extract.records import Evidence, Lesion, OrganStatement, Provenance, ReportRecord
 from rsuper.agreement import AgreementRow, CaseAgreement
@@ -22,40 +22,6 @@ from rsuper.views.report_target import ball, ball_diameter_mm, report_target
 
 HOSTILE = '</div></script><script>alert(1)</script><img src=x onerror=alert(2)> & "quoted" \u2028 {{ 7*7 }}'
 SHAPE = (24, 20, 12)
-
-
-class Collector(HTMLParser):
-    """Elements, attributes and text as a browser's parser would see them."""
-
-    VOID = frozenset({"meta", "img", "br", "input", "link", "hr"})
-
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.attributes, self.text, self.open, self.crossed = [], [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attrs]
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.crossed.append(tag)
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def parsed(page):
-    collector = Collector()
-    collector.feed(page)
-    collector.close()
-    return collector
 
 
 def estimate(value, low=None, high=None):

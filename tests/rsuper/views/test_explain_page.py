@@ -6,14 +6,13 @@ import base64
 import hashlib
 import json
 import re
-import sys
 import time
 import zlib
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, Browser
+from page_parser import parsed
 
 from rsuper.supervision.sizes import size_factors
 from rsuper.views import render_explain_page
@@ -21,45 +20,10 @@ from rsuper.views.explain import explain
 from rsuper.views.explain_svg import size_drawing, volume_line
 from rsuper.views.explain_words import PLACE_NAMES, PULL_NAMES, mm3
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from browser import CHROMIUM, Browser
-
 HEAD = "1.8 x 1.6 cm hypoattenuating lesion in the pancreatic head"
 ATTACK = (
     "</mark></script><script>document.title='OWNED'</script><img src=x onerror=\"document.title='OWNED'\">"
 )
-
-
-class Collector(HTMLParser):
-    VOID = frozenset({"meta", "img", "br", "input", "link", "hr"})
-
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.attributes, self.text, self.open, self.crossed = [], [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attrs]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value) for name, value in attrs]
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.crossed.append(tag)
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def parsed(page):
-    collector = Collector()
-    collector.feed(page)
-    collector.close()
-    return collector
 
 
 @pytest.fixture(scope="module")
