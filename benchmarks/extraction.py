@@ -17,8 +17,9 @@ from pathlib import Path
 
 from llm_extract.backends import extract_checked, load_backend
 from llm_extract.language import is_english
+from llm_extract.ledger import Job
 from llm_extract.reports import Report
-from llm_extract.workers import Job, WorkerPool
+from llm_extract.workers import WorkerPool
 
 CHARS = 2000
 FINDINGS = (

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 from llm_extract.backends import Backend, BatchBackend, load_backend
 from llm_extract.errors import UsageError
 from llm_extract.export import ExportCounts, export_archive, organ_names
-from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
+from llm_extract.ledger import Job, Ledger, Result, settings_sha256, work_key
 from llm_extract.pilot import Forecast, choose_rows, forecast
 from llm_extract.private_files import prepare_folder
 from llm_extract.progress import ProgressReporter, Tally
 from llm_extract.reports import Report, ReportSource, check_source, read_reports
 from llm_extract.stopping import Stop, disk_errors_named, stop_signals
-from llm_extract.workers import Job, WorkerPool, run_here
+from llm_extract.workers import WorkerPool, run_here
 
 if TYPE_CHECKING:
     from llm_extract.chat.engine import ModelOptions

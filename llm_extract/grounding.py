@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
-from llm_extract.records import Evidence, Match, Section
+from llm_extract.records import Evidence, Match, ReportRecord, Section
+from llm_extract.reports import Report
 from llm_extract.sections import section_at
 
 _MAX_QUOTE = 2000
+
+
+class GroundingError(ValueError):
+    """A record is not about the report it was made from."""
 
 
 def locate(text: str, quote: str, *, near: int | None = None) -> tuple[int, int, Match] | None:
@@ -59,6 +65,32 @@ def evidence_at(
         section=section_at(sections, start),
         match=match,
     )
+
+
+def check_grounding(record: ReportRecord, report: Report) -> None:
+    """Refuse a record that is not grounded in exactly this text.
+
+    Raises:
+        GroundingError: the record belongs to another text, or a quote is not the slice it claims to be.
+    """
+    if record.report_id != report.report_id or record.text_sha256 != report.text_sha256:
+        raise GroundingError("the record belongs to another report")
+    for evidence in evidence_of(record):
+        if report.text[evidence.start : evidence.end] != evidence.text:
+            raise GroundingError(f"a quote is not at {evidence.start}:{evidence.end}")
+
+
+def evidence_of(record: ReportRecord) -> Iterator[Evidence]:
+    """Every quote of a record."""
+    for lesion in record.lesions:
+        yield from lesion.evidence
+    for statement in record.organs.values():
+        yield from statement.evidence
+    yield from record.technique.evidence
+    for sign in record.signs:
+        yield from sign.evidence
+    for surgery in record.surgery:
+        yield from surgery.evidence
 
 
 def _exact(text: str, quote: str, near: int | None) -> int:

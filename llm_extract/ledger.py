@@ -47,6 +47,14 @@ _FINISHED = frozenset({"done", "quarantined"})
 
 
 @dataclass(frozen=True)
+class Job:
+    """One report to extract, under its work key."""
+
+    key: str
+    report: Report
+
+
+@dataclass(frozen=True)
 class Result:
     """How one piece of work ended.
 

@@ -235,7 +235,7 @@ def _score_organs(
 
 
 def _score_record(gold: GoldReport, record: ReportRecord | None, tally: Tally) -> None:
-    from llm_extract.backends import evidence_of
+    from llm_extract.grounding import evidence_of
 
     status = record.status if record is not None else "failed"
     tally.add("needs_review", status == "needs_review", 1)

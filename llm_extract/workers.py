@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING
 
 from llm_extract.backends import Backend, extract_checked, load_backend
 from llm_extract.errors import ResourceError
-from llm_extract.ledger import Result
+from llm_extract.ledger import Job, Result
 from llm_extract.records import IssueCode
-from llm_extract.reports import Report
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -40,14 +39,6 @@ _TIMEOUT_GRACE_S = 5.0
 
 class ExtractionTimeoutError(TimeoutError):
     """One report took longer than it may."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One report to extract, under its work key."""
-
-    key: str
-    report: Report
 
 
 def run_here(

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from llm_extract.errors import UsageError
-from llm_extract.records import Evidence, ReportRecord
+from llm_extract.grounding import check_grounding
+from llm_extract.records import ReportRecord
 from llm_extract.reports import Report
 
 if TYPE_CHECKING:
-    from llm_extract.chat.engine import ModelOptions
-    from llm_extract.ledger import Result
-    from llm_extract.workers import Job
+    from llm_extract.chat.engine import ChatEngine, ModelOptions
+    from llm_extract.ledger import Job, Result
 
 BACKENDS: Mapping[str, str] = {"rules": "llm_extract.backends.rules:RulesBackend"}
 """Name on the command line -> ``module:class`` that is built without arguments."""
@@ -26,10 +26,6 @@ MODEL_BACKENDS: Mapping[str, str] = {
     "replay": "llm_extract.backends.replay:ReplayEngine",
 }
 """Name -> ``module:class`` of an engine that is built with :class:`llm_extract.chat.engine.ModelOptions`."""
-
-
-class GroundingError(ValueError):
-    """A record is not about the report it was made from."""
 
 
 @runtime_checkable
@@ -94,7 +90,8 @@ def load_backend(name: str, model: ModelOptions | None = None, *, anatomy: Path 
             from llm_extract.chat.backend import ModelBackend
             from llm_extract.chat.engine import ModelOptions
 
-            return ModelBackend(name, factory, model or ModelOptions())
+            options = model or ModelOptions()
+            return ModelBackend(name, _recorded(factory(options), options), options)
         backend = factory()
     except (ImportError, AttributeError) as error:
         raise UsageError(
@@ -107,6 +104,15 @@ def load_backend(name: str, model: ModelOptions | None = None, *, anatomy: Path 
             f"{name!r} is no backend: it needs name, settings(), load() and extract()", code="unknown_backend"
         )
     return backend
+
+
+def _recorded(engine: ChatEngine, options: ModelOptions) -> ChatEngine:
+    """The engine, its answers written down where the options name a file for them."""
+    if options.record is None:
+        return engine
+    from llm_extract.backends.replay import RecordingEngine
+
+    return RecordingEngine(engine, options.record)
 
 
 def _with_anatomy(name: str, anatomy: Path) -> Backend:
@@ -139,29 +145,3 @@ def extract_checked(backend: Backend, report: Report) -> ReportRecord:
     record = backend.extract(report)
     check_grounding(record, report)
     return record
-
-
-def check_grounding(record: ReportRecord, report: Report) -> None:
-    """Refuse a record that is not grounded in exactly this text.
-
-    Raises:
-        GroundingError: the record belongs to another text, or a quote is not the slice it claims to be.
-    """
-    if record.report_id != report.report_id or record.text_sha256 != report.text_sha256:
-        raise GroundingError("the record belongs to another report")
-    for evidence in evidence_of(record):
-        if report.text[evidence.start : evidence.end] != evidence.text:
-            raise GroundingError(f"a quote is not at {evidence.start}:{evidence.end}")
-
-
-def evidence_of(record: ReportRecord) -> Iterator[Evidence]:
-    """Every quote of a record."""
-    for lesion in record.lesions:
-        yield from lesion.evidence
-    for statement in record.organs.values():
-        yield from statement.evidence
-    yield from record.technique.evidence
-    for sign in record.signs:
-        yield from sign.evidence
-    for surgery in record.surgery:
-        yield from surgery.evidence

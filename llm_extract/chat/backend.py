@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from llm_extract.chat.engine import ChatEngine, ModelOptions
+from llm_extract.chat.loop import ChatExtractor
 from llm_extract.errors import DataError
-from llm_extract.ledger import Result
+from llm_extract.ledger import Job, Result
 from llm_extract.records import ReportRecord
 from llm_extract.reports import Report
-from llm_extract.workers import Job
-
-EngineFactory = Callable[[ModelOptions], ChatEngine]
 
 
 class ModelBackend:
@@ -19,20 +17,12 @@ class ModelBackend:
 
     Args:
         name: name of the backend.
-        factory: builds the engine; its libraries are imported then, its weights loaded by :meth:`load`.
+        engine: what answers; its weights are loaded by :meth:`load`.
         options: which model, and how.
     """
 
-    def __init__(self, name: str, factory: EngineFactory, options: ModelOptions) -> None:
-        from llm_extract.chat.loop import ChatExtractor
-
+    def __init__(self, name: str, engine: ChatEngine, options: ModelOptions) -> None:
         self.name = name
-        self._options = options
-        engine: ChatEngine = factory(options)
-        if options.record is not None:
-            from llm_extract.backends.replay import RecordingEngine
-
-            engine = RecordingEngine(engine, options.record)
         self._extractor = ChatExtractor(name, engine, options)
 
     def settings(self) -> Mapping[str, str]:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
-from llm_extract.backends import check_grounding
-from llm_extract.backends.rules import rules_sha256
 from llm_extract.chat.answer_schema import BUCKETS, answer_schema, bucket_of, max_output_tokens, schema_sha256
 from llm_extract.chat.answers import ERROR_CODES, CheckedAnswer, check_answer
 from llm_extract.chat.consensus import disagreements, needs_review
@@ -21,9 +19,10 @@ from llm_extract.chat.injection import looks_like_instructions
 from llm_extract.chat.preparation import Prepared, Preparer
 from llm_extract.chat.prompting import Message, estimate_tokens, load_prompts, render, render_repair
 from llm_extract.errors import UsageError
-from llm_extract.ledger import Result
+from llm_extract.grounding import check_grounding
+from llm_extract.ledger import Job, Result
 from llm_extract.records import Issue, IssueCode, Provenance, ReportRecord
-from llm_extract.workers import Job
+from llm_extract.rules_hash import rules_sha256
 
 ANSWERS_VERSION = "1.0.0"
 POLL_S = 0.5

@@ -13,7 +13,7 @@ import pytest
 
 from llm_extract import ReportRecord
 from llm_extract.archive import ArchiveOptions, extract_archive
-from llm_extract.backends import evidence_of
+from llm_extract.grounding import evidence_of
 from llm_extract.reports import MAX_TEXT_CHARS, ReportSource
 
 HOSTILE = {

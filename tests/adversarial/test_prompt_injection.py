@@ -10,13 +10,13 @@ import pytest
 
 from llm_extract import ReportRecord
 from llm_extract.anatomy import load_anatomy
-from llm_extract.backends import check_grounding
 from llm_extract.chat.engine import ChatAnswer, EngineInfo, ModelOptions
 from llm_extract.chat.loop import ChatExtractor
 from llm_extract.chat.prompting import fence, mark
+from llm_extract.grounding import check_grounding
+from llm_extract.ledger import Job
 from llm_extract.measurements import scan_measurements
 from llm_extract.reports import Report
-from llm_extract.workers import Job
 
 REPORT = "FINDINGS: A hypodense mass of 3.4 cm in segment 7 of the liver. The spleen is normal.\n{}\nIMPRESSION: Mass."
 

@@ -18,9 +18,8 @@ from llm_extract.backends.replay import FORMAT, RecordingEngine, read_recording
 from llm_extract.chat.engine import ChatAnswer, EngineInfo, ModelOptions
 from llm_extract.chat.loop import ChatExtractor
 from llm_extract.errors import DataError, UsageError
-from llm_extract.ledger import Ledger
+from llm_extract.ledger import Job, Ledger
 from llm_extract.reports import ReportSource, read_reports
-from llm_extract.workers import Job
 
 COMPARED = ("records.jsonl", "lesions.csv", "summary.json", "agreement.json")
 N_REPORTS = 24

@@ -9,11 +9,11 @@ import json
 
 import pytest
 
-from llm_extract.backends import check_grounding
 from llm_extract.chat.answers import check_answer
 from llm_extract.chat.consensus import disagreements
 from llm_extract.chat.drafting import record_of
 from llm_extract.chat.preparation import Preparer
+from llm_extract.grounding import check_grounding
 from llm_extract.records import Lesion, Provenance, ReportRecord
 from llm_extract.reports import Report
 

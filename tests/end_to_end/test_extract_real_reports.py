@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm_extract import ReportRecord
-from llm_extract.backends import evidence_of, load_backend
+from llm_extract.backends import load_backend
+from llm_extract.grounding import evidence_of
 from llm_extract.reports import Report
 
 pytestmark = pytest.mark.real_data

@@ -15,11 +15,11 @@ import pytest
 
 from llm_extract import ReportRecord
 from llm_extract.archive import ArchiveOptions, extract_archive
-from llm_extract.backends import check_grounding
 from llm_extract.chat.answer_schema import Answer
 from llm_extract.chat.engine import ModelOptions
 from llm_extract.chat.prompting import load_prompts
 from llm_extract.errors import PipelineError
+from llm_extract.grounding import check_grounding
 from llm_extract.ledger import Ledger
 from llm_extract.reports import ReportSource, read_reports
 

@@ -1,9 +1,11 @@
 import pytest
 
-from llm_extract.backends import GroundingError, extract_checked, load_backend
-from llm_extract.backends.rules import RulesBackend, rules_sha256
+from llm_extract.backends import extract_checked, load_backend
+from llm_extract.backends.rules import RulesBackend
 from llm_extract.errors import UsageError
+from llm_extract.grounding import GroundingError
 from llm_extract.reports import Report
+from llm_extract.rules_hash import rules_sha256
 
 
 def report(text: str) -> Report:
@@ -20,19 +22,19 @@ def test_settings_of_the_rules_follow_their_files(monkeypatch):
     before = RulesBackend().settings()
     assert before == RulesBackend().settings()
     assert len(before["rules_sha256"]) == 64
-    from llm_extract.backends import rules
+    from llm_extract import rules_hash
 
-    files = rules._rule_files
-    monkeypatch.setattr(rules, "_rule_files", lambda *a: [*files(*a), ("rules/new.py", b"x")])
+    files = rules_hash._rule_files
+    monkeypatch.setattr(rules_hash, "_rule_files", lambda *a: [*files(*a), ("rules/new.py", b"x")])
     assert rules_sha256() != before["rules_sha256"]
 
 
 def test_files_that_only_move_records_are_no_rules():
     from importlib import resources
 
-    from llm_extract.backends import rules
+    from llm_extract import rules_hash
 
-    names = {name for name, _ in rules._rule_files(resources.files("llm_extract"), "")}
+    names = {name for name, _ in rules_hash._rule_files(resources.files("llm_extract"), "")}
     assert {"anatomy.yaml", "measurements.py", "rules/__init__.py", "records.py"} <= names
     assert not names & {"archive.py", "cli.py", "scoring.py", "ledger.py", "tables.py"}
 

@@ -11,8 +11,8 @@ import pytest
 from llm_extract.chat.engine import ChatAnswer, ChatRequest, EngineInfo, ModelOptions
 from llm_extract.chat.loop import ChatExtractor
 from llm_extract.chat.preparation import Prepared, Preparer
+from llm_extract.ledger import Job
 from llm_extract.reports import Report
-from llm_extract.workers import Job
 
 NOTHING = json.dumps({"lesions": [], "free": []})
 

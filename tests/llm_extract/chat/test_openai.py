@@ -130,6 +130,22 @@ def test_records_come_back_in_order_under_a_schema_and_within_the_concurrency(se
     assert len(prefixes) == 1
 
 
+def test_answers_are_recorded_beside_the_run_and_replayed_without_the_server(
+    serve, run, tmp_path, write_reports
+):
+    server = serve(lambda body: GOOD)
+    recording = tmp_path / "answers.jsonl"
+    _, records = run(texts(3), server.url, record=recording)
+    server.stop()
+    model = ModelOptions(recording=recording)
+    archive = ArchiveOptions(out=tmp_path / "again", backend="replay", model=model)
+    assert extract_archive(ReportSource(write_reports(texts(3))), archive).exit_code == 0
+    lines = (tmp_path / "again" / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    again = [ReportRecord.model_validate_json(line) for line in lines]
+    assert [r.lesions for r in again] == [r.lesions for r in records]
+    assert all(r.lesions for r in again)
+
+
 def test_errors_that_pass_are_waited_for(serve, run):
     failures = iter([429, 500, 503, 502, 429, 408])
     lock = threading.Lock()

@@ -4,7 +4,6 @@ import re
 import pytest
 
 from llm_extract.anatomy import load_anatomy
-from llm_extract.backends import check_grounding
 from llm_extract.chat.answer_schema import Answer, answer_schema, bucket_of
 from llm_extract.chat.answers import check_answer
 from llm_extract.chat.drafting import record_of
@@ -19,6 +18,7 @@ from llm_extract.chat.prompting import (
     render_repair,
     unmark,
 )
+from llm_extract.grounding import check_grounding
 from llm_extract.measurements import scan_measurements
 from llm_extract.records import Provenance
 
