@@ -88,7 +88,7 @@ def malignancy_of(
 ) -> tuple[str, str | None, tuple[int, int] | None]:
     """Malignancy, its basis, and where the text says so.
 
-    A differential with benign and malignant members, and a lesion called indeterminate, stay ``indeterminate``.
+    A list of possible diagnoses of both kinds, and a lesion called indeterminate, stay ``indeterminate``.
     """
     found = [m for m in (own, *names) if m is not None and m.value.malignancy]
     values = {m.value.malignancy for m in found}

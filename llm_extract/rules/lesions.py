@@ -381,7 +381,7 @@ class LesionReader(GroupReader):
 
 
 def _without_umbrella(statement: Statement, heads: list[Head]) -> list[Head]:
-    """Reads "fibroid uterus with multiple fibroids": the same finding named twice is stated once."""
+    """Reads "fibroid uterus with three fibroids": the same finding named twice is stated once."""
     kept = []
     for position, head in enumerate(heads):
         following = heads[position + 1] if position + 1 < len(heads) else None
