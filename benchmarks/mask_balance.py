@@ -33,6 +33,7 @@ class Condition:
         batch_size: crops a step.
         report_fraction: share of them from report cases.
         report_weight: λ.
+        absence: weight of the term for organs that a report calls free.
     """
 
     label: str
@@ -40,6 +41,7 @@ class Condition:
     batch_size: int = 2
     report_fraction: float = 0.5
     report_weight: float = 1.0
+    absence: float | None = None
 
 
 CONDITIONS = {
@@ -49,6 +51,8 @@ CONDITIONS = {
     "two_and_two_weight_0.3": Condition(
         label="ball, 2 mask + 2 report crops, λ = 0.3", arm="ball", batch_size=4, report_weight=0.3
     ),
+    "absence_0.2": Condition(label="ball, absence 0.2 instead of 1", arm="ball", absence=0.2),
+    "no_absence": Condition(label="ball, no absence term", arm="ball", absence=0.0),
     "double_masks": Condition(label="masks only, 4 mask crops a step", arm="masks", batch_size=4),
 }
 
@@ -106,7 +110,12 @@ def run_condition(work: Path, *, seed: int, masks: int, name: str) -> None:
                     "report_fraction": condition.report_fraction,
                 }
             ),
-            "loss": config.loss.model_copy(update={"report_weight": condition.report_weight}),
+            "loss": config.loss.model_copy(
+                update={
+                    "report_weight": condition.report_weight,
+                    "absence": config.loss.absence if condition.absence is None else condition.absence,
+                }
+            ),
         }
     )
     reports = 0 if condition.arm == "masks" else REPORTS

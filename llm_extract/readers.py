@@ -217,7 +217,14 @@ class _CountedLines:
 
 
 def _csv_lines(layout: _CsvLayout, names: Collection[str]) -> Iterator[Row]:
-    csv.field_size_limit(MAX_FIELD_BYTES)
+    before = csv.field_size_limit(MAX_FIELD_BYTES)
+    try:
+        yield from _csv_rows(layout, names)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _csv_rows(layout: _CsvLayout, names: Collection[str]) -> Iterator[Row]:
     path, delimiter = layout.path, layout.delimiter
     with _csv_stream(path, layout.encoding) as stream:
         lines = _CountedLines(stream)

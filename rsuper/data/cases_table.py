@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,6 +17,7 @@ from rsuper.errors import DataError
 
 _ID = re.compile(ID_PATTERN)
 _MAX_TABLE_BYTES = 512 << 20
+_MAX_CELL_CHARS = 100_000
 _MAX_LABEL_CHARS = 200
 _PHASES = frozenset(get_args(ContrastPhase))
 _UNKNOWN = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown"})
@@ -210,7 +211,8 @@ def _rows(path: Path, *, required: tuple[str, ...]) -> Iterator[tuple[int, dict[
     text = _text(path)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     try:
-        header = [name.strip().lower() for name in next(reader, [])]
+        rows = _bounded(reader)
+        header = [name.strip().lower() for name in next(rows, [])]
         missing = [name for name in required if name not in header]
         if missing:
             raise DataError(
@@ -218,7 +220,7 @@ def _rows(path: Path, *, required: tuple[str, ...]) -> Iterator[tuple[int, dict[
                 code="missing_column",
                 hint=f"it has: {', '.join(header[:20])}",
             )
-        for values in reader:
+        for values in rows:
             if any(value.strip() for value in values):
                 yield reader.line_num, dict(zip(header, (value.strip() for value in values), strict=False))
     except csv.Error as error:
@@ -227,6 +229,14 @@ def _rows(path: Path, *, required: tuple[str, ...]) -> Iterator[tuple[int, dict[
             code="unreadable_table",
             hint="save it as plain CSV",
         ) from error
+
+
+def _bounded(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Rows without a huge cell, whatever limit others have set for the whole process."""
+    for values in rows:
+        if any(len(value) > _MAX_CELL_CHARS for value in values):
+            raise csv.Error("a cell is too long for this table")
+        yield values
 
 
 def _text(path: Path) -> str:

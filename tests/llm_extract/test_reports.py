@@ -372,3 +372,11 @@ def test_a_source_says_which_columns_it_uses(tmp_path):
     assert "row-0, row-1" in check_source(ReportSource(none))
     write(tmp_path / "A1.txt", "x")
     assert check_source(ReportSource(tmp_path)) == ""
+
+
+def test_the_limit_of_a_csv_cell_is_left_as_it_was(tmp_path):
+    path = tmp_path / "reports.csv"
+    path.write_text("id,text\na,Normal liver.\n", encoding="utf-8")
+    before = csv.field_size_limit()
+    assert len(list(read_reports(ReportSource(path=path)))) == 1
+    assert csv.field_size_limit() == before

@@ -105,6 +105,7 @@ def test_bad_rows_are_named_by_line_and_the_others_are_read(tmp_path):
         (b"case_id,patient_id\n\xff\xfe\xfa,p\n", "unreadable_table"),
         (b"case_id,patient_id\nc1,p\0\n", "unreadable_table"),
         (b'case_id,patient_id\n"' + b"x" * 200_000 + b'",p\n', "unreadable_table"),
+        (b'case_id,patient_id\n"' + b"x" * 110_000 + b'",p\n', "unreadable_table"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path, content, code):
