@@ -34,6 +34,7 @@ class Condition:
         report_fraction: share of them from report cases.
         report_weight: λ.
         absence: weight of the term for organs that a report calls free.
+        longer: factor on the steps of the study.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Condition:
     report_fraction: float = 0.5
     report_weight: float = 1.0
     absence: float | None = None
+    longer: int = 1
 
 
 CONDITIONS = {
@@ -53,6 +55,8 @@ CONDITIONS = {
     ),
     "absence_0.2": Condition(label="ball, absence 0.2 instead of 1", arm="ball", absence=0.2),
     "no_absence": Condition(label="ball, no absence term", arm="ball", absence=0.0),
+    "three_times": Condition(label="ball, three times the steps", arm="ball", longer=3),
+    "masks_three_times": Condition(label="masks only, three times the steps", arm="masks", longer=3),
     "double_masks": Condition(label="masks only, 4 mask crops a step", arm="masks", batch_size=4),
 }
 
@@ -101,7 +105,7 @@ def run_condition(work: Path, *, seed: int, masks: int, name: str) -> None:
     condition = CONDITIONS[name]
     prepared = PreparedDataset.open(work / f"prepared_{seed}")
     held_out = PreparedDataset.open(work / f"prepared_{EVALUATION_SEED}")
-    config = recipe.run_config(condition.arm, seed=seed, warmup_steps=0, steps=STEPS)  # type: ignore[arg-type]
+    config = recipe.run_config(condition.arm, seed=seed, warmup_steps=0, steps=condition.longer * STEPS)  # type: ignore[arg-type]
     config = config.model_copy(
         update={
             "sampling": config.sampling.model_copy(
