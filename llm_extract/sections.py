@@ -222,7 +222,7 @@ def split_sentences(text: str, sections: tuple[Section, ...] | None = None) -> t
     cuts.update(match.start() for match in _RUN_ON.finditer(text))
     sentences: list[Sentence] = []
     line, seen = 0, 0
-    ordered = _limit(text, sorted(cuts))
+    ordered = limit_cuts(text, sorted(cuts))
     for start, end in itertools.pairwise(ordered):
         chunk = text[start:end]
         stripped = chunk.strip(' \t\r\n"•●▪■►')
@@ -239,7 +239,7 @@ def split_sentences(text: str, sections: tuple[Section, ...] | None = None) -> t
     return tuple(sentences)
 
 
-def _limit(text: str, cuts: list[int]) -> list[int]:
+def limit_cuts(text: str, cuts: list[int]) -> list[int]:
     """Cut overlong sentences at white space, so that what is done per finding stays bounded."""
     limited = cuts[:1]
     for cut in cuts[1:]:

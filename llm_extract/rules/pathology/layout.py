@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from llm_extract.records import Section
-from llm_extract.sections import MAX_SENTENCE_CHARS, Sentence, section_at
+from llm_extract.sections import Sentence, limit_cuts, section_at
 
 _TITLES: dict[str, str] = {
     "diagnosis": (
@@ -181,7 +181,7 @@ def split_pathology(text: str) -> tuple[tuple[Section, ...], tuple[Sentence, ...
     cuts.update(_stops(text, sorted(cuts)))
     sentences: list[Sentence] = []
     line, seen = 0, 0
-    for start, end in itertools.pairwise(_limited(text, sorted(cuts))):
+    for start, end in itertools.pairwise(limit_cuts(text, sorted(cuts))):
         stripped = text[start:end].strip(" \r\n")
         if not stripped or not (_WORD.search(stripped) or any(c.isdigit() for c in stripped)):
             continue
@@ -341,14 +341,3 @@ def _stops(text: str, cuts: list[int]) -> Iterator[int]:
                 continue
             last = match.end()
             yield match.end()
-
-
-def _limited(text: str, cuts: list[int]) -> list[int]:
-    limited = cuts[:1]
-    for cut in cuts[1:]:
-        while cut - limited[-1] > MAX_SENTENCE_CHARS:
-            at = limited[-1] + MAX_SENTENCE_CHARS
-            space = text.rfind(" ", limited[-1] + MAX_SENTENCE_CHARS // 2, at)
-            limited.append(space if space > 0 else at)
-        limited.append(cut)
-    return limited
