@@ -6,7 +6,7 @@ something, and leaves all else as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,8 @@ class Condition:
         spoil: what happens to a record.
         percent: share of the positive reports that it happens to.
         exchange: True where the records of those cases change places instead.
-        host: what happens to the organ masks that the regions are made from: ``shifted``, ``eroded`` or ``punched``.
+        host: what happens to the organ masks that the regions are made from, in those cases: ``shifted``, ``eroded``,
+            ``punched`` or ``swapped``.
         margin_mm: margin of the region; None is the table's.
         weight: factor on the weight of the targets; 0 leaves the regions unknown.
     """
@@ -184,16 +185,30 @@ CONDITIONS: Mapping[str, Condition] = {
     "host_shifted": Condition(part="hosts", label=f"host masks shifted by {SHIFT_MM:g} mm", host="shifted"),
     "host_eroded": Condition(part="hosts", label=f"host masks eroded by {ERODE_MM:g} mm", host="eroded"),
     "host_punched": Condition(part="hosts", label="tumour missing in the host masks", host="punched"),
+    **{
+        f"host_swapped_{percent}": Condition(
+            part="hosts",
+            label=f"head and tail exchanged in {percent} % of the host masks",
+            host="swapped",
+            percent=percent,
+        )
+        for percent in (5, 20)
+    },
 }
 PARTS = tuple(dict.fromkeys(condition.part for condition in CONDITIONS.values()))
+
+
+def spoilt_cases(condition: Condition, names: Iterable[str], *, seed: int) -> list[str]:
+    """The cases that a condition spoils: its share of them, chosen by the seed alone."""
+    order = np.random.default_rng([seed, 20]).permutation(sorted(names))
+    return [str(name) for name in order[: round(len(order) * condition.percent / 100)]]
 
 
 def changed_records(
     condition: Condition, records: Mapping[str, ReportRecord], *, seed: int
 ) -> dict[str, ReportRecord]:
-    """The records of the positive cases under a condition; which ones are spoilt depends on the seed alone."""
-    order = np.random.default_rng([seed, 20]).permutation(sorted(records))
-    chosen = [str(name) for name in order[: round(len(order) * condition.percent / 100)]]
+    """The records of the positive cases under a condition."""
+    chosen = spoilt_cases(condition, records, seed=seed)
     changed = dict(records)
     for place, name in enumerate(chosen):
         if condition.exchange:
@@ -210,7 +225,10 @@ def host_masks(
     if condition.host is None:
         return masks
     own = {name: mask for name, mask in masks.items() if name.startswith(ORGAN)}
-    if condition.host == "punched":
+    if condition.host == "swapped":
+        ends = {f"{ORGAN}_head": f"{ORGAN}_tail", f"{ORGAN}_tail": f"{ORGAN}_head"}
+        changed = {name: own[ends.get(name, name)] for name in own}
+    elif condition.host == "punched":
         changed = {name: mask & ~tumour for name, mask in own.items()}
     elif condition.host == "shifted":
         steps = round(SHIFT_MM / spacing_mm[0])

@@ -171,7 +171,7 @@ def haze_share(run: Path) -> float | None:
 
 def write_targets(job: Job) -> None:
     """The training cases of one arm: images and masks as they are, targets of positive reports rebuilt."""
-    from supervision_conditions import CONDITIONS, changed_records, states_size_and_part
+    from supervision_conditions import CONDITIONS, changed_records, spoilt_cases, states_size_and_part
 
     from llm_extract.records import ReportRecord
     from rsuper.data.prepare import PreparedDataset
@@ -189,13 +189,15 @@ def write_targets(job: Job) -> None:
     changed = changed_records(
         condition, {c.case_id: records[c.case_id] for c in chosen if c.case_id in positive}, seed=job.seed
     )
+    spoilt = set(spoilt_cases(condition, changed, seed=job.seed))
     final = job.work / "prepared" / f"seed{job.seed}" / job.condition
     partial = final.with_name(f".{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for case in chosen:
         if case.case_id in changed:
-            write_changed(case, changed[case.case_id], partial / case.case_id, condition)
+            own = condition if case.case_id in spoilt else replace(condition, host=None)
+            write_changed(case, changed[case.case_id], partial / case.case_id, own)
         else:
             shutil.copytree(case.folder, partial / case.case_id)
     meta = json.loads((source.root / "prepared.json").read_text(encoding="utf-8"))
