@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from llm_extract.measurements import Measurement
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
-from llm_extract.rules.locations import is_neighbour
 from llm_extract.rules.making import MentionMaker
 from llm_extract.rules.mentions import Mention, Piece, pieces, place_marks
+from llm_extract.rules.neighbours import is_neighbour
 from llm_extract.rules.statements import Statement
 
 _MEMBER = re.compile(

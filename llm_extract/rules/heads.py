@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llm_extract.measurements import Measurement
-from llm_extract.rules import context
+from llm_extract.rules import context, hedges
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.statements import Statement
 
@@ -250,7 +250,7 @@ def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool
     new_size = own_size and _adjacent_size(statement, mark)
     if new_size or mark.value.needs == "qualified":
         return False
-    if context.names_other(between):
+    if hedges.names_other(between):
         bare_or = re.search(
             r"\b(?:or|are|is an?|was a|were|as an?)\W*(?:\w+\s){0,2}$", between, re.IGNORECASE
         )
@@ -264,7 +264,7 @@ def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool
         )
     specific = mark.value.diagnosis is not None and mark.value.diagnosis not in {"cyst"}
     generic_head = head.mark.value.diagnosis is None
-    return specific and generic_head and context.is_apposition(between) and head.polarity == "affirmed"
+    return specific and generic_head and hedges.is_apposition(between) and head.polarity == "affirmed"
 
 
 def _adjacent_size(statement: Statement, mark: Mark) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llm_extract.measurements import Measurement
 from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
-from llm_extract.rules import context, ownership
+from llm_extract.rules import context, hedges, ownership
 from llm_extract.rules.grouping import GroupReader, is_member
 from llm_extract.rules.heads import Head, find_heads, qualified
 from llm_extract.rules.lexicon import Mark
@@ -132,8 +132,8 @@ class LesionReader(GroupReader):
         asked = len(before) < 24 and after.strip(" .)") == "?"
         open_ = asked or _NOT_EXCLUDED.match(after) is not None
         names = [m for m in head.anchors if m.value.diagnosis]
-        reads = context.opens_reading(statement.text)
-        if last is None or not names or not (context.names_other(before) or open_ or reads):
+        reads = hedges.opens_reading(statement.text)
+        if last is None or not names or not (hedges.names_other(before) or open_ or reads):
             return False
         if any(m.category in {"place", "short"} and m.value.organ != last.organ for m in marks):
             return False

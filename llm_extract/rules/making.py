@@ -10,11 +10,12 @@ from llm_extract.anatomy import Anatomy
 from llm_extract.measurements import Measurement
 from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
-from llm_extract.rules import attributes, context
+from llm_extract.rules import attributes, context, hedges
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Finding, Mark
-from llm_extract.rules.locations import WEAK, Location, level_parts, resolve
+from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
+from llm_extract.rules.part_names import level_parts
 from llm_extract.rules.statements import Reading, Statement
 
 _CLAUSE = re.compile(
@@ -128,9 +129,9 @@ class MentionMaker:
         self._weigh(made, head, statement.text[low - statement.start : high - statement.start])
         if made.kind in {"tumor", "mass", "lesion", "nodule"} and _METASTATIC.search(before):
             made.kind, made.malignancy, made.malignancy_basis = "metastasis", "malignant", "stated"
-        made.presence = context.existence(before, after)
+        made.presence = hedges.existence(before, after)
         if made.presence == "definite":
-            made.presence = context.led_up_to(statement.text[: mark.start - statement.start])
+            made.presence = hedges.led_up_to(statement.text[: mark.start - statement.start])
         made.refers_back = context.refers_back(before, after) and not attributes.is_indefinite(before)
         made.refers_back = made.refers_back or (not sizes and self._restates(statement))
         made.spans.append(("kind", mark.start, mark.end))
@@ -150,10 +151,10 @@ class MentionMaker:
         if made.head is not None and made.head.value.diagnosis and not specific:
             made.diagnosis = made.head.value.diagnosis
             made.diagnosis_text = self.reading.text[made.head.start : made.head.end]
-            made.diagnosis_certainty = context.existence(before, "")
+            made.diagnosis_certainty = hedges.existence(before, "")
         if not specific:
-            if head.names and made.diagnosis is None and context.certainty(head.names[-1][1]) != "definite":
-                made.diagnosis_certainty = context.certainty(head.names[-1][1])
+            if head.names and made.diagnosis is None and hedges.certainty(head.names[-1][1]) != "definite":
+                made.diagnosis_certainty = hedges.certainty(head.names[-1][1])
             return
         mark, link = specific[-1]
         values = {m.value.diagnosis for m, _ in specific}
@@ -161,7 +162,7 @@ class MentionMaker:
         made.spans.append(("diagnosis", specific[0][0].start, mark.end))
         if len(values) == 1:
             made.diagnosis = mark.value.diagnosis
-            made.diagnosis_certainty = context.certainty(link) if link else "definite"
+            made.diagnosis_certainty = hedges.certainty(link) if link else "definite"
         else:
             made.diagnosis_certainty = "possible"
 
@@ -176,9 +177,9 @@ class MentionMaker:
         """What is only suspected settles nothing, and what cannot be characterised has an open nature."""
         if made.malignancy_basis == "diagnosis" and not head.mark.value.malignancy:
             link = head.names[-1][1] if head.names else ""
-            if made.diagnosis_certainty == "possible" or context.is_suspicion(link):
+            if made.diagnosis_certainty == "possible" or hedges.is_suspicion(link):
                 made.malignancy, made.malignancy_basis = "indeterminate", "suspected"
-        if made.diagnosis_certainty is None and context.is_open(stretch):
+        if made.diagnosis_certainty is None and hedges.is_open(stretch):
             made.diagnosis_certainty = "possible"
             if made.malignancy == "unknown":
                 made.malignancy, made.malignancy_basis = "indeterminate", "stated"

@@ -251,7 +251,7 @@ def _listed(statement: Statement, sizes: Sequence[Measurement]) -> bool:
 
 
 def _split_segments(reference: Reference, number: int) -> list[Reference]:
-    from llm_extract.rules.locations import segment_numbers
+    from llm_extract.rules.part_names import segment_numbers
 
     numbers = segment_numbers(reference.get("segments") or "")
     if len(numbers) != number:

@@ -1,0 +1,161 @@
+"""How sure a text is of a finding and of its name, and which words only give it a name."""
+
+from __future__ import annotations
+
+import re
+
+from llm_extract.rules.context import Hedge
+
+_HEDGED_LINK = re.compile(
+    r"(?:\b(?:suspicious (?:for|of)|concerning for|worrisome for|(?:concern|suspicion|question"
+    r"|possibility) (?:for|of)"
+    r"|suggest\w*(?: of)?|indicative of|characteristic (?:of|for)|typical (?:of|for)|diagnostic of"
+    r"|compatible with"
+    r"|consistent with|in keeping with|in line with|in (?:terms|favou?r|accordance) (?:of|with)|interpreted as"
+    r"|consider(?:ed|ing|s)?(?: as| to be)?|likely(?: to be| to represent| representing)?|probabl[ey]"
+    r"|possibl[ey]"
+    r"|presum\w+|favou?r(?:ed|ing|s)?(?: to be| to represent)?|represent\w*|reflect\w*|indicat\w+"
+    r"|(?:may|might|could|would) (?:well )?(?:be|belong to|belong\w* to|correspond to)|(?:cannot"
+    r"|not) (?:be )?exclud\w+"
+    r"|(?:exclusion|exclude|rule out)(?: of)?|r/o|query|d/d|ddx|versus|vs\.?|differential\w*(?: diagnosis)?"
+    r"(?: (?:includes?|of))?|thought to be|suspected|correspond\w* to|diagnosed as|assessed as|evaluated as"
+    r"|mimick\w+|diagnosis of)(?:\sto (?:be|represent))?|\?)"
+    r"[\s,:(]{0,3}(?:(?!(?:in|of|with|and|at|on|to|from|but|no|not|without|which|that|for|is|are|was|were"
+    r"|has|have)\b)"
+    r"[\w/-]+[\s,]{1,2}){0,4}$",
+    re.IGNORECASE,
+)
+
+
+_PLAIN_LINK = re.compile(
+    r"(?:\bsuch as|\bis an?\b|\bare\b|\bin the context of|\bknown|\bi\.e\.|\bnamely|\bas an?|\bor\b"
+    r"|\breferred to as|\bproven|\bof the type|\bwas a\b|\bwere\b)"
+    r"[\s,:(]{0,3}(?:(?:the|a|an|is|be|as|first|primarily|mostly|most|small|simple|benign|renal|hepatic"
+    r"|pancreatic|pulmonary|bone|osseous|hemorrhagic|tiny|large|possible|new|of|multiple|several|an?"
+    r"|\w+al|\w+ic)\s{1,2}){0,4}$",
+    re.IGNORECASE,
+)
+
+
+_APPOSITION = re.compile(
+    r"[\s,(:–-]{1,4}(?:(?:an?|the|likely|probable|possible|presumed|benign|simple|most likely"
+    r"|stable)\s){0,2}$",
+    re.IGNORECASE,
+)
+
+
+_POSSIBLE = re.compile(
+    r"\b(?:possib\w+|questionabl[ey]|equivocal|may|might|could|would|cannot|not (?:be )?exclud\w+"
+    r"|exclu(?:de|sion)"
+    r"|rule out|r/o|suspected|suspicion|concern(?:ing)?|question|query|uncertain|vague|indeterminate|worrisome"
+    r"|versus|vs|or|differential|d/d|ddx)\b|\?",
+    re.IGNORECASE,
+)
+
+
+_PROBABLE = re.compile(
+    r"\b(?:probabl[ey]|likely|presum\w+|favou?r\w*|thought|suspicious|compatible|consistent|keeping|line with"
+    r"|consider\w*|suggest\w*|interpreted|assessed|evaluated|indicat\w+|reflect\w*|correspond\w*|accordance)\b",
+    re.IGNORECASE,
+)
+
+
+_SURE = re.compile(
+    r"\b(?:diagnostic of|pathognomonic|proven|known|confirmed|biops\w+|definite\w*|characteristic|typical)\b",
+    re.IGNORECASE,
+)
+
+
+_READING = re.compile(
+    r"\W{0,3}(?:(?:this|it|these|they|which)\s(?:\w+\s){0,2})?(?:consider\w*|suggest\w*|likely"
+    r"|most likely|probabl[ey]|possibl[ey]"
+    r"|suspicious|suspected|concerning|compatible|consistent|favou?r\w*|differential|may (?:be|represent))\b",
+    re.IGNORECASE,
+)
+
+
+_OPEN = re.compile(
+    r"\b(?:cannot|can not|could not|unable to|difficult to|too small to|not)\s(?:be\s)?(?:\w+ly\s"
+    r"|further\s|well\s)?"
+    r"(?:be\s)?characteri[sz]\w*|\b(?:differentiation|distinction|discrimination)\b[^.;]{0,30}\b(?:cannot"
+    r"|could not)\b",
+    re.IGNORECASE,
+)
+
+
+def names_other(between: str) -> bool:
+    """True if a finding only names the one before it: "a mass, suspicious for carcinoma"."""
+    return bool(_HEDGED_LINK.search(between) or _PLAIN_LINK.search(between))
+
+
+def is_apposition(between: str) -> bool:
+    """True if nothing but punctuation stands between a finding and the name that follows it."""
+    return bool(_APPOSITION.fullmatch(between))
+
+
+def existence(before: str, after: str) -> Hedge:
+    """How sure the text is that the finding exists, from the words of its own noun phrase and a hedge on its nature."""
+    window = before[-48:]
+    if re.search(
+        r"(?:\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|suspicion of|vague"
+        r"|possibility of"
+        r"|(?:cannot|not|unable to) (?:be )?(?:exclud\w+|rule out))|\?)\W{0,2}(?:\w+[\s-]){0,5}$",
+        window,
+        re.IGNORECASE,
+    ):
+        return "possible"
+    if re.search(r"\b(?:probabl[ey]|likely|presumed)\W{0,2}(?:\w+[\s-]){0,4}$", window, re.IGNORECASE):
+        return "probable"
+    if re.match(
+        r"\s?(?:\w+\s){0,3}(?:cannot|can not|could not) be (?:excluded|ruled out)|\s?(?:is|are) (?:possible"
+        r"|suspected|questionable)|\s?\?",
+        after,
+        re.IGNORECASE,
+    ):
+        return "possible"
+    if re.search(
+        r"(?:volume averaging|artifact|artefact|pseudolesion|focal fat|perfusion (?:anomaly|alteration))",
+        after,
+        re.IGNORECASE,
+    ) and _POSSIBLE.search(after):
+        return "possible"
+    return "definite"
+
+
+def certainty(link: str) -> Hedge:
+    """How sure the text is of a diagnosis, from the words that lead to it.
+
+    >>> certainty(", which may be a "), certainty(" compatible with "), certainty(", a biopsy-proven ")
+    ('possible', 'probable', 'definite')
+    """
+    match = _HEDGED_LINK.search(link.rstrip("?"))
+    window = link[max(0, match.start() - 16) :] if match is not None else link[-40:]
+    if link.endswith("?"):
+        return "possible"
+    if _SURE.search(window):
+        return "definite"
+    if _POSSIBLE.search(window) and not re.search(r"\bsuspicious for\b", window, re.IGNORECASE):
+        return "possible"
+    return "probable" if _PROBABLE.search(window) else "definite"
+
+
+def opens_reading(sentence: str) -> bool:
+    """True for "Consider haemangioma": a sentence that only reads the finding before it."""
+    return bool(_READING.match(sentence))
+
+
+def is_suspicion(link: str) -> bool:
+    """True for words that voice a suspicion, which is no finding."""
+    return bool(
+        re.search(r"\b(?:suspicious|suspect\w*|suspicion|concern\w*|worrisome)\b", link, re.IGNORECASE)
+    )
+
+
+def is_open(stretch: str) -> bool:
+    """True if a text says that a lesion cannot be characterised."""
+    return bool(_OPEN.search(stretch))
+
+
+def led_up_to(before: str) -> Hedge:
+    """How sure the text is of a finding that is itself the reading of a sign: "density in the ribs, suggesting ..."."""
+    return certainty(before[-90:]) if _HEDGED_LINK.search(before[-90:]) else "definite"

@@ -1,0 +1,53 @@
+"""Places that a finding does not lie in: what it is next to, and what only says how high it lies."""
+
+from __future__ import annotations
+
+import re
+
+from llm_extract.rules.lexicon import Mark
+
+RELATION = re.compile(
+    r"\b(?:invad\w+|encas\w+|abut\w*|contact\w*|compress\w*|displac\w*|exten\w+(?: \w+)?(?: "
+    r"in)?to(?:wards?)?|infiltrat\w+|adjacent(?: to)?|next to|near(?:by)?"
+    r"|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to|beneath|below the"
+    r"|above the|behind|surround\w*|between(?:\s\w+){0,4}|caudal to|cranial to"
+    r"|narrowing|obstruct\w*|occlud\w*|involv\w+|along|border\w*|touching|reaching|proximity (?:to|of"
+    r"|with)|neighbou?rhood of|effacing|inseparable from|separate from|distinct from|unrelated to"
+    r"|independent of|vicinity of"
+    r"|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)|extension "
+    r"(?:in)?to|protruding (?:in)?to|bulging (?:in)?to|contiguous with|distal to|proximal to)\s"
+    r"(?:[\w/-]+[\s-]){0,4}$",
+    re.IGNORECASE,
+)
+
+
+_PHRASE_END = re.compile(
+    r"[,;:.()]|\b(?:in|of|and|or|with|is|are|was|were|at|on|to|from|by|for|which|that|there|shows?|has"
+    r"|have|contains?"
+    r"|demonstrates?|reveals?|an?|the)\b",
+    re.IGNORECASE,
+)
+
+
+def is_landmark(text: str, start: int) -> bool:
+    """True for a place that only says how high something lies, or what it is next to."""
+    return RELATION.search(text[max(0, start - 40) : start]) is not None or (
+        re.search(r"\b(?:level of|between|above|below|at)\s(?:the\s)?$", text[max(0, start - 24) : start])
+        is not None
+    )
+
+
+def is_neighbour(text: str, mark: Mark, head: Mark | None) -> bool:
+    """True for a place that is only a neighbour of the finding."""
+    if head is not None and mark.end <= head.start and same_phrase(text[mark.end : head.start]):
+        return False
+    if head is not None and mark.end <= head.start:
+        window = text[max(0, mark.start - 60) : mark.start]
+        cue = RELATION.search(window)
+        return cue is not None
+    return RELATION.search(text[max(0, mark.start - 60) : mark.start]) is not None
+
+
+def same_phrase(gap: str) -> bool:
+    """True if a place and the finding behind it make one noun phrase: "adjacent to the right rib lesion"."""
+    return len(gap) < 50 and _PHRASE_END.search(gap) is None

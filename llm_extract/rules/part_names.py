@@ -1,0 +1,148 @@
+"""Parts of an organ from words and numbers: segments, vertebrae, shared nouns, names that stand for several."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from llm_extract.anatomy import Anatomy
+from llm_extract.references import Reference
+from llm_extract.rules.lexicon import Mark, Place
+
+_ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8}
+
+
+_SEGMENT = re.compile(r"(?<![A-Za-z\d])(?P<n>[1-8]|VIII|VII|VI|IV|V|III|II|I)(?=\s?[ab]\b|[^A-Za-z\d]|$)")
+
+
+_LUNG_SEGMENT = re.compile(r"(?:lung|lobe|pulmonary|lingula|basal|apical)", re.IGNORECASE)
+
+
+def liver_segments(
+    text: str, references: Sequence[Reference], organ: str | None, places: Sequence[Mark]
+) -> dict[str, tuple[int, int]]:
+    """Liver segments with the words that name them."""
+    if organ not in {None, "liver"}:
+        return {}
+    found: dict[str, tuple[int, int]] = {}
+    for reference in references:
+        listed = reference.get("segments")
+        if reference.kind != "segment" or listed is None:
+            continue
+        if organ is None and _LUNG_SEGMENT.search(text[reference.end : reference.end + 40]):
+            continue
+        for number in segment_numbers(listed):
+            found[f"liver_segment_{number}"] = (reference.start, reference.end)
+    return found
+
+
+def segment_numbers(listed: str) -> list[int]:
+    """Numbers of a list of liver segments, Roman or Arabic, with ranges.
+
+    >>> segment_numbers("IVb/V"), segment_numbers("VI–VIII"), segment_numbers("2, 4 and 7")
+    ([4, 5], [6, 7, 8], [2, 4, 7])
+    """
+    numbers: list[int] = []
+    last_end = 0
+    for match in _SEGMENT.finditer(listed):
+        token = match["n"]
+        number = int(token) if token.isdigit() else _ROMAN[token.lower()]
+        gap = listed[last_end : match.start()].lower()
+        if (
+            numbers
+            and (re.search(r"[-–]", gap) or " to " in gap or "through" in gap)
+            and number > numbers[-1]
+        ):
+            numbers.extend(range(numbers[-1] + 1, number))
+        numbers.append(number)
+        last_end = match.end()
+    return list(dict.fromkeys(numbers))
+
+
+def vertebra_levels(
+    text: str, references: Sequence[Reference], organ: str | None
+) -> dict[str, tuple[int, int]]:
+    """Vertebrae with the words that name them."""
+    if organ not in {None, "bone", "other"}:
+        return {}
+    found: dict[str, tuple[int, int]] = {}
+    for reference in references:
+        if reference.kind == "vertebra":
+            for level in re.findall(r"(?:[CTLS]|Th|D)-?\d{1,2}", text[reference.start : reference.end]):
+                letter = "T" if level[0] in "TD" else level[0]
+                number = re.sub(r"\D", "", level)
+                found[f"bone_vertebra_{letter.lower()}{number}"] = (reference.start, reference.end)
+    return found
+
+
+_LEVELS = {
+    "lung": {"upper": "lung_upper_lobe", "middle": "lung_right_middle_lobe", "lower": "lung_lower_lobe"},
+    "kidney": {"upper": "kidney_upper_pole", "mid": "kidney_interpolar", "lower": "kidney_lower_pole"},
+}
+
+
+_LEVEL_LIST = re.compile(
+    r"\b(?P<words>(?:upper|middle|mid|lower)(?:,\s(?:upper|middle|mid|lower))*)(?:\s?,)?\s?(?:and|or|&|/"
+    r"|-)\s?(?:the\s)?$",
+    re.IGNORECASE,
+)
+
+
+def level_parts(stretch: str, organ: str | None, side: str, *, anatomy: Anatomy) -> tuple[str, ...]:
+    """The part in "a nodule in the left upper and one in the left lower lobe" that lacks its noun."""
+    match = re.search(r"\b(upper|middle|mid|lower)\W*(?:and|or)?\W*$", stretch, re.IGNORECASE)
+    levels = _LEVELS.get(organ or "", {})
+    name = levels.get(match[1].lower()) or levels.get(match[1].lower()[:3]) if match is not None else None
+    return expand_parts(anatomy, organ, [name], side)[0] if name is not None else ()
+
+
+def shared_noun(
+    text: str, marks: Sequence[Mark], organ: str | None, known: dict[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    """Reads "upper and lower lobes": the part named by an adjective whose noun comes later."""
+    levels = _LEVELS.get(organ or "", {})
+    found: dict[str, tuple[int, int]] = {}
+    for mark in marks:
+        match = _LEVEL_LIST.search(text[max(0, mark.start - 40) : mark.start]) if levels else None
+        if match is None or (mark.start, mark.end) not in known.values():
+            continue
+        for word in re.findall(r"\w+", match["words"].lower()):
+            name = levels.get(word) or levels.get(word[:3])
+            if name is not None and name not in known:
+                found[name] = (mark.start - len(match[0]), mark.end)
+    return found
+
+
+def short_part(place: Place, organ: str) -> str | None:
+    """The part that a short name means in an organ."""
+    return next((part for owner, part in place.candidates if owner == organ), None)
+
+
+def expand_parts(
+    anatomy: Anatomy, organ: str | None, names: Sequence[str], side: str | None
+) -> tuple[tuple[str, ...], bool, str | None]:
+    """Part names with the ones that stand for several replaced; whether any did; the side they imply."""
+    if organ is None or organ not in anatomy.organs:
+        return (), False, None
+    table = anatomy.organs[organ].parts
+    known = [name for name in names if name in table]
+    single = [name for name in known if not table[name].one_of]
+    if single and organ in {"liver", "lung"}:
+        bare = organ == "lung" and set(single) <= {"lung_right_middle_lobe"}  # "upper and middle lobes"
+        known = [n for n in known if not table[n].one_of or (bare and not set(table[n].one_of) & set(single))]
+    elif len(known) > 1 and organ == "liver":
+        smallest = min(known, key=lambda name: len(table[name].one_of))
+        known = [n for n in known if not set(table[smallest].one_of) <= set(table[n].one_of) or n == smallest]
+    expanded: dict[str, None] = {}
+    one_of = False
+    for name in known:
+        part = table[name]
+        if not part.one_of:
+            expanded[name] = None
+            continue
+        options = [p for p in part.one_of if side is None or table[p].side in {None, side}]
+        one_of = one_of or len(options) > 1
+        expanded.update(dict.fromkeys(options))
+    implied = {table[name].side for name in expanded} - {None}
+    has_all = all(table[name].side is not None for name in expanded)
+    return tuple(expanded), one_of, (next(iter(implied)) if len(implied) == 1 and has_all else None)

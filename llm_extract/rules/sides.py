@@ -1,0 +1,71 @@
+"""Side of the body that a finding lies on, from the words of its stretch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from llm_extract.anatomy import Anatomy
+from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.neighbours import RELATION, same_phrase
+
+_NOT_SIDE = re.compile(r"\b(?:not|rather than|instead of)\s(?:in\s|on\s)?(?:the\s)?$", re.IGNORECASE)
+
+
+_LEFT_OVER = re.compile(
+    r"(?:ventricle|atrium|heart|main|coronary|portal|hepatic vein|renal vein|leg|arm)\b", re.IGNORECASE
+)
+
+
+_SIDE_BREAK = re.compile(r"[,;:(]|\b(?:and|while|with|but|which|there)\b", re.IGNORECASE)
+
+
+def both_sides(
+    places: Sequence[Mark], organ: str | None, anatomy: Anatomy
+) -> tuple[str | None, tuple[tuple[int, int], ...]]:
+    """Reads "cysts in the kidneys": the plural of a paired organ."""
+    if organ is None or not anatomy.organs[organ].paired:
+        return None, ()
+    both = next((m for m in usable_nouns(places, organ) if m.plural), None)
+    return ("bilateral", ((both.start, both.end),)) if both is not None else (None, ())
+
+
+def usable_nouns(places: Sequence[Mark], organ: str) -> list[Mark]:
+    """Nouns, not adjectives, that name an organ as a whole."""
+    return [m for m in places if m.value.organ == organ and not m.value.adjective and not m.value.part]
+
+
+def side_of(
+    text: str, marks: Sequence[Mark], head: Mark | None, places: Sequence[Mark]
+) -> tuple[str | None, tuple[tuple[int, int], ...]]:
+    """The side that counts, and its words: the nearest one that is not only a neighbour's."""
+    sides = [
+        m for m in marks
+        if m.category == "side" and not _NOT_SIDE.search(text[max(0, m.start - 24) : m.start])
+        and not _LEFT_OVER.match(text[m.end + 1 : m.end + 14])
+        and not (
+            RELATION.search(text[max(0, m.start - 40) : m.start])
+            and not (head is not None and m.end <= head.start and same_phrase(text[m.end : head.start]))
+        )
+    ]  # fmt: skip
+    if not sides:
+        return None, ()
+    values = {m.value for m in sides}
+    if {"left", "right"} <= values and len(sides) <= 3 and not {"bilateral", "midline"} & values:
+        first, second = sides[0], sides[1]
+        if re.fullmatch(r"\s?(?:and|/|&)\s?(?:the\s)?", text[first.end : second.start], re.IGNORECASE):
+            return "bilateral", tuple((m.start, m.end) for m in sides[:2])
+    anchor = head.start if head is not None else sides[0].start
+    best = min(
+        sides,
+        key=lambda m: (
+            abs(m.start - anchor)
+            + (60 if m.value == "bilateral" and len(values) > 1 else 0)
+            + (
+                120
+                if m.end <= anchor and head is not None and _SIDE_BREAK.search(text[m.end : anchor])
+                else 0
+            )
+        ),
+    )
+    return best.value, ((best.start, best.end),)
