@@ -10,8 +10,9 @@ from llm_extract.measurements import Measurement
 from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
 from llm_extract.rules import context, hedges, ownership
+from llm_extract.rules.abnormal import qualified
 from llm_extract.rules.grouping import GroupReader, is_member
-from llm_extract.rules.heads import Head, find_heads, qualified
+from llm_extract.rules.heads import Head, find_heads
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import DIGESTIVE, WEAK, resolve
 from llm_extract.rules.making import Denial, has_verb

@@ -12,9 +12,10 @@ from llm_extract.measurements import Measurement
 from llm_extract.records import Score
 from llm_extract.references import Reference
 from llm_extract.rules import attributes
-from llm_extract.rules.heads import Head, joined_places
+from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import Location, laterality_of
+from llm_extract.rules.separators import joined_places
 from llm_extract.rules.statements import Statement
 
 _AXIS = re.compile(

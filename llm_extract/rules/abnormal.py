@@ -1,0 +1,64 @@
+"""Nodes and thickened walls count only where the text calls them abnormal, or they are large."""
+
+from __future__ import annotations
+
+import re
+
+from llm_extract.measurements import Measurement
+from llm_extract.rules.heads import Head
+from llm_extract.rules.nouns import sizes_near
+from llm_extract.rules.statements import Statement
+
+_QUALIFIES = frozenset({"abnormal", "malignant"})
+
+
+NODE_LIMIT_MM = 10.0
+"""Short axis from which a node counts as enlarged where the text does not say (RECIST 1.1)."""
+
+
+_WALL = re.compile(
+    r"(?:concerning|suspicious|malignan|tumou?r|neoplas|mass|asymmetric|irregular|nodular|focal"
+    r"|circumferential|space.occupying)",
+    re.IGNORECASE,
+)
+
+
+_NORMAL_NODE = re.compile(
+    r"\b(?:normal|non-?pathological|non-?enlarged|not (?:pathologically )?enlarged|subcentimet\w+"
+    r"|sub-centimet\w+|millimet\w+|small|reactive|benign|physiologic|non-?specific"
+    r"|not (?:\w+ ){0,3}pathologic\w*"
+    r"|insignificant|fatty hilum|fatty hilus|visible|nonspecific)\b",
+    re.IGNORECASE,
+)
+
+
+def _short_axis(statement: Statement, size: Measurement) -> bool:
+    low, high = size.start - statement.start, size.end - statement.start
+    around = statement.text[max(0, low - 25) : low] + " " + statement.text[high : high + 25]
+    return re.search(r"\bshort\b", around, re.IGNORECASE) is not None
+
+
+def _large(statement: Statement, head: Head) -> bool:
+    """True if a node is as large as RECIST calls enlarged; its short axis decides where it is stated."""
+    near = sizes_near(statement, head.mark)
+    short = [m for m in near if _short_axis(statement, m)]
+    return any(
+        min(m.values_mm[:2]) >= NODE_LIMIT_MM and not m.worded and not m.bound_is_strict
+        for m in short or near
+    )
+
+
+def qualified(statement: Statement, head: Head) -> bool:
+    """True if a node or a thickened wall is called abnormal in its stretch."""
+    if head.mark.value.needs != "qualified":
+        return True
+    stretch = statement.text[max(0, head.start - statement.start) : head.end - statement.start]
+    if head.mark.value.kind == "lymph_node" and not _NORMAL_NODE.search(stretch) and _large(statement, head):
+        return True
+    if head.mark.value.kind == "wall_thickening":
+        return bool(_WALL.search(stretch))
+    if _NORMAL_NODE.search(stretch):
+        return False
+    return any(m.category in _QUALIFIES and head.start <= m.start < head.end for m in statement.marks) or any(
+        name.value.malignancy == "malignant" for name, _ in head.names
+    )

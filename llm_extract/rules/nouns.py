@@ -1,0 +1,117 @@
+"""Which nouns are findings: not every node, thickened wall, density or area is one."""
+
+from __future__ import annotations
+
+import re
+
+from llm_extract.measurements import Measurement
+from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.statements import Statement
+
+_READ_AS = (
+    r"(?:compatible|consistent|in favou?r|in the direction|suggest\w*|consider\w*|which (?:is|are|may be)"
+    r"|secondary|due"
+    r"|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|reflect\w*|belong\w*)[^.;]{0,40}\b"
+)
+
+
+_EXPLAINED = re.compile(
+    _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
+    r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical"
+    r"|operation"
+    r"|implant\w*|pneumoni\w+|infect\w+|inflamm\w+|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring"
+    r"|thromb\w+|h(?:a)?ematoma|fractures?|degenerat\w+|catheter\w*|stents?|pacemaker|artifacts?"
+    r"|arteriosclerosis"
+    r"|atherosclero\w+|thickening|secretions?|mucus|residue|food|hernias?|bulla[e]?|emphysema|pacemaker)\b",
+    re.IGNORECASE,
+)
+
+
+_STONE = re.compile(
+    _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|catheter\w*|stents?)\b",
+    re.IGNORECASE,
+)
+
+
+_SPLEEN = re.compile(r"[^.;]{0,60}\([^()]{0,20}(?:accessory spleen|splenule|calcul\w+|stone)", re.IGNORECASE)
+
+
+_SPREAD_OUT = re.compile(
+    r"\b(?:diffuse\w*|patchy|linear|line-like|strip(?:e|-like|s)?|cylindrical|band-?like|flaky"
+    r"|cloud-?like|streaky|speckled|flocculent|ground[- ]glass|infiltrat\w+|reticular|consolidat\w+"
+    r"|nodular thickening)\b[^.;,]{0,40}$",
+    re.IGNORECASE,
+)
+
+
+def counts(statement: Statement, mark: Mark) -> bool:
+    """A noun that needs a qualifying word has one, and is not a stone, plaque or effusion in other words."""
+    needs = mark.value.needs
+    before = statement.text[: mark.start - statement.start]
+    after = statement.text[mark.end - statement.start :]
+    if mark.value.diagnosis is None and mark.value.kind == "lesion":
+        if _SPREAD_OUT.search(before) or _EXPLAINED.search(after[:110]) or _SPLEEN.match(after[:110]):
+            return False
+        if mark.value.attenuation and mark.value.needs is None and _fluid(before, after):
+            return False
+    if mark.value.kind == "nodule" and mark.value.diagnosis is None and _STONE.search(after[:110]):
+        return False
+    if needs == "size":
+        later = [m.start for m in statement.marks if m.category == "finding" and m.start >= mark.end]
+        return any(m.start < min(later, default=m.end) for m in sizes_near(statement, mark))
+    if needs == "density_or_size" and (sizes_near(statement, mark) or _in_solid_organ(statement)):
+        return True
+    if needs in {"density", "density_or_size"}:
+        return any(m.category == "attenuation" and _describes(statement, m, mark) for m in statement.marks)
+    return True
+
+
+def _fluid(before: str, after: str) -> bool:
+    """True for "fluid with low density", which is no lesion."""
+    return bool(
+        re.search(
+            r"\b(?:fluid|effusion|ascites|liver|parenchyma\w*|bone(?:s)?)\b[^.;,]{0,24}(?:with|of|shows?"
+            r"|has)\s(?:\w+\s)?$",
+            before,
+            re.IGNORECASE,
+        )
+    ) or bool(
+        re.match(
+            r"\s(?:of|in) (?:the )?(?:\w+ )?(?:parenchyma|fluid|liver parenchyma)\b", after, re.IGNORECASE
+        )
+    )
+
+
+def _in_solid_organ(statement: Statement) -> bool:
+    named = {m.value.organ for m in statement.marks if m.category == "place"} | set(statement.topic)
+    return bool(named & {"liver", "pancreas", "kidney", "spleen", "adrenal_gland"})
+
+
+def _describes(statement: Statement, density: Mark, mark: Mark) -> bool:
+    """True for "hypodense oval area" and "area of low density"."""
+    if density.end <= mark.start:
+        gap = statement.text[density.end - statement.start : mark.start - statement.start]
+        return len(gap) < 30 and not re.search(r"[,.;:()]|\b(?:in|of|to|and|the|at|on)\b", gap)
+    gap = statement.text[mark.end - statement.start : density.start - statement.start]
+    return bool(re.fullmatch(r"\s(?:of|with|in)\s(?:\w+\s)?", gap, re.IGNORECASE))
+
+
+def sizes_near(statement: Statement, mark: Mark) -> list[Measurement]:
+    """Current lengths that read as the size of a noun."""
+    found = []
+    for m in statement.measurements:
+        if m.tense != "current" or m.worded:
+            continue
+        if m.end <= mark.start:
+            gap = statement.text[m.end - statement.start : mark.start - statement.start]
+            if len(gap) < 60 and not re.search(
+                r"[;.]|,\s(?:no|and|with)\b|\b(?:is|are|was|were|no|without)\b", gap
+            ):
+                found.append(m)
+        elif m.start >= mark.end:
+            gap = statement.text[mark.end - statement.start : m.start - statement.start]
+            if len(gap) < 110 and not re.search(
+                r"[;]|\b(?:less|smaller|larger|greater|more|bigger) than\b|[<>]|\bno\b", gap
+            ):
+                found.append(m)
+    return found

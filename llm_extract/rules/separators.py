@@ -1,0 +1,76 @@
+"""Where the words of one finding end and those of the next begin, and what only joins two places."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.statements import Statement
+
+_SEPARATOR = re.compile(
+    r"[,;(•]|\b(?:and|with|plus|as well as|in addition to|along with|including|while|but|whereas|also"
+    r"|another|or|other than|which|there (?:is|are))\b|\s-\s|:",
+    re.IGNORECASE,
+)
+
+
+_MODIFIERS = re.compile(
+    r"\s{0,2}(?:and\s|with\s)?(?:an?|the|another|additional|one|two|three|up to|approximately|about"
+    r"|small|large|new|stable|left|right|[\d.,]+|x|×|mm|cm|by|\s|-"
+    r"|\w+(?:ed|ing|al|ic|ous|ar|ary|ense|le|ly))*\s{0,2}",
+    re.IGNORECASE,
+)
+
+
+def cut_between(statement: Statement, left: int, right: int) -> int:
+    """The last separator between two findings that is not inside the noun phrase of the second."""
+    gap = statement.text[left - statement.start : right - statement.start]
+    masked = _mask(statement, left, right, gap)
+    cuts = [m.start() for m in _SEPARATOR.finditer(masked)]
+    if not cuts:
+        return left
+    chosen = len(cuts) - 1
+    while chosen > 0:
+        piece = gap[cuts[chosen - 1] : cuts[chosen]].lstrip(",;:( ")
+        piece = re.sub(r"^(?:and|with|plus|also)\s", "", piece, flags=re.IGNORECASE)
+        if not piece or not _MODIFIERS.fullmatch(piece):
+            break
+        chosen -= 1
+    return left + cuts[chosen]
+
+
+def joined_places(statement: Statement) -> list[tuple[int, int]]:
+    """The words between two places of one organ, or two sides, that only join them."""
+    places = [m for m in statement.marks if m.category in {"place", "short", "side"}]
+    found = []
+    for left, right in itertools.pairwise(places):
+        gap = statement.text[left.end - statement.start : right.start - statement.start]
+        if re.fullmatch(r"(?:\s?,)?\s?(?:and|or|/|&|,)\s?(?:the\s)?", gap, re.IGNORECASE) and _same_organ(
+            left, right
+        ):
+            found.append((left.end, right.start))
+    return found
+
+
+def _same_organ(left: Mark, right: Mark) -> bool:
+    if left.category == "side" or right.category == "side":
+        return left.category == right.category
+    owners = [
+        {o for o, _ in m.value.candidates} if m.category == "short" else {m.value.organ}
+        for m in (left, right)
+    ]
+    return bool(owners[0] & owners[1])
+
+
+def _mask(statement: Statement, left: int, right: int, gap: str) -> str:
+    """Hide separators inside sizes, segment lists, image numbers and joined places ("body and tail")."""
+    chars = list(gap)
+    inside = [(m.start, m.end) for m in statement.measurements] + [
+        (r.start, r.end) for r in statement.references
+    ]
+    inside += joined_places(statement)
+    for start, end in inside:
+        for at in range(max(start, left), min(end, right)):
+            chars[at - left] = "_"
+    return "".join(chars)
