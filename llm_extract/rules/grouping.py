@@ -19,11 +19,6 @@ _MEMBER = re.compile(
     r"|target|such as|as follows|examples?|among them|one of (?:which|these|them))\b",
     re.IGNORECASE,
 )
-_CHANGE_OF = re.compile(
-    r"\b(?:change|difference|increase|decrease|progression|regression|stability"
-    r"|growth)\b[^.;]{0,24}\b(?:in|of)\s(?:the\s)?(?:size|number|dimensions?|appearance)?[^.;]{0,30}$",
-    re.IGNORECASE,
-)
 
 
 _ALL_ARE = re.compile(
@@ -226,55 +221,6 @@ class GroupReader(MentionMaker):
                 made.location, parts=group.location.parts, relation=group.location.relation
             )
 
-    def _describes_all(self, statement: Statement, made: Mention) -> bool:
-        """Reads "The lesions are compatible with adenomas" after several lesions that were stated one by one."""
-        spoken: list[Mention] = []
-        for mention in reversed(self.mentions[-12:]):
-            near = mention.statement.sentence.section == statement.sentence.section
-            if not near or mention.organ != self.mentions[-1].organ or mention.is_group:
-                break
-            spoken.append(mention)
-        if (
-            len(spoken) < 2
-            or made.sizes
-            or made.organ not in {spoken[0].organ, "other"}
-            or made.location.parts
-        ):
-            return False
-        for mention in spoken:
-            _absorb(mention, made)
-        self._last_at = self._index
-        return True
-
-    def _continues(self, statement: Statement, head: Head, made: Mention) -> bool:
-        """Reads "The mass measures 3 cm": more on the lesion stated before, not another one."""
-        last = self._last(3)
-        lead = statement.text[max(0, head.start - statement.start) : head.mark.start - statement.start]
-        if _CHANGE_OF.search(lead):
-            made.refers_back = True
-            alike = [
-                m for m in self.mentions if m.kind == made.kind and m.organ in {made.organ, self._subject}
-            ]
-            last = alike[-1] if alike and (last is None or last.kind != made.kind) else last
-            if last is not None and last.kind == made.kind:
-                if last.change == "unknown":
-                    last.change = made.change
-                return True
-        if last is not None and made.refers_back and made.is_group and self._describes_all(statement, made):
-            return True
-        if last is None or made.is_group != last.is_group or not made.refers_back:
-            return False
-        if re.search(r"\b(?:previous(?:ly)?|prior|known)\b", lead, re.IGNORECASE):
-            return False  # speaks of an earlier study, not of the sentence before
-        if last.statement.sentence.section != statement.sentence.section or not _may_be(made, last):
-            return False
-        both = bool(made.sizes and last.sizes)
-        if both and (statement is last.statement or not _same_size(made.sizes, last.sizes)):
-            return False
-        _absorb(last, made)
-        self._last_at = self._index
-        return True
-
 
 def _whole_organ(mark: Mark) -> Mark:
     """The organ of a place, without its part."""
@@ -312,51 +258,6 @@ def _attribute_marks(marks: Sequence[Mark]) -> list[Mark]:
         for m in marks
         if m.category in {"attenuation", "enhancement", "change", "malignant", "benign", "indeterminate"}
     ]
-
-
-def _may_be(made: Mention, last: Mention) -> bool:
-    """True if organ, kind, part and side do not contradict."""
-    here, there = made.location, last.location
-    if made.organ not in {last.organ, "other"} and here.organ is not None and here.certain:
-        return False
-    if made.kind == "lymph_node" and last.kind != "lymph_node":
-        return False
-    if here.parts and there.parts and not set(here.parts) & set(there.parts):
-        return False
-    return {here.laterality, there.laterality} != {"left", "right"}
-
-
-def _same_size(left: Sequence[Measurement], right: Sequence[Measurement]) -> bool:
-    a, b = max(left[0].values_mm), max(right[0].values_mm)
-    return abs(a - b) <= max(1.0, 0.05 * max(a, b))
-
-
-def _absorb(last: Mention, made: Mention) -> None:
-    """Add what a later sentence says to the lesion stated before."""
-    if made.sizes and not last.sizes:
-        last.sizes = made.sizes
-    last.priors += made.priors
-    for name in ("attenuation", "enhancement", "malignancy", "change"):
-        if getattr(last, name) == "unknown":
-            setattr(last, name, getattr(made, name))
-    if last.diagnosis is None and made.diagnosis is not None:
-        last.diagnosis, last.diagnosis_text = made.diagnosis, made.diagnosis_text
-        last.diagnosis_certainty = made.diagnosis_certainty
-    if not last.location.parts and made.location.parts:
-        last.location = replace(
-            last.location,
-            parts=made.location.parts,
-            relation=made.location.relation,
-            spans=(*last.location.spans, *made.location.spans),
-        )
-    if last.location.laterality is None and made.location.laterality is not None:
-        last.location = replace(
-            last.location, laterality=made.location.laterality, side_spans=made.location.side_spans
-        )
-    last.spans += [span for span in made.spans if span[0] != "kind"]
-    last.score = last.score or made.score
-    last.volume_mm3 = last.volume_mm3 or made.volume_mm3
-    last.treated = last.treated or made.treated
 
 
 def is_member(sentence: str) -> bool:

@@ -11,19 +11,15 @@ from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
 from llm_extract.rules import context, hedges, ownership
 from llm_extract.rules.abnormal import qualified
-from llm_extract.rules.grouping import GroupReader, is_member
+from llm_extract.rules.continuations import PRONOUN, ContinuationReader
+from llm_extract.rules.grouping import is_member
 from llm_extract.rules.heads import Head, find_heads
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import DIGESTIVE, WEAK, resolve
-from llm_extract.rules.making import Denial, has_verb
-from llm_extract.rules.mentions import Mention, describe, pieces, place_marks, respectively
+from llm_extract.rules.making import Denial
+from llm_extract.rules.mentions import Mention, pieces, place_marks, respectively
 from llm_extract.rules.statements import Statement
 
-_PRONOUN = re.compile(
-    r"\W{0,4}(?:\w+,?\s){0,2}?(?:it|this|these|they|its|measur\w+|size[ds]?|dimensions?|maximum|max"
-    r"|currently|today|now|approximately|up to|which|the (?:larger|largest|smaller|other))\b",
-    re.IGNORECASE,
-)
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
 _NOT_EXCLUDED = re.compile(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", re.IGNORECASE)
@@ -46,7 +42,7 @@ MAX_MENTIONS = 300
 
 
 @dataclass(slots=True)
-class LesionReader(GroupReader):
+class LesionReader(ContinuationReader):
     """Walks through the statements of a report."""
 
     def run(self) -> None:
@@ -140,7 +136,7 @@ class LesionReader(GroupReader):
             return False
         if re.search(r"\bthere\s(?:is|are|was|were)\b", before, re.IGNORECASE):
             return False
-        if not _PRONOUN.match(statement.text) and len(before) > 34 and not open_ and not reads:
+        if not PRONOUN.match(statement.text) and len(before) > 34 and not open_ and not reads:
             return False
         named = Head(
             last.head or head.mark, "affirmed", [(m, before + "?" if open_ else before) for m in names]
@@ -240,101 +236,6 @@ class LesionReader(GroupReader):
         self.denials.append(
             Denial(head.mark.value, head.mark, statement, location, organs, head.polarity == "no_new")
         )
-
-    def _read_headless(self, statement: Statement) -> None:
-        """Sizes in a sentence without a finding: a list item, or more on the lesion before."""
-        current = [m for m in statement.measurements if m.tense == "current" and m.id not in self.unused]
-        priors = [m for m in statement.measurements if m.tense == "prior" and m.id not in self.unused]
-        if not current and not priors:
-            return
-        if re.match(r"\W{0,4}(?:\w+\s){0,2}sum\b", statement.text, re.IGNORECASE):
-            self.unused.update({m.id: "other" for m in statement.measurements})
-            return
-        if self._list is not None and current and self._list.head is not None:
-            self._list_item(statement, current, priors, self._list)
-            return
-        last = self._last(1)
-        if last is None:
-            return
-        if current and self._lists_on(statement, last):
-            self._list_item(statement, current[:1], priors, last)
-            return
-        index = any(m.category == "index" for m in statement.marks)
-        if index and current and last.is_group and last.head is not None:
-            head = Head(last.head, "affirmed", [], statement.start, statement.start + len(statement.text))
-            made = self._headless_mention(statement, head, current[:1], last)
-            if made is not None and self._index_of_last(made):
-                made.priors = priors
-                return
-        self._more_on(last, statement, current, priors)
-
-    def _more_on(
-        self, last: Mention, statement: Statement, current: list[Measurement], priors: list[Measurement]
-    ) -> None:
-        places = [m for m in statement.marks if m.category in {"place", "finding", "sign"}]
-        if not _PRONOUN.match(statement.text) and (places or last.sizes):
-            return
-        if any(m.category == "place" and m.value.organ not in {last.organ, None} for m in places):
-            return
-        wanted = [
-            m
-            for m in current
-            if ownership.plain_reason(statement, m, pathology=self.reading.pathology)
-            in {None, "other", "organ_size", "node", "specimen"}
-        ]
-        if wanted and not last.sizes:
-            last.sizes = wanted[:1]
-            last.spans.append(("diameters_mm", wanted[0].start, wanted[0].end))
-        last.priors += priors
-        self._last_at = self._index
-
-    def _lists_on(self, statement: Statement, last: Mention) -> bool:
-        """Reads "Lesions: dome (31 mm); tail (8 mm)": a place and a size behind a semicolon are one more of them."""
-        before = self.reading.text[max(0, statement.start - 4) : statement.start]
-        placed = any(m.category in {"place", "short"} for m in statement.marks) or bool(statement.references)
-        if (
-            ";" not in before
-            or not placed
-            or last.head is None
-            or not last.head.plural
-            or len(last.sizes) != 1
-        ):
-            return False
-        if any(m.category in {"finding", "excluded", "sign"} for m in statement.marks) or has_verb(
-            statement.text
-        ):
-            return False
-        last.count, last.count_kind = 1, "exact"
-        return True
-
-    def _list_item(
-        self, statement: Statement, current: list[Measurement], priors: list[Measurement], heading: Mention
-    ) -> None:
-        if heading.head is None:
-            return
-        head = Head(heading.head, "affirmed", [], statement.start, statement.start + len(statement.text))
-        made = self._headless_mention(statement, head, current, heading)
-        if made is not None:
-            made.priors = priors
-            made.count, made.count_kind = 1, "exact"
-            self._add(made)
-
-    def _headless_mention(
-        self, statement: Statement, head: Head, sizes: Sequence[Measurement], like: Mention
-    ) -> Mention | None:
-        where = place_marks(statement.marks)
-        location = resolve(
-            self.reading.text, where, statement.references, anatomy=self.anatomy, head=None,
-            topic=(like.organ,) if not where else statement.topic, inherited=like.organ,
-        )  # fmt: skip
-        organ = location.organ or like.organ
-        made = Mention(
-            head.mark, organ, location, statement, (head.start, head.end), list(sizes), kind=like.kind
-        )
-        describe(made, None, list(statement.marks), list(statement.references))
-        if like.diagnosis is not None:
-            made.diagnosis, made.diagnosis_text = like.diagnosis, like.diagnosis_text
-        return made
 
     def _audit(self, statement: Statement) -> None:
         used = {m.id for mention in self.mentions[-8:] for m in (*mention.sizes, *mention.priors)}
