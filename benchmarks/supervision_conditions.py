@@ -35,6 +35,7 @@ class Condition:
             ``punched`` or ``swapped``.
         margin_mm: margin of the region; None is the table's.
         weight: factor on the weight of the targets; 0 leaves the regions unknown.
+        candidates: places that a lesion is looked for at.
     """
 
     part: str
@@ -45,6 +46,7 @@ class Condition:
     host: str | None = None
     margin_mm: float | None = None
     weight: float = 1.0
+    candidates: int = 1
 
 
 def states_size_and_part(record: ReportRecord) -> bool:
@@ -162,6 +164,12 @@ CONDITIONS: Mapping[str, Condition] = {
     "count": Condition(part="tiers", label="count only", spoil=without_size),
     "size": Condition(part="tiers", label="size, no part", spoil=without_part),
     "size_part": Condition(part="tiers", label="size + part"),
+    "size_candidates_3": Condition(
+        part="candidates", label="size, no part; 3 candidate places", spoil=without_part, candidates=3
+    ),
+    "size_part_candidates_3": Condition(
+        part="candidates", label="size + part; 3 candidate places", candidates=3
+    ),
     **{
         f"margin_{margin}": Condition(
             part="margins", label=f"margin {margin} mm (table: 8)", margin_mm=float(margin)

@@ -134,9 +134,11 @@ def run_job(job: Job) -> float:
 
     sys.path.insert(0, str(HERE))
     from demo_study import EVALUATION_SEED
+    from supervision_conditions import CONDITIONS
 
     from rsuper.data.prepare import PreparedDataset
     from rsuper.demo import recipe
+    from rsuper.training import train
 
     torch.set_num_threads(1)
     began = time.monotonic()
@@ -144,12 +146,12 @@ def run_job(job: Job) -> float:
         write_targets(job)
     prepared = PreparedDataset.open(job.work / "prepared" / f"seed{job.seed}" / job.condition)
     held_out = PreparedDataset.open(job.source / f"prepared_{EVALUATION_SEED}")
-    recipe.run_arm(
+    config = recipe.run_config(ARM, seed=job.seed, warmup_steps=0, steps=job.steps)
+    ball = config.loss.ball.model_copy(update={"candidates": CONDITIONS[job.condition].candidates})
+    train(
         prepared,
         job.run,
-        arm=ARM,
-        seed=job.seed,
-        steps=job.steps,
+        config=config.model_copy(update={"loss": config.loss.model_copy(update={"ball": ball})}),
         initial_weights=job.source / "runs" / f"seed{job.seed}_masks{MASKS}" / "warmup" / "model.safetensors",
         training_cases=prepared.cases,
         validation_cases=recipe.balanced(held_out.split("val"), job.validation),

@@ -129,21 +129,23 @@ class Pools:
         return chosen
 
 
-def pools(cases: Sequence[PreparedCase]) -> Pools:
+def pools(cases: Sequence[PreparedCase], lesion_class: str = LESION_CLASS) -> Pools:
     """Sort prepared training cases by what they bring: a lesion mask, or what their report says."""
-    masked = [case for case in cases if case.state(LESION_CLASS) == "voxels"]
-    drawn = {case.case_id: bool(case.mask(f"label:{LESION_CLASS}").any()) for case in masked}
+    masked = [case for case in cases if case.state(lesion_class) == "voxels"]
+    drawn = {case.case_id: bool(case.mask(f"label:{lesion_class}").any()) for case in masked}
     return Pools(
         mask_tumours=tuple(case for case in masked if drawn[case.case_id]),
         mask_normals=tuple(case for case in masked if not drawn[case.case_id]),
-        report_tumours=tuple(case for case in cases if case.state(LESION_CLASS) == "reported"),
-        report_normals=tuple(case for case in cases if case.state(LESION_CLASS) == "absent"),
+        report_tumours=tuple(case for case in cases if case.state(lesion_class) == "reported"),
+        report_normals=tuple(case for case in cases if case.state(lesion_class) == "absent"),
     )
 
 
-def balanced(cases: Sequence[PreparedCase], count: int) -> list[PreparedCase]:
+def balanced(
+    cases: Sequence[PreparedCase], count: int, lesion_class: str = LESION_CLASS
+) -> list[PreparedCase]:
     """The first ``count`` cases with and without a reference lesion."""
-    positive = [case for case in cases if case.mask(f"reference:{LESION_CLASS}").any()]
+    positive = [case for case in cases if case.mask(f"reference:{lesion_class}").any()]
     chosen = {case.case_id for case in positive[:count]}
     normal = [case for case in cases if case not in positive][:count]
     chosen |= {case.case_id for case in normal}
@@ -187,7 +189,7 @@ def run_arm(
     )
 
 
-def score_run(run: Path, cases: Sequence[PreparedCase]) -> dict[str, Any]:
+def score_run(run: Path, cases: Sequence[PreparedCase], lesion_class: str = LESION_CLASS) -> dict[str, Any]:
     """Case scores and DSC of a finished run on prepared test cases, at the threshold its validation chose.
 
     Returns:
@@ -195,13 +197,13 @@ def score_run(run: Path, cases: Sequence[PreparedCase]) -> dict[str, Any]:
     """
     model = load_model(run)
     channels = Channels(structures=model.structures, lesion_classes=model.lesion_classes)
-    threshold = model.thresholds[LESION_CLASS]
+    threshold = model.thresholds[lesion_class]
     index = THRESHOLDS.index(threshold)
     rows = []
     for case in cases:
         result = score_case(
             model.network, case, channels=channels, intensity=model.intensity, patch_size=model.patch_size
-        )[LESION_CLASS]
+        )[lesion_class]
         rows.append(
             {
                 "case_id": result.case_id,

@@ -43,7 +43,8 @@ class TumourConfig(_Model):
         hypo_fraction: share of hypoattenuating tumours; the others are hyperattenuating.
         hypo_hu: weakest and strongest drop below the parenchyma.
         hyper_hu: weakest and strongest rise above it.
-        counts: weights of 1, 2, 3 and "multiple" (4 to 6) lesions.
+        counts: weights of 1, 2, 3 and "multiple" lesions.
+        multiple: fewest and most lesions where there are multiple.
         parts: weights of the parts; empty is by volume.
     """
 
@@ -52,11 +53,12 @@ class TumourConfig(_Model):
     hypo_hu: tuple[float, float] = (26.0, 60.0)
     hyper_hu: tuple[float, float] = (28.0, 60.0)
     counts: tuple[float, float, float, float] = (0.74, 0.14, 0.06, 0.06)
+    multiple: tuple[int, int] = (4, 6)
     parts: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _ordered(self) -> TumourConfig:
-        for name in ("diameter_mm", "hypo_hu", "hyper_hu"):
+        for name in ("diameter_mm", "hypo_hu", "hyper_hu", "multiple"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"{name} is (low, high) with 0 < low <= high, got {(low, high)}")

@@ -83,7 +83,7 @@ def place_tumours(
 ) -> tuple[PlacedLesion, ...]:
     """Draw the tumours of one organ: 1, 2, 3 or several, of one kind of attenuation, none touching."""
     choice = int(rng.choice(4, p=np.asarray(config.counts) / sum(config.counts)))
-    count = choice + 1 if choice < 3 else int(rng.integers(4, 7))
+    count = choice + 1 if choice < 3 else int(rng.integers(config.multiple[0], config.multiple[1] + 1))
     attenuation: Literal["hypo", "hyper"] = "hypo" if rng.random() < config.hypo_fraction else "hyper"
     low, high = config.diameter_mm
     placed: list[PlacedLesion] = []

@@ -17,6 +17,13 @@ from rsuper.networks import predict_probabilities
 from rsuper.prediction.case_score import case_score
 
 THRESHOLDS = (
+    0.0001,
+    0.0002,
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
     0.02,
     0.05,
     0.1,
