@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from llm_extract.anatomy import Anatomy, load_anatomy
+from llm_extract.candidates import Candidate
 from llm_extract.drafts import LesionDraft, OrganDraft, RecordDraft, SignDraft, SurgeryDraft, TechniqueDraft
 from llm_extract.grounding import evidence_at, ground, locate
 from llm_extract.measurements import Measurement
-from llm_extract.merging import Candidate, merge_mentions
+from llm_extract.merging import merge_mentions
 from llm_extract.organ_status import organ_statements
 from llm_extract.records import (
     Evidence,

@@ -8,65 +8,11 @@ unknown. An addendum overrides.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from llm_extract.candidates import Candidate, fits, is_bound, kind_gap, overlap, sizes_agree
 from llm_extract.drafts import LesionDraft
-from llm_extract.measurements import Measurement
-from llm_extract.records import Change, Evidence, Laterality, Span
 
 _SUMMARIES = frozenset({"impression", "addendum", "diagnosis", "synoptic", "microscopic"})
-_SPECIFIC = frozenset({"cyst", "metastasis", "lymph_node", "polyp", "wall_thickening"})
-
-
-@dataclass(slots=True)
-class Candidate:
-    """A grounded mention, and what was merged into it.
-
-    Args:
-        draft: the mention.
-        sizes, priors: the lengths its ids point at.
-        section: section of its quote.
-        order: position among the drafts.
-        evidence, mentions: quotes so far.
-        conflict: fields that mentions contradict each other on.
-        laterality: overrides the draft's side.
-        bound_mm: largest member of its group.
-    """
-
-    draft: LesionDraft
-    sizes: list[Measurement]
-    priors: list[Measurement]
-    section: str
-    order: int
-    evidence: list[Evidence]
-    mentions: list[Span]
-    conflict: list[str] = field(default_factory=list)
-    laterality: Laterality | None = None
-    bound_mm: float | None = None
-
-    @property
-    def longest_mm(self) -> float | None:
-        """Longest stated diameter, or None."""
-        return max((v for m in self.sizes for v in m.values_mm), default=None)
-
-    @property
-    def side(self) -> str:
-        """Side as it stands now."""
-        return self.laterality or self.draft.laterality
-
-    @property
-    def is_group(self) -> bool:
-        """True for more than one lesion."""
-        return self.draft.count != 1
-
-    def change(self, prior: Sequence[float], current: Sequence[float]) -> Change:
-        """The stated change, else what the two sizes say."""
-        if self.draft.change != "unknown" or not prior or not current:
-            return self.draft.change
-        before, now = max(prior), max(current)
-        if abs(now - before) <= 0.5:
-            return "stable"
-        return "larger" if now > before else "smaller"
 
 
 def merge_mentions(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -126,12 +72,10 @@ def _target(
         return None
     if new.section == "addendum" and new.draft.refers_back:
         return _addendum_target(new, pool)
-    exact = [c for c in pool if _fits(new, c) and _sizes_agree(new, c)]
+    exact = [c for c in pool if fits(new, c) and sizes_agree(new, c)]
     if exact:
-        return min(
-            exact, key=lambda c: (_kind_gap(new, c) > 1, -_overlap(new, c), _kind_gap(new, c), c.order)
-        )
-    if new.sizes and not all(map(_is_bound, new.sizes)):
+        return min(exact, key=lambda c: (kind_gap(new, c) > 1, -overlap(new, c), kind_gap(new, c), c.order))
+    if new.sizes and not all(map(is_bound, new.sizes)):
         return _contradicted(new, pool, every)
     return _summed_up(new, pool) if later else None
 
@@ -149,7 +93,7 @@ def _twin(new: Candidate, kept: Sequence[Candidate]) -> Candidate | None:
             and set(old.draft.parts) == set(new.draft.parts)
         )
         apart = new.evidence[0].start >= old.evidence[0].end
-        if same and placed and apart and _kind_gap(new, old) < 2 and new.draft.parts:
+        if same and placed and apart and kind_gap(new, old) < 2 and new.draft.parts:
             return old
     return None
 
@@ -158,7 +102,7 @@ def _summed_up(new: Candidate, pool: Sequence[Candidate]) -> Candidate | None:
     """Reads "Nodules in both lungs" in an impression after the nodules were stated one by one."""
     if not new.is_group or new.draft.count is not None:
         return None
-    single = [c for c in pool if not c.is_group and _kind_gap(new, c) < 2]
+    single = [c for c in pool if not c.is_group and kind_gap(new, c) < 2]
     sides = {c.side for c in single}
     fits = new.side in {"unknown", "n/a", "bilateral"} or sides <= {new.side}
     inside = not new.draft.parts or any(set(new.draft.parts) & set(c.draft.parts) for c in single)
@@ -166,82 +110,11 @@ def _summed_up(new: Candidate, pool: Sequence[Candidate]) -> Candidate | None:
 
 
 def _addendum_target(new: Candidate, pool: Sequence[Candidate]) -> Candidate | None:
-    fitting = [c for c in pool if _kind_gap(new, c) < 2]
+    fitting = [c for c in pool if kind_gap(new, c) < 2]
     if len(fitting) > 1:
-        same = [c for c in fitting if _fits(new, c)]
+        same = [c for c in fitting if fits(new, c)]
         fitting = same or fitting
     return fitting[0] if fitting else None
-
-
-def _fits(new: Candidate, old: Candidate) -> bool:
-    """Organ, number, side, part and kind do not contradict."""
-    if _kind_gap(new, old) > 1:
-        return False
-    sides = {new.side, old.side} & {"left", "right", "bilateral"}
-    if len(sides) > 1 and not (new.is_group and "bilateral" in sides):
-        return False
-    if new.draft.parts and old.draft.parts and not set(new.draft.parts) & set(old.draft.parts):
-        return bool(new.is_group and old.is_group)
-    if new.is_group and old.draft.group_role == "remainder":
-        return (
-            new.draft.count in {None, (old.draft.count or -1) + 1, old.draft.count} or old.draft.count is None
-        )
-    if new.is_group and not old.is_group:
-        return old.draft.group_role == "index" and new.longest_mm is not None
-    if old.is_group and not new.is_group:
-        return (
-            new.longest_mm is not None and old.longest_mm is not None and old.draft.group_role != "remainder"
-        )
-    return True
-
-
-def _same_group(new: Candidate, old: Candidate) -> bool:
-    """True if both speak of a group; the remainder of a group stands for it."""
-    return new.is_group == old.is_group or (new.is_group and old.draft.group_role == "remainder")
-
-
-def _kind_gap(new: Candidate, old: Candidate) -> int:
-    a, b = new.draft, old.draft
-    if a.kind == b.kind and (a.diagnosis == b.diagnosis or None in {a.diagnosis, b.diagnosis}):
-        return 0
-    if (
-        a.diagnosis
-        and b.diagnosis
-        and a.diagnosis != b.diagnosis
-        and "cyst" not in {a.diagnosis, b.diagnosis}
-    ):
-        return 1 if {a.malignancy, b.malignancy} != {"benign", "malignant"} else 2
-    if a.kind in _SPECIFIC and b.kind in _SPECIFIC and a.kind != b.kind:
-        return 2
-    return 1
-
-
-def _overlap(new: Candidate, old: Candidate) -> int:
-    """How well the places agree; the very same parts count most, then the very same size."""
-    a, b = set(new.draft.parts), set(old.draft.parts)
-    sized = new.longest_mm == old.longest_mm
-    return 8 * (a == b) + 4 * sized + 2 * (new.side == old.side) + bool(a & b)
-
-
-def _sizes_agree(new: Candidate, old: Candidate) -> bool:
-    a, b = new.longest_mm, old.longest_mm
-    bound = min((m.values_mm[-1] for c in (new, old) for m in c.sizes if _is_bound(m)), default=None)
-    if bound is not None and a is not None and b is not None:
-        return min(a, b) <= bound
-    if a is None or b is None:
-        if new.draft.parts and not old.draft.parts and b is None and a is not None:
-            return True
-        return a is None or _same_group(new, old)
-    tolerance = max(1.0, 0.05 * max(a, b), *(m.precision_mm for m in (*new.sizes, *old.sizes)))
-    first = abs(new.sizes[0].values_mm[0] - old.sizes[0].values_mm[0])
-    return abs(a - b) <= tolerance or (
-        first <= tolerance and len(new.sizes[0].values_mm) != len(old.sizes[0].values_mm)
-    )
-
-
-def _is_bound(measurement: Measurement) -> bool:
-    """True for "millimetric" and "less than 5 mm", which any smaller size fits."""
-    return measurement.worded or measurement.bound_is_strict
 
 
 def _contradicted(new: Candidate, pool: Sequence[Candidate], every: Sequence[Candidate]) -> Candidate | None:
@@ -249,7 +122,7 @@ def _contradicted(new: Candidate, pool: Sequence[Candidate], every: Sequence[Can
     same_kind = [
         c
         for c in pool
-        if _kind_gap(new, c) < 2 and c.is_group == new.is_group and c.sizes and c.section != new.section
+        if kind_gap(new, c) < 2 and c.is_group == new.is_group and c.sizes and c.section != new.section
     ]
     rivals = [
         c
@@ -262,7 +135,7 @@ def _contradicted(new: Candidate, pool: Sequence[Candidate], every: Sequence[Can
     parts_fit = not (new.draft.parts and old.draft.parts) or bool(set(new.draft.parts) & set(old.draft.parts))
     other_side = {new.side, old.side} == {"left", "right"}
     if other_side:
-        return old if _sizes_agree(new, old) and parts_fit else None
+        return old if sizes_agree(new, old) and parts_fit else None
     named = bool(set(new.draft.parts) & set(old.draft.parts)) or (not new.draft.parts and not old.draft.parts)
     return old if parts_fit and named else None
 
@@ -284,7 +157,7 @@ def _merge(old: Candidate, new: Candidate) -> None:
         and "laterality" not in old.conflict
     ):
         old.laterality = new.draft.laterality
-    if new.sizes and old.sizes and not _sizes_agree(new, old):
+    if new.sizes and old.sizes and not sizes_agree(new, old):
         if override:
             old.sizes = new.sizes
         else:

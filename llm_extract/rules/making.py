@@ -70,10 +70,11 @@ class MentionMaker:
         anchor: Measurement | None = None,
     ) -> Mention | None:  # fmt: skip
         mark = head.mark
+        low, high = start if start is not None else head.start, end if end is not None else head.end
+        before = statement.text[max(0, head.start - statement.start) : mark.start - statement.start]
+        after = statement.text[mark.end - statement.start : high - statement.start]
         where = _with_heading(place_marks(marks), statement)
-        back = context.is_back_reference(
-            statement.text[max(0, head.start - statement.start) : mark.start - statement.start]
-        )
+        back = context.is_back_reference(before)
         shared = None if where or references or back or group is not None else self._shared(statement, head)
         location = shared or resolve(
             self.reading.text, where, references, anatomy=self.anatomy, head=_anchored(mark, anchor),
@@ -82,47 +83,13 @@ class MentionMaker:
         )  # fmt: skip
         if location.organ is None:
             location = self._from_sentence(statement, head, location)
-        name_organ = next((n.value.organ for n, _ in head.names if n.value.organ), None)
-        organ = location.organ or (group.organ if group is not None else None) or name_organ or "other"
-        if (
-            name_organ
-            and not location.certain
-            and not statement.topic
-            and organ in {"other", "peritoneum", "soft_tissue"}
-        ):
-            organ = name_organ
-        if (
-            location.laterality is None
-            and organ == self._subject
-            and re.search(r"\bsame\b", statement.text, re.IGNORECASE)
-        ):
-            location = replace(location, laterality=self._subject_side)
-        if (
-            location.laterality is None
-            and not any(m.category in {"place", "side"} for m in where)
-            and organ == self._subject
-            and self._subject_side
-            and not statement.topic
-            and not head.plural
-        ):
-            location = replace(location, laterality=self._subject_side)
-        if (
-            group is not None
-            and location.laterality is None
-            and group.location.laterality in {"left", "right"}
-        ):
-            location = replace(location, laterality=group.location.laterality)
-        low, high = start if start is not None else head.start, end if end is not None else head.end
+        organ = _organ_of(location, head, statement, group)
+        if location.laterality is None:
+            location = replace(location, laterality=self._known_side(statement, head, organ, where, group))
         made = Mention(mark, organ, location, statement, (low, high), list(sizes), kind=mark.value.kind)
-        before = statement.text[max(0, head.start - statement.start) : mark.start - statement.start]
-        after = statement.text[mark.end - statement.start : high - statement.start]
         made.count, made.count_kind = self._count(statement, head)
         listed = _listed_places(references)
-        if (
-            listed > 1
-            and (made.count, made.count_kind) == (None, "multiple_unknown")
-            and not _quantified(marks)
-        ):
+        if listed > 1 and made.count is None and not _quantified(marks):
             made.count, made.count_kind = listed, "at_least"
         self._name(made, head, before)
         describe(made, head, list(marks), list(references))
@@ -135,16 +102,21 @@ class MentionMaker:
         made.refers_back = context.refers_back(before, after) and not attributes.is_indefinite(before)
         made.refers_back = made.refers_back or (not sizes and self._restates(statement))
         made.spans.append(("kind", mark.start, mark.end))
-        if made.location.laterality == "bilateral" and not made.is_group:
-            made.location = replace(made.location, laterality=None)
-        if (
-            sizes
-            and made.is_group
-            and any(m.category == "malignant" for m in marks)
-            and made.malignancy == "unknown"
-        ):
-            made.malignancy = "malignant"
+        _settle(made, marks)
         return made
+
+    def _known_side(
+        self, statement: Statement, head: Head, organ: str, where: Sequence[Mark], group: Mention | None
+    ) -> str | None:
+        """Side of a finding that states none: that of what was said before, or of its group."""
+        same = re.search(r"\bsame\b", statement.text, re.IGNORECASE)
+        named = any(m.category in {"place", "side"} for m in where)
+        goes_on = not named and self._subject_side and not statement.topic and not head.plural
+        if organ == self._subject and (same or goes_on) and self._subject_side is not None:
+            return self._subject_side
+        if group is not None and group.location.laterality in {"left", "right"}:
+            return group.location.laterality
+        return None
 
     def _name(self, made: Mention, head: Head, before: str) -> None:
         specific = [(m, link) for m, link in head.names if m.value.diagnosis or m.value.malignancy]
@@ -301,6 +273,23 @@ class MentionMaker:
         self._last_at = self._index
         if self._list is not None and self._list is not made:
             self._list.tentative = True
+
+
+def _organ_of(location: Location, head: Head, statement: Statement, group: Mention | None) -> str:
+    """The organ of the place, of the group, or the one that a name of the finding implies."""
+    named = next((n.value.organ for n, _ in head.names if n.value.organ), None)
+    organ = location.organ or (group.organ if group is not None else None) or named or "other"
+    vague = organ in {"other", "peritoneum", "soft_tissue"} and not location.certain and not statement.topic
+    return named if named and vague else organ
+
+
+def _settle(made: Mention, marks: Sequence[Mark]) -> None:
+    """What follows from number, side and size together."""
+    if made.location.laterality == "bilateral" and not made.is_group:
+        made.location = replace(made.location, laterality=None)
+    stated = any(m.category == "malignant" for m in marks)
+    if made.sizes and made.is_group and stated and made.malignancy == "unknown":
+        made.malignancy = "malignant"
 
 
 def _listed_places(references: Sequence[Reference]) -> int:
