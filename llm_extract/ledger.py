@@ -2,108 +2,59 @@
 
 A piece of work is one text under one set of backend settings; its key is a hash over both, so a changed text,
 prompt, model or setting is new work and everything else stays done. SQLite in WAL mode, ``synchronous=FULL``.
+
+Two tables, because a million records are gigabytes: ``work`` has one short row a piece of work, in the order of the
+keys, and is all that claiming and resuming touch; ``result`` only grows at its end.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
+import shutil
 import sqlite3
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llm_extract.errors import DataError, ResourceError, UsageError
+from llm_extract.mounts import refuse_network_file_system
 from llm_extract.owners import process_is_gone, this_process
-from llm_extract.records import IssueCode
-from llm_extract.reports import Report
+from llm_extract.private_files import commit, private_path
+from llm_extract.work import Claim, Job, Result, settings_sha256, work_key
 
-LEDGER_VERSION = 1
+__all__ = ["Claim", "Job", "Ledger", "Result", "settings_sha256", "work_key"]
+
+LEDGER_VERSION = 2
 _APPLICATION_ID = 0x52535550
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS work (
-    key TEXT PRIMARY KEY,
+    key BLOB PRIMARY KEY,
     state TEXT NOT NULL CHECK (state IN ('pending', 'leased', 'done', 'quarantined')),
     owner TEXT,
     lease_until REAL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    result INTEGER REFERENCES result (id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS result (
+    id INTEGER PRIMARY KEY,
     code TEXT,
     detail TEXT,
+    tokens INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    record_bytes INTEGER,
     record BLOB,
-    raw_output BLOB,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    tokens INTEGER NOT NULL DEFAULT 0,
-    seconds REAL NOT NULL DEFAULT 0
+    raw_output BLOB
 );
 CREATE INDEX IF NOT EXISTS leased ON work (owner) WHERE state = 'leased';
 """
+_RESULT_COLUMNS = "code, detail, tokens, seconds, record_bytes, record, raw_output"
+_KEYS_A_QUERY = 500
+_CACHE_KIB = 64 << 10
+_CHECKPOINT_PAGES = 8192
 
-State = Literal["done", "quarantined"]
 _FINISHED = frozenset({"done", "quarantined"})
-
-
-@dataclass(frozen=True)
-class Job:
-    """One report to extract, under its work key."""
-
-    key: str
-    report: Report
-
-
-@dataclass(frozen=True)
-class Result:
-    """How one piece of work ended.
-
-    Args:
-        key: work key.
-        state: done, or quarantined with a code.
-        record_json: the record, when done.
-        code: why it was quarantined.
-        detail: type of the error; never its message, which may quote the report.
-        attempts: how often it was tried.
-        tokens: tokens that a model read and wrote.
-        seconds: time that the extraction took.
-        raw_output: what a model answered, kept when it needs a reader.
-    """
-
-    key: str
-    state: State
-    record_json: str | None = None
-    code: IssueCode | None = None
-    detail: str | None = None
-    attempts: int = 1
-    tokens: int = 0
-    seconds: float = 0.0
-    raw_output: bytes | None = None
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Which of the asked work is ours now, and which is still in other hands."""
-
-    ours: frozenset[str]
-    finished: frozenset[str]
-    elsewhere: frozenset[str]
-
-
-def settings_sha256(backend: str, settings: Mapping[str, str]) -> str:
-    """Hash of a backend and everything that decides its records."""
-    return hashlib.sha256(json.dumps([backend, dict(sorted(settings.items()))]).encode()).hexdigest()
-
-
-def work_key(report: Report, settings_hash: str) -> str:
-    """Key of a piece of work: text, kind and date of a report under one set of settings.
-
-    Ids are left out: the same text under two ids is one piece of work.
-    """
-    study_date = report.study_date.isoformat() if report.study_date else None
-    return hashlib.sha256(
-        json.dumps([report.text_sha256, report.kind, study_date, settings_hash]).encode()
-    ).hexdigest()
 
 
 class Ledger:
@@ -132,14 +83,17 @@ class Ledger:
         self._connection = self._open(path)
 
     def _open(self, path: Path) -> sqlite3.Connection:
+        refuse_network_file_system(path.parent)
         if path.is_symlink():
             raise UsageError(f"{path} is a link", code="output_is_a_link", hint="choose another --out")
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         with self._errors_named():
-            connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+            connection = sqlite3.connect(path.resolve().as_uri(), timeout=60, isolation_level=None, uri=True)
             connection.execute("PRAGMA busy_timeout = 60000")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, LEDGER_VERSION):
                 connection.close()
@@ -154,16 +108,21 @@ class Ledger:
         return connection
 
     @contextmanager
-    def _errors_named(self) -> Iterator[None]:
+    def _errors_named(self, path: Path | None = None) -> Iterator[None]:
+        path = path or self.path
         try:
             yield
         except sqlite3.OperationalError as error:
             if "full" in str(error) or "disk I/O" in str(error):
-                raise ResourceError(f"cannot write {self.path}: {error}", code="disk_full") from error
-            raise ResourceError(f"cannot use {self.path}: {error}", code="ledger_unavailable") from error
+                raise ResourceError(
+                    f"cannot write {path}: {error}",
+                    code="disk_full",
+                    hint="free some space and run the same command again",
+                ) from error
+            raise ResourceError(f"cannot use {path}: {error}", code="ledger_unavailable") from error
         except sqlite3.DatabaseError as error:
             raise DataError(
-                f"{self.path} is damaged: {error}", code="ledger_damaged", hint="move it away and run again"
+                f"{path} is damaged: {error}", code="ledger_damaged", hint="move it away and run again"
             ) from error
 
     @contextmanager
@@ -189,7 +148,7 @@ class Ledger:
         now = self._clock()
         ours, finished, elsewhere = set[str](), set[str](), set[str]()
         with self._transaction() as connection:
-            known = {row[0]: row[1:] for row in self._rows("key, state, owner, lease_until", keys)}
+            known = self._known("state, owner, lease_until", keys)
             for key in dict.fromkeys(keys):
                 state, owner, lease_until = known.get(key, ("pending", None, None))
                 if state in _FINISHED:
@@ -202,50 +161,43 @@ class Ledger:
                 "INSERT INTO work (key, state, owner, lease_until) VALUES (?, 'leased', ?, ?) "
                 "ON CONFLICT (key) DO UPDATE SET state = 'leased', owner = excluded.owner, "
                 "lease_until = excluded.lease_until",
-                [(key, self.owner, now + self.lease_s) for key in sorted(ours)],
+                [(bytes.fromhex(key), self.owner, now + self.lease_s) for key in sorted(ours)],
             )
         return Claim(frozenset(ours), frozenset(finished), frozenset(elsewhere))
 
     def finish(self, results: Iterable[Result]) -> None:
         """Write how work ended, in one transaction; what another process finished first is left as it is."""
-        rows = [
-            (
-                result.key,
-                result.state,
-                result.code,
-                result.detail,
-                zlib.compress(result.record_json.encode(), 3) if result.record_json is not None else None,
-                result.raw_output,
-                result.attempts,
-                result.tokens,
-                result.seconds,
-            )
-            for result in results
-        ]
+        by_key = {result.key: result for result in reversed(list(results))}
+        packed = {key: _packed(result) for key, result in by_key.items()}  # before others have to wait for us
         with self._transaction() as connection:
+            states = self._known("state", list(by_key))
+            new = [key for key in sorted(by_key) if states.get(key, ("pending",))[0] not in _FINISHED]
+            first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM result").fetchone()[0]
             connection.executemany(
-                "INSERT INTO work (key, state, code, detail, record, raw_output, attempts, tokens, seconds) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET state = excluded.state, "
-                "owner = NULL, lease_until = NULL, code = excluded.code, detail = excluded.detail, "
-                "record = excluded.record, raw_output = excluded.raw_output, "
-                "attempts = work.attempts + excluded.attempts, tokens = excluded.tokens, "
-                "seconds = excluded.seconds "
-                "WHERE work.state IN ('pending', 'leased')",
-                rows,
+                f"INSERT INTO result (id, {_RESULT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                [(number, *packed[key]) for number, key in enumerate(new, start=first)],
+            )
+            connection.executemany(
+                "INSERT INTO work (key, state, attempts, result) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET state = excluded.state, owner = NULL, lease_until = NULL, "
+                "attempts = work.attempts + excluded.attempts, result = excluded.result",
+                [
+                    (bytes.fromhex(key), by_key[key].state, by_key[key].attempts, number)
+                    for number, key in enumerate(new, start=first)
+                ],
             )
 
     def results(self, keys: Sequence[str]) -> dict[str, Result]:
         """The finished ones among some pieces of work."""
         with self._errors_named():
-            columns = "key, state, record, code, detail, attempts, tokens, seconds, raw_output"
-            return {
-                row[0]: _result(row) for row in self._rows(columns, keys) if row[1] in {"done", "quarantined"}
-            }
+            columns = f"state, attempts, {_RESULT_COLUMNS}"
+            known = self._known(columns, keys, table="work JOIN result ON result.id = work.result")
+        return {key: _result(key, row) for key, row in known.items() if row[0] in _FINISHED}
 
     def finished(self, keys: Sequence[str]) -> set[str]:
         """Those among some pieces of work that are done or quarantined."""
         with self._errors_named():
-            return {row[0] for row in self._rows("key, state", keys) if row[1] in _FINISHED}
+            return {key for key, (state,) in self._known("state", keys).items() if state in _FINISHED}
 
     def renew(self) -> None:
         """Extend our leases when a quarter of their time has passed."""
@@ -272,25 +224,55 @@ class Ledger:
     def reopen_quarantined(self) -> int:
         """Make quarantined work pending again; returns how many."""
         with self._transaction() as connection:
+            connection.execute(
+                "DELETE FROM result WHERE id IN (SELECT result FROM work WHERE state = 'quarantined')"
+            )
             cursor = connection.execute(
-                "UPDATE work SET state = 'pending', code = NULL, detail = NULL WHERE state = 'quarantined'"
+                "UPDATE work SET state = 'pending', result = NULL WHERE state = 'quarantined'"
             )
             return cursor.rowcount
 
     def merge(self, other: Path) -> int:
-        """Take over the finished work of another ledger; returns how much was new."""
-        with self._errors_named():
-            self._connection.execute("ATTACH DATABASE ? AS shard", (str(other),))
+        """Take over the finished work of another ledger; returns how much was new.
+
+        Args:
+            other: a ledger beside this one, or a copy that :meth:`copy_to` wrote, on any file system.
+
+        Raises:
+            DataError: it is no ledger of this version.
+        """
+        is_copy = not other.with_name(other.name + "-wal").exists()
+        address = f"{other.resolve().as_uri()}?mode=ro" + ("&immutable=1" if is_copy else "")
+        with self._errors_named(other):
+            self._connection.execute("ATTACH DATABASE ? AS shard", (address,))
         try:
-            with self._transaction() as connection:
-                columns = "key, state, code, detail, record, raw_output, attempts, tokens, seconds"
-                cursor = connection.execute(
-                    f"INSERT OR IGNORE INTO work ({columns}) SELECT {columns} FROM shard.work "  # noqa: S608
-                    "WHERE state IN ('done', 'quarantined')"
+            with self._errors_named(other):
+                version = self._connection.execute("PRAGMA shard.user_version").fetchone()[0]
+            if version != LEDGER_VERSION:
+                raise DataError(
+                    f"{other} is no ledger of this version ({version})",
+                    code="ledger_version",
+                    hint="extract this shard again, or move the file away",
                 )
-                return cursor.rowcount
+            with self._transaction() as connection:
+                return _take_over(connection)
         finally:
             self._connection.execute("DETACH DATABASE shard")
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy that needs no log beside it, so that it may lie on any file system; whole or not at all."""
+        local = private_path(self.path.with_name(f"{self.path.name}.copy"))
+        try:
+            with self._errors_named():
+                self._connection.execute("VACUUM INTO ?", (str(local),))
+            temporary = private_path(path)
+            try:
+                shutil.copyfile(local, temporary)
+                commit(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        finally:
+            local.unlink(missing_ok=True)
 
     def counts(self) -> dict[str, int]:
         """Pieces of work by state."""
@@ -309,20 +291,69 @@ class Ledger:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _rows(self, columns: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        for start in range(0, len(keys), 500):
-            some = keys[start : start + 500]
+    def _known(self, columns: str, keys: Sequence[str], *, table: str = "work") -> dict[str, tuple[Any, ...]]:
+        """Some columns by key, of those among the keys that have a row."""
+        found: dict[str, tuple[Any, ...]] = {}
+        for start in range(0, len(keys), _KEYS_A_QUERY):
+            some = [bytes.fromhex(key) for key in keys[start : start + _KEYS_A_QUERY]]
             marks = ", ".join("?" * len(some))
-            query = f"SELECT {columns} FROM work WHERE key IN ({marks})"  # noqa: S608 - our own names
-            yield from self._connection.execute(query, some)
+            query = f"SELECT key, {columns} FROM {table} WHERE key IN ({marks})"  # noqa: S608 - our own names
+            found |= {row[0].hex(): row[1:] for row in self._connection.execute(query, some)}
+        return found
 
 
-def _result(row: tuple[Any, ...]) -> Result:
-    key, state, record, code, detail, attempts, tokens, seconds, raw_output = row
+def _take_over(connection: sqlite3.Connection) -> int:
+    """Copy the finished work of the attached ledger that is not finished here; its results get numbers of their own."""
+    shift = connection.execute(
+        "SELECT (SELECT coalesce(max(id), 0) FROM main.result) - coalesce(min(id), 1) + 1 FROM shard.result"
+    ).fetchone()[0]
+    connection.execute(
+        "CREATE TEMP TABLE taken AS SELECT theirs.key, theirs.state, theirs.attempts, theirs.result "
+        "FROM shard.work AS theirs LEFT JOIN main.work AS ours ON ours.key = theirs.key "
+        "WHERE theirs.state IN ('done', 'quarantined') "
+        "AND coalesce(ours.state, 'pending') NOT IN ('done', 'quarantined')"
+    )
+    connection.execute(
+        f"INSERT INTO main.result (id, {_RESULT_COLUMNS}) SELECT id + ?, {_RESULT_COLUMNS} "  # noqa: S608
+        "FROM shard.result WHERE id IN (SELECT result FROM taken)",
+        (shift,),
+    )
+    cursor = connection.execute(
+        "INSERT INTO main.work (key, state, attempts, result) SELECT key, state, attempts, result + ? FROM taken "
+        "WHERE true ON CONFLICT (key) DO UPDATE SET state = excluded.state, owner = NULL, lease_until = NULL, "
+        "attempts = excluded.attempts, result = excluded.result",
+        (shift,),
+    )
+    number = cursor.rowcount
+    connection.execute("DROP TABLE taken")
+    return number
+
+
+def _packed(result: Result) -> tuple[Any, ...]:
+    """Columns of a result; its record as LZ4, which takes a tenth of the time of zlib."""
+    import pyarrow as pa
+
+    record = result.record_json.encode() if result.record_json is not None else None
+    return (
+        result.code,
+        result.detail,
+        result.tokens,
+        result.seconds,
+        None if record is None else len(record),
+        None if record is None else pa.compress(record, codec="lz4", asbytes=True),
+        result.raw_output,
+    )
+
+
+def _result(key: str, row: tuple[Any, ...]) -> Result:
+    import pyarrow as pa
+
+    state, attempts, code, detail, tokens, seconds, n_bytes, packed, raw_output = row
+    record = None if packed is None else pa.decompress(packed, n_bytes, codec="lz4", asbytes=True).decode()
     return Result(
         key=key,
         state=state,
-        record_json=zlib.decompress(record).decode() if record is not None else None,
+        record_json=record,
         code=code,
         detail=detail,
         attempts=attempts,
