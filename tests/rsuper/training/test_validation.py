@@ -73,7 +73,9 @@ def test_a_case_is_scored_against_its_mask_or_its_report(toy_prepared):
         "val_2": False,
     }
     assert found["case_0"].dice[THRESHOLDS.index(0.5)] > 0.99
-    assert found["case_0"].volumes_mm3[0] == pytest.approx(found["case_0"].reference_mm3, rel=0.02)
+    assert found["case_0"].volumes_mm3[THRESHOLDS.index(0.5)] == pytest.approx(
+        found["case_0"].reference_mm3, rel=0.02
+    )
     assert found["case_1"].dice == ()
     assert found["case_1"].reference_mm3 is None
     assert found["case_0"].score > 0.9 > 0.1 > found["case_2"].score
