@@ -35,6 +35,7 @@ class Condition:
         report_weight: λ.
         absence: weight of the term for organs that a report calls free.
         longer: factor on the steps of the study.
+        candidates: places that a lesion is looked for at.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Condition:
     report_weight: float = 1.0
     absence: float | None = None
     longer: int = 1
+    candidates: int = 1
 
 
 CONDITIONS = {
@@ -57,6 +59,7 @@ CONDITIONS = {
     "no_absence": Condition(label="ball, no absence term", arm="ball", absence=0.0),
     "three_times": Condition(label="ball, three times the steps", arm="ball", longer=3),
     "masks_three_times": Condition(label="masks only, three times the steps", arm="masks", longer=3),
+    "candidates_3": Condition(label="ball, 3 candidate places", arm="ball", candidates=3),
     "double_masks": Condition(label="masks only, 4 mask crops a step", arm="masks", batch_size=4),
 }
 
@@ -118,6 +121,7 @@ def run_condition(work: Path, *, seed: int, masks: int, name: str) -> None:
                 update={
                     "report_weight": condition.report_weight,
                     "absence": config.loss.absence if condition.absence is None else condition.absence,
+                    "ball": config.loss.ball.model_copy(update={"candidates": condition.candidates}),
                 }
             ),
         }
