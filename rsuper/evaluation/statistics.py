@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import stats
 
+from llm_extract import intervals
 from rsuper.evaluation.metrics import Floats, Metric
 
 
@@ -178,9 +178,7 @@ def clopper_pearson(successes: int, n: int, *, level: float = 0.95) -> Estimate:
         raise ValueError(f"expected 0 <= successes <= n, got {successes} of {n}")
     if n == 0:
         return Estimate(level=level)
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(stats.beta.ppf(1 - tail, successes + 1, n - successes))
+    low, high = intervals.clopper_pearson(successes, n, confidence=level)
     return Estimate(value=successes / n, low=low, high=high, n=n, level=level, method="clopper_pearson")
 
 

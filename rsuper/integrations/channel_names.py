@@ -7,11 +7,10 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 
 from llm_extract.anatomy import load_anatomy
+from rsuper.data.class_map import LESION_SUFFIX
 from rsuper.errors import UsageError
 from rsuper.supervision import organ_of_class
 from rsuper.supervision.types import CaseTargets
-
-LESION_SUFFIX = "_lesion"
 
 
 def require_channels(channels: Sequence[str], masks: Collection[str]) -> None:

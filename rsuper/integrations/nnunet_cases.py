@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llm_extract.records import ReportRecord
+from rsuper.data.class_map import LESION_SUFFIX
 from rsuper.errors import DataError, UsageError
 from rsuper.files import write_atomic_text
-from rsuper.integrations.channel_names import LESION_SUFFIX, require_channels
+from rsuper.integrations.channel_names import require_channels
 from rsuper.integrations.target_key import TargetKey
 from rsuper.integrations.target_map import TargetMap, encode_targets
 from rsuper.supervision import build_case_targets

@@ -20,8 +20,9 @@ from torch import Tensor
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import ReportRecord
 from llm_extract.reports import Report
+from rsuper.data.class_map import LESION_SUFFIX
 from rsuper.errors import DataError
-from rsuper.integrations.channel_names import LESION_SUFFIX, require_channels, warn_without_organ
+from rsuper.integrations.channel_names import require_channels, warn_without_organ
 from rsuper.integrations.softmax_heads import make_exclusive
 from rsuper.integrations.target_batch import supervision_batch
 from rsuper.integrations.target_key import LesionKey, PairKey, TargetKey
