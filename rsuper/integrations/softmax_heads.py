@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm_extract.anatomy import Anatomy, load_anatomy
-from rsuper.integrations.channel_names import LESION_SUFFIX
+from rsuper.data.class_map import LESION_SUFFIX
 from rsuper.supervision import organ_of_class
 from rsuper.supervision.regions import Mask
 
