@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from rsuper.losses.ball_rules import DEFAULT_RULES, BallRules
 from rsuper.losses.boxes import RegionBox, as_tensor, check_pairs, mask_as, pair_boxes, zero_of
-from rsuper.losses.localisation import PlacedLesion, Placement, place_lesions, room_voxels
+from rsuper.losses.localisation import PlacedLesion, Placement, place_lesions
+from rsuper.losses.search_order import room_voxels
 from rsuper.losses.segmentation import asymmetric_dice
 from rsuper.losses.volume import weighted_mean
 from rsuper.morphology import (

@@ -86,6 +86,12 @@ def search_ball_mm(diameter_mm: float) -> float:
     return 2.0 * math.ceil(round(max(diameter_mm, 1.0) - 1, 3) / 2) + 1
 
 
+def filled_ball_mm(lesion: LesionTarget, rules: BallRules = DEFAULT_RULES) -> float:
+    """Diameter of the ball around the centre that holds the foreground; the search looks no further."""
+    diameter = search_diameter_mm(lesion, rules)
+    return diameter if is_unsized(lesion) else rules.ball_scale * diameter
+
+
 def middle_volume_mm3(lesion: LesionTarget, rules: BallRules = DEFAULT_RULES) -> float:
     """The most likely volume: the calibrated median, else √(lo·hi), else the ball of the search diameter."""
     low, high = lesion.volume_mm3

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,8 +12,8 @@ from torch import Tensor
 from rsuper.losses.ball_rules import (
     DEFAULT_RULES,
     BallRules,
+    filled_ball_mm,
     is_unsized,
-    middle_volume_mm3,
     search_ball_mm,
     search_diameter_mm,
     voxel_counts,
@@ -22,6 +21,7 @@ from rsuper.losses.ball_rules import (
 )
 from rsuper.losses.boxes import mask_as
 from rsuper.losses.ranking import cells_at, ranked, values_at
+from rsuper.losses.search_order import cut_mask, own_region, search_orders
 from rsuper.morphology import (
     BallPlaces,
     Box,
@@ -38,6 +38,8 @@ from rsuper.supervision.types import LesionTarget
 
 # A map whose values differ by less than this share of its maximum says nothing about where the lesion is.
 FLAT = 1e-6
+# Orders of the search whose agreement with the prediction differs by less are as good: rounding must not decide.
+LIKE = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ class PlacedLesion:
     weight: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Placement:
     """All lesions of one pair on its box.
 
@@ -90,7 +92,10 @@ def place_lesions(
     rooms: Sequence[float],
     rules: BallRules = DEFAULT_RULES,
 ) -> Placement:
-    """Locate the lesions of one pair on its box, from the largest to the smallest. Off the CPU, reads nothing.
+    """Locate the lesions of one pair on its box. Off the CPU, reads nothing.
+
+    From the largest to the smallest; where :func:`search_orders` knows other orders, the one that asks least change
+    of the prediction: the most probability in the foreground, the least in the background.
 
     Args:
         logits: or anything that ranks voxels; probabilities are taken as its sigmoid.
@@ -98,95 +103,92 @@ def place_lesions(
         lesions: their own regions and slabs refer to the whole patch.
         box: where this box lies in the patch.
         spacing_mm: voxel size in array order.
-        rooms: :func:`room_voxels` of the lesions, read on the host.
+        rooms: :func:`rsuper.losses.search_order.room_voxels` of the lesions, read on the host.
         rules: how a size becomes voxels.
     """
     with torch.no_grad():
-        ranks, region = logits.detach().contiguous(), region.contiguous()
-        scene = _Scene(ranks=ranks, probability=torch.sigmoid(ranks), spacing_mm=spacing_mm, rules=rules)
-        foreground, ignore, free = torch.zeros_like(region), torch.zeros_like(region), region.clone()
-        placed: list[PlacedLesion] = []
-        reached: list[Tensor] = []
-        order = search_order(lesions, rooms, rules)
-        for position, index in enumerate(order):
-            host = own_region(region, lesions[index], box)
-            lesion = without_vacuous_bound(lesions[index], rooms[index] * voxel_volume_mm3(spacing_mm))
-            unsized = is_unsized(lesion)
-            places = [] if lesion.remainder else _place(scene, host & free, lesion, box)
-            if unsized or not places:
-                ignore |= host
-            if not places:
-                continue
-            if not unsized and not reads_are_free(ranks):
-                ignore |= host & ~places[0].located
-            foreground |= _mask(places[0].foreground, free)
-            for place in places:
-                if reads_are_free(ranks):
-                    ignore[place.window] |= scene.grown(place.reach, place.window)
-                placed.append(place.of(index, lesion, rules))
-                reached.append(place.reach)
-            if position + 1 < len(order):
-                free[places[0].window] &= ~scene.grown(places[0].middle, places[0].window)
-        if reached and not reads_are_free(ranks):  # windows are the box: one margin for all
-            whole = slice(0, ranks.shape[0]), slice(0, ranks.shape[1]), slice(0, ranks.shape[2])
-            ignore |= scene.grown(torch.cat(reached), whole)
-        ignore &= region & ~foreground
-        background = region & ~foreground & ~ignore
-        return Placement(placed=tuple(placed), foreground=foreground, ignore=ignore, background=background)
-
-
-def own_region(region: Bool[Tensor, "d h w"], lesion: LesionTarget, box: Box) -> Bool[Tensor, "d h w"]:
-    """The part of the pair's region in which this lesion may lie: its own host region and slab."""
-    own = region if lesion.region is None else region & _cut(lesion.region, box, region)
-    if lesion.slab is None:
-        return own
-    axis, start, stop = lesion.slab
-    size = own.shape[axis]
-    start, stop = (min(size, max(0, edge - box[axis].start)) for edge in (start, stop))
-    inside = torch.zeros_like(own)
-    if stop > start:
-        inside.narrow(axis, start, stop - start).fill_(1)
-    return own & inside
-
-
-def room_voxels(region: Bool[Tensor, "D H W"], lesions: Sequence[LesionTarget]) -> Float[Tensor, " L"]:
-    """Voxels that each lesion has to itself, where a rule asks for it; −1 where none does. Stays on the device."""
-    several = len(lesions) > 1
-    first, second, third = (slice(0, size) for size in region.shape)
-    rooms: list[Tensor | None] = []
-    for lesion in lesions:
-        bounded = not lesion.diameters_mm and math.isfinite(lesion.volume_mm3[1])
-        if bounded or (several and lesion.region is not None):
-            rooms.append(
-                own_region(region, lesion, (first, second, third)).view(torch.uint8).sum(dtype=torch.float32)
-            )
-        else:
-            rooms.append(None)
-    if all(room is None for room in rooms):
-        return torch.full((len(lesions),), -1.0)
-    unasked = torch.full((), -1.0, device=region.device)
-    return torch.stack([unasked if room is None else room for room in rooms])
-
-
-def search_order(
-    lesions: Sequence[LesionTarget], rooms: Sequence[float], rules: BallRules = DEFAULT_RULES
-) -> list[int]:
-    """Indices of the lesions from the largest to the smallest, remainders last; the order passed in has no say."""
-
-    def key(index: int) -> tuple[float | int | tuple[float, ...], ...]:
-        lesion = lesions[index]
-        return (
-            int(lesion.remainder),
-            -middle_volume_mm3(lesion, rules),
-            -search_diameter_mm(lesion, rules),
-            lesion.volume_mm3,
-            # of equal ones first those that may lie in few places: a place that suits all is not taken from them
-            math.inf if lesion.region is None else rooms[index],
-            lesion.slab or (math.inf, math.inf, math.inf),
-            -lesion.weight,
+        ranks = logits.detach().contiguous()
+        scene = _Scene(
+            ranks=ranks,
+            probability=torch.sigmoid(ranks),
+            region=region.contiguous(),
+            box=box,
+            spacing_mm=spacing_mm,
+            rules=rules,
         )
+        tried = [
+            _place_in_order(scene, lesions, rooms, order) for order in search_orders(lesions, rooms, rules)
+        ]
+        return tried[0] if len(tried) == 1 else _most_agreeing(scene, tried)
 
-    return sorted(range(len(lesions)), key=key)
+
+def _place_in_order(
+    scene: _Scene, lesions: Sequence[LesionTarget], rooms: Sequence[float], order: Sequence[int]
+) -> Placement:
+    """Locate the lesions one after the other, each in the room that those before it leave."""
+    ranks, region, rules = scene.ranks, scene.region, scene.rules
+    foreground, ignore, free = torch.zeros_like(region), torch.zeros_like(region), region.clone()
+    placed: list[PlacedLesion] = []
+    reached: list[Tensor] = []
+    for position, index in enumerate(order):
+        host = own_region(region, lesions[index], scene.box)
+        lesion = without_vacuous_bound(lesions[index], rooms[index] * voxel_volume_mm3(scene.spacing_mm))
+        unsized = is_unsized(lesion)
+        places = [] if lesion.remainder else _place(scene, host & free, lesion)
+        if unsized or not places:
+            ignore |= host
+        if not places:
+            continue
+        if not unsized and not reads_are_free(ranks):
+            ignore |= host & ~places[0].located
+        foreground |= _mask(places[0].foreground, free)
+        for place in places:
+            if reads_are_free(ranks):
+                ignore[place.window] |= scene.grown(place.reach, place.window)
+            placed.append(place.of(index, lesion, rules))
+            reached.append(place.reach)
+        if position + 1 < len(order):
+            free[places[0].window] &= ~scene.grown(places[0].middle, places[0].window)
+    if reached and not reads_are_free(ranks):  # windows are the box: one margin for all
+        whole = slice(0, ranks.shape[0]), slice(0, ranks.shape[1]), slice(0, ranks.shape[2])
+        ignore |= scene.grown(torch.cat(reached), whole)
+    ignore &= region & ~foreground
+    background = region & ~foreground & ~ignore
+    return Placement(placed=tuple(placed), foreground=foreground, ignore=ignore, background=background)
+
+
+def _most_agreeing(scene: _Scene, tried: Sequence[Placement]) -> Placement:
+    """The placement that the prediction contradicts least, the first of equally good ones."""
+    agreement = torch.stack([_agreement(scene.probability, item) for item in tried])
+    slack = LIKE * (1 + agreement.abs().amax())
+    best = (agreement >= agreement.amax() - slack).view(torch.uint8).argmax()
+    if reads_are_free(best):
+        return tried[int(best)]
+    chosen = best.view(1)
+
+    def pick(parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack(tuple(parts)).index_select(0, chosen)[0]
+
+    # Off the CPU every order holds the same lesions and as many places of each.
+    rows = [sorted(item.placed, key=lambda lesion: lesion.lesion) for item in tried]
+    placed = tuple(
+        replace(
+            same[0],
+            center=pick([item.center for item in same]),
+            foreground=pick([item.foreground for item in same]),
+            ball=pick([item.ball for item in same]),
+            located=pick([item.located for item in same]),
+            share=pick([item.share for item in same]),
+        )
+        for same in zip(*rows, strict=True)
+    )
+    masks = (pick([getattr(item, name) for item in tried]) for name in ("foreground", "ignore", "background"))
+    return Placement(placed, *masks)
+
+
+def _agreement(probability: Tensor, placement: Placement) -> Float[Tensor, ""]:
+    lit = mask_as(placement.foreground, probability.dtype) - mask_as(placement.background, probability.dtype)
+    return (probability * lit).sum(dtype=torch.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +197,8 @@ class _Scene:
 
     ranks: Tensor
     probability: Tensor
+    region: Tensor
+    box: Box
     spacing_mm: Spacing
     rules: BallRules
 
@@ -239,16 +243,16 @@ class _Found:
         )
 
 
-def _place(scene: _Scene, free: Tensor, lesion: LesionTarget, box: Box) -> list[_Found]:
+def _place(scene: _Scene, free: Tensor, lesion: LesionTarget) -> list[_Found]:
     """Locate one lesion in the free voxels of its own region; empty if there is no room or nothing to go by."""
     rules, inside = scene.rules, mask_as(free, scene.probability.dtype)
     q = scene.probability * inside
     top, lowest = q.amax(), q.add(1 - inside).amin()
-    allowed = free if lesion.centers is None else free & _cut(lesion.centers, box, free)
+    allowed = free if lesion.centers is None else free & cut_mask(lesion.centers, scene.box, free)
     sure = (top > 0) & (top - lowest > FLAT * top) & (allowed.view(torch.uint8).amax() > 0)
     if reads_are_free(q) and not sure:
         return []
-    search_mm = search_ball_mm(search_diameter_mm(lesion, rules))
+    search_mm = min(search_ball_mm(search_diameter_mm(lesion, rules)), filled_ball_mm(lesion, rules))
     found = ball_places(
         q / top.clamp(min=torch.finfo(q.dtype).tiny),
         allowed,
@@ -281,8 +285,7 @@ def _fill(
 ) -> _Found:
     """The voxels of one place: nested sets of the highest ranks in the ball, ties to the nearest to its centre."""
     rules, spacing_mm = scene.rules, scene.spacing_mm
-    diameter = search_diameter_mm(lesion, rules)
-    ball_mm = diameter if is_unsized(lesion) else rules.ball_scale * diameter
+    ball_mm = filled_ball_mm(lesion, rules)
     ball = cells_at(center, ball_cells(ball_mm, spacing_mm, str(free.device)), free)
     small, large, middle = voxel_counts(lesion, ball_mm, voxel_volume_mm3(spacing_mm), rules)
     ball_by_rank = ball.index_select(0, ranked(values_at(scene.ranks, ball)))
@@ -309,7 +312,3 @@ def _where(flat: Tensor, taken: Tensor, free: Tensor) -> Tensor:
 def _mask(flat: Tensor, like: Tensor) -> Bool[Tensor, "d h w"]:
     mask = torch.zeros(like.numel() + 1, dtype=torch.bool, device=like.device)
     return mask.index_fill_(0, flat.long(), value=True)[:-1].view(like.shape)
-
-
-def _cut(mask: Tensor, box: Box, like: Tensor) -> Tensor:
-    return mask[box].to(like.device, non_blocking=True)

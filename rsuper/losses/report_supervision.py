@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsuper.losses.boxes import Place, RegionBox, as_tensor, zero_of
-from rsuper.losses.localisation import room_voxels
 from rsuper.losses.report_config import ReportSupervisionConfig
 from rsuper.losses.report_terms import ReportTerms
+from rsuper.losses.search_order import room_voxels
 from rsuper.losses.segmentation import segmentation_and_boxes, voxel_volumes
 from rsuper.morphology import Box, Spacing, box_profiles, boxes_of_profiles, read_once, spacing_rows, untraced
 from rsuper.supervision.types import PairTarget, SupervisionBatch

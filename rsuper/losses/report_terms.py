@@ -37,7 +37,7 @@ class ReportTerms:
         batch: labels, image and organ.
         pairs: the active pairs.
         spacing_mm: one row a pair.
-        rooms: one row a pair; see :func:`rsuper.losses.localisation.room_voxels`.
+        rooms: one row a pair; see :func:`rsuper.losses.search_order.room_voxels`.
         boxes: the pairs on the final head.
         volume_boxes: the pairs on the head that takes the volume loss.
         malignancy_logits: index of a pair -> the malignancy output on its box.

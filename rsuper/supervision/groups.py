@@ -72,6 +72,7 @@ def group_share(
     weight: float,
     certain: bool,
     max_searched: int,
+    voxel_mm3: float = 0.0,
 ) -> GroupShare:
     """The lesion targets and the volume interval of one record entry.
 
@@ -84,10 +85,13 @@ def group_share(
         weight: its certainty weight in [0, 1].
         certain: False for a lesion that is only possible.
         max_searched: members beyond this number become part of the group's remainder.
+        voxel_mm3: volume of a voxel; each hi is raised to the next whole number of voxels above lo, so that a mask
+            can meet the interval (a 4 × 3 × 3 mm lesion, 14–22 mm³, is less than one voxel of 3 mm). 0 leaves it.
     """
     size = lesion_size(lesion)
     count = count_interval(lesion)
     low, high = size.volume_mm3
+    high = max(high, whole_voxels_mm3(max(low, CERTAIN_LOW_MM3), voxel_mm3))
     member_high = high if math.isfinite(high) else max(region_mm3, low)
     total_high = math.inf if count.high is None else count.high * member_high
     if not certain:
@@ -114,6 +118,17 @@ def group_share(
     median = count.low * size.median_mm3
     spread = math.sqrt(count.low) * size.median_mm3 * size.sigma_log
     return GroupShare(targets=tuple(targets), volume_mm3=total, median_mm3=median, sigma_mm3=spread)
+
+
+def whole_voxels_mm3(volume_mm3: float, voxel_mm3: float) -> float:
+    """The least volume of whole voxels that is not below ``volume_mm3``; the volume itself for voxels of 0 mm³.
+
+    >>> whole_voxels_mm3(14.0, 27.0), whole_voxels_mm3(54.0, 27.0), whole_voxels_mm3(14.0, 0.0)
+    (27.0, 54.0, 14.0)
+    """
+    if voxel_mm3 <= 0:
+        return volume_mm3
+    return math.ceil(volume_mm3 / voxel_mm3 - 1e-9) * voxel_mm3
 
 
 def pair_volume(shares: Sequence[GroupShare]) -> tuple[tuple[float, float], float | None, float | None]:

@@ -240,6 +240,7 @@ def _place(
         weight=weight,
         certain=item.certain,
         max_searched=case.policy.max_searched,
+        voxel_mm3=float(np.prod(case.spacing_mm)),
     )
     if weight == 0.0:
         share = GroupShare(

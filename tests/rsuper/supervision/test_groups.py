@@ -102,3 +102,26 @@ def test_every_certain_lesion_has_at_least_the_volume_of_a_3_mm_ball(make_lesion
         result = share(make_lesion(**fields))
         assert result.targets[0].volume_mm3[0] == 14.0
         assert result.volume_mm3[0] == 14.0
+
+
+def test_some_whole_number_of_voxels_fits_every_interval(make_lesion):
+    """4 x 3 x 3 mm is 14 to 22 mm³: less than one voxel of 27 mm³, which a mask cannot halve."""
+    small = make_lesion(diameters_mm=(4.0, 3.0, 3.0), size_kind="exact")
+    for voxel_mm3 in (1.0, 8.0, 20.0, 27.0, 100.0):
+        item = group_share(
+            small, region_mm3=REGION_MM3, weight=1.0, certain=True, max_searched=10, voxel_mm3=voxel_mm3
+        )
+        low, high = item.volume_mm3
+        assert math.floor(high / voxel_mm3 + 1e-9) >= math.ceil(low / voxel_mm3 - 1e-9)
+        assert item.targets[0].volume_mm3 == item.volume_mm3
+    assert share(small).volume_mm3 == pytest.approx(
+        volume_interval_mm3((4.0, 3.0, 3.0), precision_mm=small.size_precision_mm, organ=small.organ)
+    )
+    large = make_lesion(diameters_mm=(40.0,))
+    exact, gridded = (
+        group_share(
+            large, region_mm3=REGION_MM3, weight=1.0, certain=True, max_searched=10, voxel_mm3=voxel_mm3
+        )
+        for voxel_mm3 in (0.0, 27.0)
+    )
+    assert exact == gridded, "only lesions of about a voxel change"

@@ -25,16 +25,11 @@ def script() -> ModuleType:
     return module
 
 
-ASSIGNMENT = "gradient where the prediction agrees"
-"""Rare: lesions of like size on one and on either side take each other's place (benchmarks/README.md)."""
-
-
 def test_300_cases_give_valid_targets_gradients_and_no_contradiction(script):
     tally, mix = script.run(0, 300, seed=1)
-    assert set(tally.problems) <= {ASSIGNMENT}
-    assert tally.problems[ASSIGNMENT] <= 3
-    assert tally.cases == 300
-    assert tally.usable_pairs >= tally.pairs - 3 > 350
+    assert not tally.problems
+    assert tally.cases == tally.usable_cases == 300
+    assert tally.usable_pairs == tally.pairs > 350
     document = script.document(tally, mix, seed=1)
     assert 0.40 < document["share_of_pairs_without_size"] < 0.54
     assert len(mix) >= 14
