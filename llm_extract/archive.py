@@ -6,19 +6,19 @@ extracted again, exports appear whole or not at all, and every input row ends do
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TypeVar
 
+from llm_extract.archive_options import ArchiveOptions, Shard
 from llm_extract.backends import Backend, BatchBackend, load_backend
-from llm_extract.errors import UsageError
-from llm_extract.export import ExportCounts, export_archive, organ_names
+from llm_extract.export import ExportCounts, ExportPlan, export_archive, organ_names
 from llm_extract.ledger import Job, Ledger, Result, settings_sha256, work_key
+from llm_extract.ledger_place import open_ledger
 from llm_extract.pilot import Forecast, choose_rows, forecast
 from llm_extract.private_files import prepare_folder
 from llm_extract.progress import ProgressReporter, Tally
@@ -26,94 +26,14 @@ from llm_extract.reports import Report, ReportSource, check_source, read_reports
 from llm_extract.stopping import Stop, disk_errors_named, stop_signals
 from llm_extract.workers import WorkerPool, run_here
 
-if TYPE_CHECKING:
-    from llm_extract.chat.engine import ModelOptions
+__all__ = ["ArchiveOptions", "ArchiveResult", "Shard", "extract_archive"]
 
 _T = TypeVar("_T")
-Quarantine = Literal["keep", "retry"]
 
-CLAIM_SIZE = 64
-COMMIT_SIZE = 64
+COMMIT_SIZE = 256
 COMMIT_S = 1.0
+_CLAIM_SIZES = (64, 512)
 _POLL_S = 0.5
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of several equal parts of the input: every ``of``-th row, counted from ``index`` 1.
-
-    >>> Shard.parse("2/4").holds(row=5)
-    True
-    """
-
-    index: int
-    of: int
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Read ``I/N``.
-
-        Raises:
-            UsageError: it is not two whole numbers with 1 <= I <= N.
-        """
-        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-        if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise UsageError(f"{text!r} is no shard", code="invalid_shard", hint="write --shard 1/4 … 4/4")
-        return cls(index=int(match[1]), of=int(match[2]))
-
-    def holds(self, *, row: int) -> bool:
-        """Whether this input row, counted from 0, belongs to this shard."""
-        return row % self.of == self.index - 1
-
-    @property
-    def suffix(self) -> str:
-        """Middle of the names of the files of this shard, such as ``.1-of-4``."""
-        return f".{self.index}-of-{self.of}"
-
-
-@dataclass(frozen=True)
-class ArchiveOptions:
-    """How an archive is extracted.
-
-    Args:
-        out: folder for everything that is written.
-        backend: name of a backend.
-        shard: which part of the input; None for all of it.
-        workers: worker processes; 0 extracts in this process.
-        timeout_s: longest time for one report.
-        lease_s: how long work stays reserved for a process of another machine that has gone silent.
-        quarantine: keep quarantined reports as they are, or try them again.
-        evidence_limit: how many reports the evidence pages show; 0 for no page.
-        anatomy: a user's own anatomy file, on top of the built-in table.
-        pilot: extract only a sample of this size, and forecast the whole from it.
-        model: which language model, for the backends that run one; these work in this process.
-
-    Raises:
-        UsageError: ``quarantine`` is another word.
-    """
-
-    out: Path
-    backend: str = "rules"
-    shard: Shard | None = None
-    workers: int = 0
-    timeout_s: float = 60.0
-    lease_s: float = 600.0
-    quarantine: Quarantine = "keep"
-    evidence_limit: int = 20_000
-    anatomy: Path | None = None
-    pilot: int | None = None
-    model: ModelOptions | None = None
-
-    def __post_init__(self) -> None:
-        if self.quarantine not in get_args(Quarantine):
-            raise UsageError(
-                f"quarantine is {self.quarantine!r}", code="bad_option", hint="choose 'keep' or 'retry'"
-            )
-
-    @property
-    def suffix(self) -> str:
-        """Middle of the names of the output files of a shard or a pilot, else empty."""
-        return (self.shard.suffix if self.shard else "") + (".pilot" if self.pilot is not None else "")
 
 
 @dataclass
@@ -160,7 +80,9 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
         closing(backend) if isinstance(backend, BatchBackend) else nullcontext(),
         disk_errors_named(options.out),
         stop_signals() as stop,
-        Ledger(options.out / f"ledger{shard_suffix}.sqlite", lease_s=options.lease_s) as ledger,
+        open_ledger(
+            options.out, suffix=shard_suffix, folder=options.ledger_folder, lease_s=options.lease_s
+        ) as ledger,
     ):
         if options.shard is None:
             for path in sorted(options.out.glob("ledger.*-of-*.sqlite")):
@@ -169,34 +91,28 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
             ledger.reopen_quarantined()
         run = _Run(source, options, backend, ledger, stop)
         total, extracted = run.extract()
-        counts, files = export_archive(
-            run.keyed(run.reports()),
-            out=options.out,
-            suffix=options.suffix,
-            ledger=ledger,
-            backend=options.backend,
-            settings=backend.settings(),
-            total=total,
-            evidence_limit=options.evidence_limit,
-            organs=organ_names(options.anatomy),
-            check_stop=stop.raise_if_asked,
-        )
-        if options.model is not None and options.model.cross_check != "none":
-            from llm_extract.chat.consensus import write_agreement
-
-            files.append(write_agreement(options.out / f"records{options.suffix}.jsonl"))
+        counts, files = run.export(total)
         expected = run.forecast()
         if expected is not None:
             files.append(expected.write(options.out / f"forecast{shard_suffix}.json"))
-    seconds = time.monotonic() - started
     return ArchiveResult(
         counts=counts,
         extracted=extracted,
-        seconds=seconds,
+        seconds=time.monotonic() - started,
         files=files,
         source_note=source_note,
         forecast=expected,
     )
+
+
+def claim_size(pending: int) -> int:
+    """How many reports to reserve at a time: few enough that processes on one ledger end at about the same time.
+
+    >>> claim_size(300), claim_size(10_000), claim_size(1_000_000)
+    (64, 156, 512)
+    """
+    smallest, largest = _CLAIM_SIZES
+    return min(max(pending // 64, smallest), largest)
 
 
 class _Run:
@@ -212,6 +128,7 @@ class _Run:
         self._stop = stop
         self._settings_hash = settings_sha256(options.backend, backend.settings())
         self._elsewhere: dict[str, Job] = {}
+        self._claim_size = claim_size(0)
         self._sample: frozenset[int] | None = None
         self._rows = 0
         self._seconds = 0.0
@@ -224,7 +141,7 @@ class _Run:
         return (
             report
             for report in read_reports(self._source)
-            if (shard is None or shard.holds(row=report.row)) and (sample is None or report.row in sample)
+            if (shard is None or shard.holds(report)) and (sample is None or report.row in sample)
         )
 
     def _choose_sample(self) -> None:
@@ -255,6 +172,7 @@ class _Run:
         """Extract what is not finished; returns the number of rows and of reports extracted now."""
         self._choose_sample()
         total, pending = self._scan()
+        self._claim_size = claim_size(pending)
         extracted = 0
         try:
             with ProgressReporter("extract", pending) as progress:
@@ -265,19 +183,45 @@ class _Run:
             self._ledger.release()
         return total, extracted
 
+    def export(self, total: int) -> tuple[ExportCounts, list[Path]]:
+        """Write all output files; returns totals over the exported rows, and the files."""
+        options = self._options
+        plan = ExportPlan(
+            out=options.out,
+            suffix=options.suffix,
+            backend=options.backend,
+            settings=self._backend.settings(),
+            organs=organ_names(options.anatomy),
+            evidence_limit=options.evidence_limit,
+        )
+        counts, files = export_archive(
+            self.keyed(self.reports()),
+            plan,
+            ledger=self._ledger,
+            total=total,
+            check_stop=self._stop.raise_if_asked,
+        )
+        if options.model is not None and options.model.cross_check != "none":
+            from llm_extract.chat.consensus import write_agreement
+
+            files.append(write_agreement(options.out / f"records{options.suffix}.jsonl"))
+        return counts, files
+
     def _scan(self) -> tuple[int, int]:
         """Read the input once: broken files end the run before anything is written, and totals are known."""
         total = 0
         pending = set[int]()
-        for chunk in _chunks(self.keyed(self.reports()), 500):
-            self._stop.raise_if_asked()
-            total += len(chunk)
-            keys = {key for _, key in chunk if key is not None}
-            pending |= {int(key[:15], 16) for key in keys - self._ledger.finished(list(keys))}
+        with ProgressReporter("read", None) as progress:
+            for chunk in _chunks(self.keyed(self.reports()), 500):
+                self._stop.raise_if_asked()
+                total += len(chunk)
+                keys = {key for _, key in chunk if key is not None}
+                pending |= {int(key[:15], 16) for key in keys - self._ledger.finished(list(keys))}
+                progress.advance(len(chunk))
         return total, len(pending)
 
     def _claimed_jobs(self, keyed: Iterable[tuple[Report, str | None]]) -> Iterator[Job]:
-        for chunk in _chunks(keyed, CLAIM_SIZE):
+        for chunk in _chunks(keyed, self._claim_size):
             jobs = {key: Job(key, _neutral(report)) for report, key in chunk if key is not None}
             claim = self._ledger.claim(list(jobs))
             self._elsewhere |= {key: jobs[key] for key in claim.elsewhere}
@@ -288,7 +232,7 @@ class _Run:
         time.sleep(_POLL_S)
         self._stop.raise_if_asked()
         held, self._elsewhere = self._elsewhere, {}
-        for chunk in _chunks(held.values(), CLAIM_SIZE):
+        for chunk in _chunks(held.values(), self._claim_size):
             claim = self._ledger.claim([job.key for job in chunk])
             self._elsewhere |= {key: held[key] for key in claim.elsewhere}
             yield from (job for job in chunk if job.key in claim.ours)
@@ -327,6 +271,10 @@ class _Run:
 
     def _results(self, jobs: Iterator[Job], stack: ExitStack) -> Iterator[Result | None]:
         options = self._options
+        if options.ray is not None:
+            from llm_extract.distributed import run_on_ray
+
+            return run_on_ray(jobs, options, stop=self._stop.asked)
         if isinstance(self._backend, BatchBackend):
             self._backend.load()
             return self._backend.run(jobs, stop=self._stop.asked)

@@ -186,80 +186,134 @@ class CleanedTexts:
             self._path.unlink(missing_ok=True)
 
 
-def export_archive(  # noqa: PLR0913 - one parameter an ingredient
-    keyed: Keyed,
-    *,
-    out: Path,
-    suffix: str,
-    ledger: Ledger,
-    backend: str,
-    settings: Mapping[str, str],
-    total: int,
-    evidence_limit: int,
-    check_stop: Callable[[], None],
-    organs: Sequence[str],
+@dataclass(frozen=True)
+class ExportPlan:
+    """What is written where.
+
+    Args:
+        out: output folder.
+        suffix: middle of the file names of a shard or pilot, which gets records and a summary only; else empty.
+        backend: name of the backend.
+        settings: settings of the backend, for the summary.
+        organs: names of all organs, see :func:`organ_names`.
+        evidence_limit: how many reports the evidence pages show.
+    """
+
+    out: Path
+    suffix: str
+    backend: str
+    settings: Mapping[str, str]
+    organs: Sequence[str]
+    evidence_limit: int
+
+
+class _Outputs:
+    """All files of an export but the summary; each appears under its name when the block ends without an error."""
+
+    def __init__(self, plan: ExportPlan, *, total: int) -> None:
+        self._plan = plan
+        self._total = total
+        self._stack = ExitStack()
+        self._tables: _Tables | None = None
+
+    def __enter__(self) -> _Outputs:
+        plan = self._plan
+        with ExitStack() as stack:
+            self._records_path = plan.out / f"records{plan.suffix}.jsonl"
+            self._records = stack.enter_context(private_text(self._records_path))
+            self._cleaned = stack.enter_context(CleanedTexts(plan.out / f"cleaned_texts{plan.suffix}.jsonl"))
+            if not plan.suffix:
+                self._tables = _Tables(stack, plan, total=self._total)
+            self._stack = stack.pop_all()
+        return self
+
+    def add(self, report: Report, record: ReportRecord, result: Result | None) -> None:
+        """Write one report to every file that it belongs in."""
+        self._records.write(record.model_dump_json() + "\n")
+        if self._tables is not None:
+            self._tables.add(report, record, result)
+        if report.is_cleaned:
+            self._cleaned.add(report)
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    @property
+    def cleaned(self) -> int:
+        """How many texts stand in no input file as they were extracted."""
+        return self._cleaned.number
+
+    @property
+    def files(self) -> list[Path]:
+        """The files written, once the block has ended."""
+        return [self._records_path, *self._cleaned.files, *(self._tables.files if self._tables else ())]
+
+
+class _Tables:
+    """The tables and the evidence pages."""
+
+    def __init__(self, stack: ExitStack, plan: ExportPlan, *, total: int) -> None:
+        from llm_extract.evidence_page import EvidencePages
+
+        self._plan = plan
+        self._lesions = stack.enter_context(TableWriter(plan.out / "lesions", lesion_columns()))
+        self._studies = stack.enter_context(TableWriter(plan.out / "studies", study_columns(plan.organs)))
+        self._pages = stack.enter_context(EvidencePages(plan.out, limit=plan.evidence_limit, total=total))
+
+    def add(self, report: Report, record: ReportRecord, result: Result | None) -> None:
+        for row in lesion_rows(record):
+            self._lesions.write(row)
+        self._studies.write(
+            study_row(
+                record,
+                organs=self._plan.organs,
+                attempts=result.attempts if result else 0,
+                tokens=result.tokens if result else 0,
+                seconds=result.seconds if result else 0.0,
+            )
+        )
+        self._pages.add(report, record)
+
+    @property
+    def files(self) -> list[Path]:
+        names = (f"{name}.{kind}" for name in ("lesions", "studies") for kind in ("csv", "parquet"))
+        return [*(self._plan.out / name for name in names), *self._pages.files]
+
+
+def export_archive(
+    keyed: Keyed, plan: ExportPlan, *, ledger: Ledger, total: int, check_stop: Callable[[], None]
 ) -> tuple[ExportCounts, list[Path]]:
     """Write all output files; each appears whole under its name or not at all.
 
     Args:
         keyed: reports with their work keys, in input order.
-        out: output folder.
-        suffix: middle of the file names of a shard, which gets records and a summary only; else empty.
+        plan: what is written where.
         ledger: where results are.
-        backend: name of the backend.
-        settings: settings of the backend, for the summary.
         total: number of rows, for progress.
-        evidence_limit: how many reports the evidence pages show.
         check_stop: raises when the run was asked to stop.
-        organs: names of all organs, see :func:`organ_names`.
 
     Returns:
         Totals, and the files written.
     """
-    from llm_extract.evidence_page import EvidencePages
-
     counts = ExportCounts()
-    records_path = out / f"records{suffix}.jsonl"
-    files = [records_path]
-    with ExitStack() as stack:
-        progress = stack.enter_context(ProgressReporter("export", total))
-        records_file = stack.enter_context(private_text(records_path))
-        cleaned = stack.enter_context(CleanedTexts(out / f"cleaned_texts{suffix}.jsonl"))
-        lesions = studies = pages = None
-        if not suffix:
-            lesions = stack.enter_context(TableWriter(out / "lesions", lesion_columns()))
-            studies = stack.enter_context(TableWriter(out / "studies", study_columns(organs)))
-            pages = stack.enter_context(EvidencePages(out, limit=evidence_limit, total=total))
-        for report, record, result in final_records(keyed, ledger=ledger, backend=backend, organs=organs):
-            records_file.write(record.model_dump_json() + "\n")
+    with ProgressReporter("export", total) as progress, _Outputs(plan, total=total) as outputs:
+        for report, record, result in final_records(
+            keyed, ledger=ledger, backend=plan.backend, organs=plan.organs
+        ):
+            outputs.add(report, record, result)
             counts.add(record, result)
-            if lesions is not None and studies is not None and pages is not None:
-                for row in lesion_rows(record):
-                    lesions.write(row)
-                studies.write(
-                    study_row(
-                        record,
-                        organs=organs,
-                        attempts=result.attempts if result else 0,
-                        tokens=result.tokens if result else 0,
-                        seconds=result.seconds if result else 0.0,
-                    )
-                )
-                pages.add(report, record)
-            if report.is_cleaned:
-                cleaned.add(report)
             if counts.input % CHUNK == 0:
                 check_stop()
                 progress.advance(CHUNK)
-    counts.cleaned = cleaned.number
-    files += cleaned.files
-    if pages is not None:
-        files += [out / f"{name}.{kind}" for name in ("lesions", "studies") for kind in ("csv", "parquet")]
-        files += pages.files
-    summary_path = out / f"summary{suffix}.json"
-    with private_text(summary_path) as file:
-        summary = asdict(counts) | {"backend": backend, "settings": dict(settings)}
-        summary["issues"] = dict(sorted(Counter(counts.issues).items()))
+    counts.cleaned = outputs.cleaned
+    return counts, [*outputs.files, _write_summary(counts, plan)]
+
+
+def _write_summary(counts: ExportCounts, plan: ExportPlan) -> Path:
+    path = plan.out / f"summary{plan.suffix}.json"
+    summary = asdict(counts) | {"backend": plan.backend, "settings": dict(plan.settings)}
+    summary["issues"] = dict(sorted(Counter(counts.issues).items()))
+    with private_text(path) as file:
         json.dump(summary, file, indent=2)
         file.write("\n")
-    return counts, [*files, summary_path]
+    return path

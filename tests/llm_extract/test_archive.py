@@ -179,9 +179,13 @@ def test_shards_merge_into_the_bytes_of_one_run(tmp_path, toy_backend, write_rep
     run(path, tmp_path / "whole", toy_backend)
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
     out = tmp_path / "out"
+    ids = []
     for index in (3, 1, 2):
         result = run(path, out, toy_backend, shard=Shard.parse(f"{index}/3"))
-        assert result.counts.input == len(records_of(out / f"records.{index}-of-3.jsonl")) == 10
+        records = records_of(out / f"records.{index}-of-3.jsonl")
+        assert result.counts.input == len(records) > 0
+        ids += [record.report_id for record in records]
+    assert sorted(ids) == sorted(f"R{index}" for index in range(30))
     assert not (out / "records.jsonl").exists()
     assert len((tmp_path / "log").read_text().splitlines()) == 30
     assert run(path, out, toy_backend).extracted == 0
@@ -192,15 +196,11 @@ def test_shards_merge_into_the_bytes_of_one_run(tmp_path, toy_backend, write_rep
 def test_duplicates_are_found_across_shards(tmp_path, toy_backend):
     path = tmp_path / "r.csv"
     path.write_text("id,text\nA,one\nA,two\n")
-    run(path, tmp_path / "out", toy_backend, shard=Shard.parse("2/2"))
-    (record,) = records_of(tmp_path / "out" / "records.2-of-2.jsonl")
-    assert (record.report_id, record.status) == ("A", "failed")
-
-
-@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3", ""])
-def test_a_shard_that_makes_no_sense_is_a_usage_error(text):
-    with pytest.raises(UsageError):
-        Shard.parse(text)
+    records = []
+    for index in (1, 2):
+        run(path, tmp_path / "out", toy_backend, shard=Shard.parse(f"{index}/2"))
+        records += records_of(tmp_path / "out" / f"records.{index}-of-2.jsonl")
+    assert sorted((record.report_id, record.status) for record in records) == [("A", "failed"), ("A", "ok")]
 
 
 def test_bad_input_ends_before_anything_is_written(tmp_path, toy_backend):

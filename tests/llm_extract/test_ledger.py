@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import sqlite3
@@ -8,7 +9,7 @@ from datetime import date
 
 import pytest
 
-from llm_extract.errors import DataError, ResourceError, UsageError
+from llm_extract.errors import DataError, PipelineError, ResourceError, UsageError
 from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
 from llm_extract.owners import process_is_gone, this_process
 from llm_extract.reports import Report
@@ -106,6 +107,49 @@ def test_finished_work_of_shards_is_taken_over(tmp_path):
         assert ledger.results(KEYS)[KEYS[1]].record_json == '{"kept": 1}'
 
 
+def test_a_merge_keeps_what_leads_to_each_result_apart(tmp_path):
+    keys = [f"{index:064x}" for index in range(40)]
+    for name, some in (("a", keys[:25]), ("b", keys[15:])):
+        with Ledger(tmp_path / f"{name}.sqlite") as shard:
+            shard.finish([done(key, json.dumps([name, key])) for key in some])
+            shard.claim([f"{99:064x}"])
+    with Ledger(tmp_path / "all.sqlite") as ledger:
+        ledger.claim(keys[:1])
+        ledger.finish([Result(key=keys[-1], state="quarantined", code="extraction_error")])
+        assert [ledger.merge(tmp_path / f"{name}.sqlite") for name in ("a", "b")] == [25, 14]
+        found = {key: result.record_json for key, result in ledger.results(keys).items()}
+        assert found == {
+            key: None if key == keys[-1] else json.dumps(["a" if key in keys[:25] else "b", key])
+            for key in keys
+        }
+        assert ledger.counts() == {"done": 39, "quarantined": 1}
+
+
+@pytest.mark.parametrize("content", [b"", b"no database " * 200, None])
+def test_what_is_no_ledger_is_not_merged(tmp_path, content):
+    other = tmp_path / "other.sqlite"
+    if content is not None:
+        other.write_bytes(content)
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        with pytest.raises(PipelineError) as caught:
+            ledger.merge(other)
+        assert caught.value.code in {"ledger_version", "ledger_damaged", "ledger_unavailable"}
+        ledger.finish([done(KEYS[0])])
+        assert ledger.counts() == {"done": 1}
+
+
+def test_a_copy_needs_no_log_beside_it(tmp_path):
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        ledger.finish([done(KEYS[0])])
+        ledger.copy_to(tmp_path / "copy.sqlite")
+        ledger.finish([done(KEYS[1])])
+        ledger.copy_to(tmp_path / "copy.sqlite")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["copy.sqlite", "l.sqlite"]
+    with Ledger(tmp_path / "other.sqlite") as other:
+        assert other.merge(tmp_path / "copy.sqlite") == 2
+
+
 def test_the_key_covers_text_kind_date_backend_and_each_setting():
     base = Report(report_id="R1", text="mass")
     settings = {"model": "m", "prompt_sha256": "p", "temperature": "0"}
@@ -153,7 +197,7 @@ def test_a_damaged_or_foreign_ledger_is_an_error_that_says_so(tmp_path):
 
 def test_a_full_disk_is_a_resource_error(tmp_path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
-        ledger._connection.execute("PRAGMA max_page_count = 8")
+        ledger._connection.execute("PRAGMA max_page_count = 10")
         with pytest.raises(ResourceError, match="full"):
             ledger.finish([done(key, os.urandom(4000).hex()) for key in KEYS])
         assert ledger.counts() == {}
