@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from llm_extract.anatomy_file import check_anatomy_file
 from llm_extract.errors import UsageError
 from llm_extract.grounding import check_grounding
 from llm_extract.records import ReportRecord
@@ -67,15 +68,15 @@ def load_backend(name: str, model: ModelOptions | None = None, *, anatomy: Path 
         name: a name of :data:`BACKENDS` or :data:`MODEL_BACKENDS`, or ``package.module:Class`` for a backend of
             your own.
         model: which language model, for the backends that run one.
-        anatomy: a user's own anatomy file, for the rules.
+        anatomy: a user's own anatomy file, on top of the built-in table.
 
     Returns:
         The backend, its heavy libraries not loaded yet.
 
     Raises:
-        UsageError: there is no such backend.
+        UsageError: there is no such backend, the anatomy file is wrong, or a backend of your own was given one.
     """
-    if anatomy is not None:
+    if anatomy is not None and name not in MODEL_BACKENDS:
         return _with_anatomy(name, anatomy)
     module_name, _, attribute = {**BACKENDS, **MODEL_BACKENDS}.get(name, name).partition(":")
     if not attribute:
@@ -91,7 +92,9 @@ def load_backend(name: str, model: ModelOptions | None = None, *, anatomy: Path 
             from llm_extract.chat.engine import ModelOptions
 
             options = model or ModelOptions()
-            return ModelBackend(name, _recorded(factory(options), options), options)
+            if anatomy is not None:
+                check_anatomy_file(anatomy)  # before an engine holds anything
+            return ModelBackend(name, _recorded(factory(options), options), options, anatomy=anatomy)
         backend = factory()
     except (ImportError, AttributeError) as error:
         raise UsageError(
@@ -120,9 +123,8 @@ def _with_anatomy(name: str, anatomy: Path) -> Backend:
         raise UsageError(
             f"the backend {name!r} takes no anatomy file",
             code="bad_option",
-            hint="--anatomy goes with --backend rules",
+            hint=f"--anatomy goes with --backend {', '.join([*BACKENDS, *MODEL_BACKENDS])}",
         )
-    from llm_extract.anatomy_file import check_anatomy_file
     from llm_extract.backends.rules import RulesBackend
 
     check_anatomy_file(anatomy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from llm_extract.chat.engine import ChatEngine, ModelOptions
 from llm_extract.chat.loop import ChatExtractor
@@ -19,11 +20,14 @@ class ModelBackend:
         name: name of the backend.
         engine: what answers; its weights are loaded by :meth:`load`.
         options: which model, and how.
+        anatomy: a user's own anatomy file, on top of the built-in table.
     """
 
-    def __init__(self, name: str, engine: ChatEngine, options: ModelOptions) -> None:
+    def __init__(
+        self, name: str, engine: ChatEngine, options: ModelOptions, *, anatomy: Path | None = None
+    ) -> None:
         self.name = name
-        self._extractor = ChatExtractor(name, engine, options)
+        self._extractor = ChatExtractor(name, engine, options, anatomy=anatomy)
 
     def settings(self) -> Mapping[str, str]:
         """Model, revision, decoding, hashes of prompt and schema, and of the code that checks and assembles."""

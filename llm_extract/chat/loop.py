@@ -9,7 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 
+from llm_extract.anatomy_file import anatomy_sha256, check_anatomy_file
 from llm_extract.chat.answer_schema import BUCKETS, answer_schema, bucket_of, max_output_tokens, schema_sha256
 from llm_extract.chat.answers import ERROR_CODES, CheckedAnswer, check_answer
 from llm_extract.chat.consensus import disagreements, needs_review
@@ -60,6 +62,7 @@ class ChatExtractor:
         backend: name of the backend, for the records.
         engine: what answers.
         options: how the run treats it.
+        anatomy: a user's own anatomy file: its organs reach prompt and schema, its words the checks and the parts.
         clock: seconds; only differences count.
     """
 
@@ -69,12 +72,14 @@ class ChatExtractor:
         engine: ChatEngine,
         options: ModelOptions,
         *,
+        anatomy: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._options = options
         self._clock = clock
-        self._preparer = Preparer()
+        self._anatomy_sha256 = anatomy_sha256(anatomy)
+        self._preparer = Preparer(check_anatomy_file(anatomy) if anatomy is not None else None)
         organs = tuple(self._preparer.anatomy.organs)
         self._prompts = load_prompts(organs)
         try:
@@ -91,6 +96,7 @@ class ChatExtractor:
 
     def settings(self) -> dict[str, str]:
         """Everything besides the report that decides a record; where and how fast it is made does not."""
+        own = {"anatomy_sha256": self._anatomy_sha256} if self._anatomy_sha256 is not None else {}
         return {
             **self._engine.info().settings(),
             "prompt_sha256": self._prompts.sha256,
@@ -98,6 +104,7 @@ class ChatExtractor:
             "cross_check": self._options.cross_check,
             "rules_sha256": rules_sha256(),
             "answers_sha256": answers_sha256(),
+            **own,
         }
 
     def load(self) -> None:
