@@ -68,7 +68,8 @@ def fits(new: Candidate, old: Candidate) -> bool:
     if kind_gap(new, old) > 1:
         return False
     sides = {new.side, old.side} & {"left", "right", "bilateral"}
-    if len(sides) > 1 and not (new.is_group and "bilateral" in sides):
+    apart = bool(new.draft.parts)  # the group of one lobe is not the group of both sides
+    if len(sides) > 1 and (apart or not (new.is_group and "bilateral" in sides)):
         return False
     if new.draft.parts and old.draft.parts and not set(new.draft.parts) & set(old.draft.parts):
         return bool(new.is_group and old.is_group)
@@ -79,7 +80,8 @@ def fits(new: Candidate, old: Candidate) -> bool:
     if new.is_group and not old.is_group:
         return old.draft.group_role == "index" and new.longest_mm is not None
     if old.is_group and not new.is_group:
-        return (
+        restated = not new.sizes and bool(new.draft.parts) and new.draft.parts == old.draft.parts
+        return restated or (
             new.longest_mm is not None and old.longest_mm is not None and old.draft.group_role != "remainder"
         )
     return True

@@ -100,9 +100,11 @@ def _twin(new: Candidate, kept: Sequence[Candidate]) -> Candidate | None:
 
 def _summed_up(new: Candidate, pool: Sequence[Candidate]) -> Candidate | None:
     """Reads "Nodules in both lungs" in an impression after the nodules were stated one by one."""
-    if not new.is_group or new.draft.count is not None:
-        return None
     single = [c for c in pool if not c.is_group and kind_gap(new, c) < 2]
+    if new.draft.count is not None:
+        single = [c for c in single if new.draft.parts and c.draft.parts == new.draft.parts]
+    if not new.is_group or new.draft.count not in {None, len(single)}:
+        return None
     sides = {c.side for c in single}
     fits = new.side in {"unknown", "n/a", "bilateral"} or sides <= {new.side}
     inside = not new.draft.parts or any(set(new.draft.parts) & set(c.draft.parts) for c in single)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from llm_extract.measurements import Measurement
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.locations import Location
 from llm_extract.rules.making import MentionMaker
 from llm_extract.rules.mentions import Mention, Piece, pieces, place_marks
 from llm_extract.rules.neighbours import is_neighbour
@@ -87,6 +88,8 @@ class GroupReader(MentionMaker):
         )  # fmt: skip
         if made is not None:
             made.count, made.count_kind = 1, "exact"
+            if not piece.references:
+                self._inherit(made, group)
         return made
 
     def _close_group(self, remainder: Mention, index: Mention, members: Sequence[Mention]) -> None:
@@ -143,7 +146,7 @@ class GroupReader(MentionMaker):
         ]
         shared = placed[0] if placed else None
         explicit = listed[0].start == head.start and listed[0].end == head.end
-        made_all = []
+        made_all: list[Mention] = []
         for piece in listed:
             marks = list(piece.marks)
             sides = [m for m in marks if m.category == "side"]
@@ -153,7 +156,8 @@ class GroupReader(MentionMaker):
             organ_named = any(r.kind == "segment" for r in references) or any(
                 m.category == "place" and not is_neighbour(self.reading.text, m, None) for m in marks
             )
-            if not organ_named and shared is not None:
+            elsewhere = not organ_named and _names_unknown_place(statement, piece)
+            if not organ_named and shared is not None and not elsewhere:
                 extra = [m for m in shared.marks if m.category == "place"]
                 specific = any(m.category in {"short", "side"} for m in marks)
                 if specific:
@@ -176,6 +180,8 @@ class GroupReader(MentionMaker):
             )  # fmt: skip
             if made is None:
                 continue
+            if elsewhere and shared is not None:
+                made.organ, made.location = _organ_alone(made, made_all)
             made.count, made.count_kind = 1, "exact"
             made.priors = [p for p in priors if _owner(p, listed) is piece]
             made_all.append(made)
@@ -217,9 +223,28 @@ class GroupReader(MentionMaker):
         if made.location.laterality is None and group.location.laterality in {"left", "right"}:
             made.location = replace(made.location, laterality=group.location.laterality)
         if not made.location.parts and group.location.parts and not made.location.spans:
-            made.location = replace(
-                made.location, parts=group.location.parts, relation=group.location.relation
-            )
+            relation = "one_of" if len(group.location.parts) > 1 else group.location.relation
+            made.location = replace(made.location, parts=group.location.parts, relation=relation)
+
+
+_UNKNOWN_PLACE = re.compile(
+    r"\b(?:in|at|of|on)\s(?:the\s)?(?:[\w-]+\s){1,3}(?:segments?|lobes?|regions?|areas?|zones?|parts?|portions?|sides?|aspects?)\b",
+    re.IGNORECASE,
+)
+
+
+def _names_unknown_place(statement: Statement, piece: Piece) -> bool:
+    """True for a lesion of a list whose own place is none of the known words: it does not lie where the others do."""
+    if any(m.category in {"place", "short", "side"} for m in piece.marks) or piece.references:
+        return False
+    text = statement.text[piece.start - statement.start : piece.end - statement.start]
+    return _UNKNOWN_PLACE.search(text) is not None
+
+
+def _organ_alone(made: Mention, before: Sequence[Mention]) -> tuple[str, Location]:
+    """Organ of the lesions listed before; neither their part nor their side."""
+    organ = before[-1].organ if before else made.organ
+    return organ, Location(organ if organ != "other" else None, certain=False)
 
 
 def _whole_organ(mark: Mark) -> Mark:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llm_extract.anatomy import Anatomy
 from llm_extract.references import Reference
 from llm_extract.rules.lexicon import Mark
-from llm_extract.rules.neighbours import is_landmark, is_neighbour
+from llm_extract.rules.neighbours import is_landmark, is_level, is_neighbour
 from llm_extract.rules.part_names import (
     expand_parts,
     liver_segments,
@@ -32,7 +32,8 @@ DIGESTIVE = ("stomach", "colon")
 """What "the gastrointestinal tract" says something about."""
 
 _BESIDE = re.compile(
-    r"\b(?:adjacent(?: to)?|next to|near(?:by)?|close to|anterior to|posterior to|superior to|inferior to"
+    r"\b(?:adjacent(?: to)?|next to|near(?:by)?|close to|(?:in|at) (?:the )?front of|anterior to"
+    r"|posterior to|superior to|inferior to"
     r"|medial to|lateral to"
     r"|behind|beneath|vicinity of|neighbou?rhood of|proximity (?:to|of)|separate from|distinct from"
     r"|unrelated to)\s"
@@ -40,9 +41,16 @@ _BESIDE = re.compile(
     re.IGNORECASE,
 )
 _BETWEEN = re.compile(r"\bbetween\s(?:\w+\s){0,6}$", re.IGNORECASE)
-_ABDOMINAL = frozenset(
-    {"liver", "pancreas", "kidney", "spleen", "stomach", "adrenal_gland", "duodenum", "gallbladder"}
+_OUTSIDE = dict.fromkeys(
+    ("liver", "pancreas", "kidney", "spleen", "stomach", "adrenal_gland", "duodenum", "gallbladder"),
+    "peritoneum",
+) | {"bone": "soft_tissue"}
+"""What a finding lies in that is only beside or between such organs."""
+_REGION = re.compile(
+    r"(?:abdom(?:en|inal)|pelvi[cs]|thora(?:x|cic)|flank|(?:upper|lower) quadrant|epigastrium|hypochondrium)s?$",
+    re.IGNORECASE,
 )
+"""Words for a whole region of the body, which any other place word outranks."""
 _PREPOSITION = re.compile(
     r"\b(?:in|of|within|at|on|throughout|from|involving|affecting|inside|into)\s(?:\w+\s){0,4}$",
     re.IGNORECASE,
@@ -96,8 +104,8 @@ def resolve(
     places = [m for m in marks if m.category == "place"]
     free = [m for m in places if not is_neighbour(text, m, head)]
     organ, certain = _choose_organ(text, free or places, references, head, topic, inherited)
-    if not free and places and organ in _ABDOMINAL and _outside(text, places, head, topic):
-        organ, certain = "peritoneum", False
+    if not free and places and organ in _OUTSIDE and _outside(text, places, head, topic):
+        organ, certain = _OUTSIDE[organ], False
     if organ is None or not certain:
         node = head is not None and head.category == "finding" and head.value.kind == "lymph_node"
         organ = _from_short(marks, organ, free, owners=("lymph_node",) if node else ()) or organ
@@ -110,7 +118,8 @@ def resolve(
     parts: dict[str, tuple[int, int]] = {**segments, **(vertebrae if organ == "bone" else {})}
     joined = len(segments) > 1
     one_of = False
-    usable = [m for m in (free or places) if m.value.organ == organ and m.value.part]
+    inside = [m for m in places if m in free or (free and is_level(text, m))] or places
+    usable = [m for m in inside if m.value.organ == organ and m.value.part]
     for mark in usable:
         parts[mark.value.part] = (mark.start, mark.end)
     for mark in marks:
@@ -167,6 +176,8 @@ def _fixed(head: Mark | None) -> bool:
 
 def laterality_of(organ: str, side: str | None) -> str:
     """The record's laterality for an organ and a stated side."""
+    if organ == "uterus":
+        return side or "n/a"
     if organ in SIDELESS:
         return "n/a"
     return side or "unknown"
@@ -188,6 +199,7 @@ def _choose_organ(
     ):
         return "lymph_node", True
     named = [p for p in places if p.value.organ and p.value.organ != "lymph_node"]
+    named = [p for p in named if not _REGION.search(text[p.start : p.end])] or named
     strong = [p for p in named if p.value.organ not in WEAK]
     if strong:
         return _best(text, strong, head).value.organ, True

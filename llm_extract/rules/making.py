@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,18 @@ _VERB = re.compile(
     re.IGNORECASE,
 )
 _BOTH_ARE = re.compile(r"^[^;:]*\b(?:are|were)\s(?:\w+\s){1,4}$", re.IGNORECASE)
+_MASS_NOUNS = (
+    "adenopathy",
+    "lap",
+    "lymphadenomegaly",
+    "carcinomatosis",
+    "metastatic disease",
+    "nodal disease",
+)
+_ON_PLEURA = re.compile(
+    r"\bpleural?[- ]based\b|\b(?:sitting|seated|based|arising|originating)\s(?:on|from|in)\s(?:the\s)?pleura\b",
+    re.IGNORECASE,
+)
 _METASTATIC = re.compile(r"\bmetastatic\s(?:[\w-]+\s){0,3}$", re.IGNORECASE)
 
 
@@ -167,22 +180,10 @@ class MentionMaker:
             re.IGNORECASE,
         ):
             return None, "multiple_unknown"
-        if (
-            self.reading.text[head.mark.start : head.mark.end]
-            .lower()
-            .endswith(
-                (
-                    "adenopathy",
-                    "lap",
-                    "lymphadenomegaly",
-                    "carcinomatosis",
-                    "metastatic disease",
-                    "nodal disease",
-                )
-            )
-        ):
-            plural = True
-        return attributes.count_of(before, plural=plural, multiple=multiple)
+        noun = self.reading.text[head.mark.start : head.mark.end].lower()
+        if noun.endswith(_MASS_NOUNS):
+            plural = not _measured_once(statement, head)
+        return attributes.count_of(before, plural=plural or _in_many(statement, head), multiple=multiple)
 
     def _topic(self, statement: Statement) -> tuple[str, ...]:
         """Organs of the heading, unless the heading is a region and the sentence has named an organ already."""
@@ -279,6 +280,9 @@ def _organ_of(location: Location, head: Head, statement: Statement, group: Menti
     """The organ of the place, of the group, or the one that a name of the finding implies."""
     named = next((n.value.organ for n, _ in head.names if n.value.organ), None)
     organ = location.organ or (group.organ if group is not None else None) or named or "other"
+    stretch = statement.text[max(0, head.start - statement.start) : head.end - statement.start]
+    if organ == "bone" and "bone_rib" in location.parts and _ON_PLEURA.search(stretch):
+        return "pleura"
     vague = organ in {"other", "peritoneum", "soft_tissue"} and not location.certain and not statement.topic
     return named if named and vague else organ
 
@@ -290,6 +294,34 @@ def _settle(made: Mention, marks: Sequence[Mark]) -> None:
     stated = any(m.category == "malignant" for m in marks)
     if made.sizes and made.is_group and stated and made.malignancy == "unknown":
         made.malignancy = "malignant"
+
+
+def _measured_once(statement: Statement, head: Head) -> bool:
+    """Reads "lymphadenopathy with a short axis of 11 mm in one station": a mass noun that stands for one."""
+    marks = [m for m in statement.marks if head.start <= m.start < head.end]
+    sizes = [m for m in statement.measurements if head.start <= m.start < head.end and m.tense == "current"]
+    text = statement.text[head.start - statement.start : head.end - statement.start]
+    stations = {m.start for m in marks if m.category in {"place", "short"} and m.start >= head.mark.end}
+    return (
+        len(sizes) == 1
+        and sizes[0].qualifier in {"exact", "approximate"}
+        and not any(m.category in {"index", "multiple"} for m in marks)
+        and len(stations) <= 1
+        and re.search(r"\b(?:are|were|up to|both|bilateral\w*)\b", text, re.IGNORECASE) is None
+    )
+
+
+def _in_many(statement: Statement, head: Head) -> bool:
+    """Reads "metastasis in multiple ribs": a singular noun in several bones stands for several."""
+    marks = [m for m in statement.marks if head.start <= m.start < head.end]
+    return any(
+        left.category == "multiple"
+        and right.category == "place"
+        and right.plural
+        and right.value.organ == "bone"
+        and right.start - left.end < 24
+        for left, right in itertools.pairwise(marks)
+    )
 
 
 def _listed_places(references: Sequence[Reference]) -> int:

@@ -9,7 +9,8 @@ from llm_extract.rules.lexicon import Mark
 RELATION = re.compile(
     r"\b(?:invad\w+|encas\w+|abut\w*|contact\w*|compress\w*|displac\w*|exten\w+(?: \w+)?(?: "
     r"in)?to(?:wards?)?|infiltrat\w+|adjacent(?: to)?|next to|near(?:by)?"
-    r"|close to|anterior to|posterior to|superior to|inferior to|medial to|lateral to|beneath|below the"
+    r"|close to|(?:in|at) (?:the )?front of|anterior to|posterior to|superior to|inferior to"
+    r"|medial to|lateral to|beneath|below the"
     r"|above the|behind|surround\w*|between(?:\s\w+){0,4}|caudal to|cranial to"
     r"|narrowing|obstruct\w*|occlud\w*|involv\w+|along|border\w*|touching|reaching|proximity (?:to|of"
     r"|with)|neighbou?rhood of|effacing|inseparable from|separate from|distinct from|unrelated to"
@@ -21,6 +22,7 @@ RELATION = re.compile(
 )
 
 
+_LEVEL = re.compile(r"\blevel of\s(?:the\s)?(?:[\w-]+\s){0,2}$", re.IGNORECASE)
 _PHRASE_END = re.compile(
     r"[,;:.()]|\b(?:in|of|and|or|with|is|are|was|were|at|on|to|from|by|for|which|that|there|shows?|has"
     r"|have|contains?"
@@ -51,3 +53,8 @@ def is_neighbour(text: str, mark: Mark, head: Mark | None) -> bool:
 def same_phrase(gap: str) -> bool:
     """True if a place and the finding behind it make one noun phrase: "adjacent to the right rib lesion"."""
     return len(gap) < 50 and _PHRASE_END.search(gap) is None
+
+
+def is_level(text: str, mark: Mark) -> bool:
+    """True for "at the level of the lingula": within it for a finding of the same organ, beside it for others."""
+    return _LEVEL.search(text[max(0, mark.start - 40) : mark.start]) is not None

@@ -175,7 +175,7 @@ def _subjects(
     organs: dict[str, Mark | None] = {
         "lymph_node" if m.category == "finding" else m.value.organ: m
         for m in chosen
-        if m.category == "finding" or not m.value.part or _whole(m)
+        if m.category == "finding" or not m.value.part or _whole(m) or _in_full(statement, m, start)
     }
     if not chosen and context.names_digestive_tract(before):
         for organ in DIGESTIVE:
@@ -187,6 +187,17 @@ def _subjects(
         if organ in {"other", "vessel", "peritoneum"}:
             continue
         yield organ, _subject_side(statement, mark, organ, paired)
+
+
+def _in_full(statement: Statement, mark: Mark, end: int) -> bool:
+    """Reads "Pancreas head, body and tail are normal": parts listed from end to end are the whole organ."""
+    if mark.value.organ != "pancreas":
+        return False
+    listed = [m for m in statement.of("place", "short") if m.start - statement.start < end]
+    named = {m.value.part for m in listed if m.category == "place"} | {
+        part for m in listed for organ, part in m.value.candidates if organ == "pancreas"
+    }
+    return {"pancreas_head", "pancreas_body", "pancreas_tail"} <= named
 
 
 def _whole(mark: Mark) -> bool:

@@ -11,31 +11,35 @@ from llm_extract.rules.statements import Statement
 _READ_AS = (
     r"(?:compatible|consistent|in favou?r|in the direction|suggest\w*|consider\w*|which (?:is|are|may be)"
     r"|secondary|due"
-    r"|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|reflect\w*|belong\w*)[^.;]{0,40}\b"
+    r"|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|reflect\w*|belong\w*"
+    r"|(?:thought|felt|believed|presumed|assumed|known|considered) to be|thought of as)[^.;]{0,40}\b"
 )
-
-
 _EXPLAINED = re.compile(
     _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
     r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical"
     r"|operation"
     r"|implant\w*|pneumoni\w+|infect\w+|inflamm\w+|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring"
     r"|thromb\w+|h(?:a)?ematoma|fractures?|degenerat\w+|catheter\w*|stents?|pacemaker|artifacts?"
-    r"|arteriosclerosis"
+    r"|arteriosclerosis|(?:arterio\w+\s)?shunts?(?:ing)?"
     r"|atherosclero\w+|thickening|secretions?|mucus|residue|food|hernias?|bulla[e]?|emphysema|pacemaker)\b",
     re.IGNORECASE,
 )
-
-
 _STONE = re.compile(
     _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|catheter\w*|stents?)\b",
     re.IGNORECASE,
 )
-
-
 _SPLEEN = re.compile(r"[^.;]{0,60}\([^()]{0,20}(?:accessory spleen|splenule|calcul\w+|stone)", re.IGNORECASE)
-
-
+_INSIDE = re.compile(
+    r"\s(?:inside|therein|within(?: it)?|in it|in its (?:interior|centre|center))"
+    r"(?=[\s,.;]*(?:$|[,.;]|and\b))",
+    re.IGNORECASE,
+)
+_PARENT = re.compile(
+    r"\b(?:mass|lesion|cyst|nodule|tumou?r)\b[^.;]*"
+    r"\b(?:with|contain\w*|has|having|show\w*)\b[^.;]*$",
+    re.IGNORECASE,
+)
+"""Reads "a mass with nodules inside": what a lesion holds is no lesion of its own."""
 _SPREAD_OUT = re.compile(
     r"\b(?:diffuse\w*|patchy|linear|line-like|strip(?:e|-like|s)?|cylindrical|band-?like|flaky"
     r"|cloud-?like|streaky|speckled|flocculent|ground[- ]glass|infiltrat\w+|reticular|consolidat\w+"
@@ -50,11 +54,16 @@ def counts(statement: Statement, mark: Mark) -> bool:
     before = statement.text[: mark.start - statement.start]
     after = statement.text[mark.end - statement.start :]
     if mark.value.diagnosis is None and mark.value.kind == "lesion":
-        if _SPREAD_OUT.search(before) or _EXPLAINED.search(after[:110]) or _SPLEEN.match(after[:110]):
+        spread = _SPREAD_OUT.search(before)
+        if spread is not None and not (spread[0].lower().startswith("patchy") and _in_solid_organ(statement)):
+            return False
+        if _EXPLAINED.search(_up_to_next(statement, mark)) or _SPLEEN.match(after[:110]):
             return False
         if mark.value.attenuation and mark.value.needs is None and _fluid(before, after):
             return False
     if mark.value.kind == "nodule" and mark.value.diagnosis is None and _STONE.search(after[:110]):
+        return False
+    if _INSIDE.match(after) and _PARENT.search(before):
         return False
     if needs == "size":
         later = [m.start for m in statement.marks if m.category == "finding" and m.start >= mark.end]
@@ -64,6 +73,13 @@ def counts(statement: Statement, mark: Mark) -> bool:
     if needs in {"density", "density_or_size"}:
         return any(m.category == "attenuation" and _describes(statement, m, mark) for m in statement.marks)
     return True
+
+
+def _up_to_next(statement: Statement, mark: Mark) -> str:
+    """Words behind a noun, as far as they can still speak of it."""
+    later = (m.start for m in statement.marks if m.category == "finding" and m.start >= mark.end)
+    end = max(mark.end + 110, min(next(later, mark.end + 240), mark.end + 240))
+    return statement.text[mark.end - statement.start : end - statement.start]
 
 
 def _fluid(before: str, after: str) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from llm_extract.drafts import DraftSpan, SignDraft, SurgeryDraft, TechniqueDraft
+from llm_extract.records import Laterality
 from llm_extract.rules import context
 from llm_extract.rules.statements import Reading, Statement
 
@@ -71,6 +72,7 @@ def surgery_drafts(reading: Reading) -> Iterator[SurgeryDraft]:
                 ),
                 None,
             )
+            side = side or _side_of_organ(statement, value.organ)
             key = (value.organ, value.procedure, side or "unknown")
             if key in seen:
                 continue
@@ -87,6 +89,19 @@ def surgery_drafts(reading: Reading) -> Iterator[SurgeryDraft]:
                 laterality="n/a" if sideless else side or "unknown",
                 quote=reading.text[mark.start : mark.end], quote_start=mark.start,
             )  # fmt: skip
+
+
+def _side_of_organ(statement: Statement, organ: str) -> Laterality | None:
+    """Reads "Right kidney not seen, status post nephrectomy": the one side that the sentence gives the organ."""
+    places = [m for m in statement.of("place") if m.value.organ == organ]
+    sides = {
+        side.value
+        for side in statement.of("side")
+        if any(0 <= place.start - side.end < 12 for place in places)
+    }
+    if sides == {"left"}:
+        return "left"
+    return "right" if sides == {"right"} else None
 
 
 def sign_drafts(reading: Reading) -> Iterator[SignDraft]:
