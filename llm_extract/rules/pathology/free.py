@@ -36,6 +36,8 @@ _PART_ONLY = re.compile(
     r"|parenchymal)\b",
     re.IGNORECASE,
 )
+_REST = re.compile(r"\b(?:remainder|remaining|rest of|adjacent|surrounding|background)\b", re.IGNORECASE)
+_AT_MARGIN = re.compile(rf"{_REST.pattern}|\b(?:margins?|attached portion)\b", re.IGNORECASE)
 _LESION_WORD = re.compile(
     r"\b(?:nodules?|polyps?|cysts?|leiomyomas?|adenomas?|masses|lesions? (?:is|are)|except|otherwise"
     r"|with\b(?! no))",
@@ -102,9 +104,17 @@ def _named(statement: Statement) -> tuple[str, ...]:
 def _whole(statement: Statement, match: re.Match[str]) -> bool:
     """True if the predicate follows the organ itself: "spleen parenchyma is unremarkable", "benign adrenal gland"."""
     return any(
-        m.category == "place" and not m.value.part and abs(m.end - statement.start - match.start()) < 24
+        m.category == "place"
+        and not m.value.part
+        and abs(m.end - statement.start - match.start()) < 24
+        and not _AT_MARGIN.search(statement.text[max(0, m.start - statement.start - 24) : match.start()])
         for m in statement.marks
     )
+
+
+def is_rest(text: str) -> bool:
+    """True for words on what is left of an organ beside its lesion: "the remainder of the gland"."""
+    return _REST.search(text) is not None
 
 
 def _side(statement: Statement, specimen: Specimen | None, organ: str) -> Laterality:

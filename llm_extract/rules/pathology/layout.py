@@ -109,7 +109,8 @@ _ANY_DIAGNOSIS = re.compile(
 )
 _ANY_SYNOPTIC = re.compile(
     r"^[^\w\n]{0,6}(?:[\w-]+\s){0,5}(?:synopsis|synoptic|checklist|staging (?:information|summary|synopsis)"
-    r"|tumou?r summary|case summary)\b[^\n.)]{0,24}$",
+    r"|tumou?r summary|case summary|(?:cancer|carcinoma|tumou?r|report(?:ing)?) (?:template|worksheet|protocol))"
+    r"\b[^\n.)]{0,24}$",
     re.IGNORECASE | re.MULTILINE,
 )
 _LOST_DIAGNOSIS = re.compile(r"\bFINAL\s{1,3}D[I1l]AGN\w{0,6}|(?<![a-z] )\bPART\s{0,2}1\s{0,2}[:.](?=\s)")
@@ -122,7 +123,7 @@ _NEXT_SPECIMEN = re.compile(
 _TITLE_HERE = re.compile(rf"(?:{_ANY_TITLE})\s{{0,3}}[:;=-]?", re.IGNORECASE)
 _SQUEEZED = {title.replace(" ", ""): name for title, name in _SECTION_OF.items()}
 _ITEM = (
-    r"(?:[-*=>_o+]{1,3}\s{0,3}(?=[A-Za-z(\d])|\(?(?:[A-Z]|\d{1,2}|[IVX]{1,4})\s?[.):](?!\d)\s{0,4}(?=\S)"
+    r"(?:[-*=>_+]{1,3}\s{0,3}(?=[A-Za-z(\d])|o\s{1,3}(?=[A-Z(\d])|\(?(?:[A-Z]|\d{1,2}|[IVX]{1,4})\s?[.):](?!\d)\s{0,4}(?=\S)"
     r"|(?:[A-Z]|\d{1,2})\s-\s(?=[A-Z])|(?:PART|Part|Specimen|SPECIMEN)\s(?:[A-Z]|\d{1,2})\b|\#\s?\d{1,2}\b)"
 )
 _STARTS_ITEM = re.compile(rf"\s{{0,8}}\"?{_ITEM}")
@@ -135,7 +136,7 @@ _HANGING = re.compile(
     r"(?:,|\b(?:and|of|the|a|an|with|in|to|for|is|are|was|x|by|from|or|at|no|on|as|that|which|involving"
     r"|measuring|into"
     r"|within|approximately|greatest|maximum|lymph|cell|into|through|moderately|poorly|well|up)|\d\s?x"
-    r"|[a-z]-)$",
+    r"|(?-i:[a-z]-))$",
     re.IGNORECASE,
 )
 _STOP = re.compile(r"(?:[.]+[\"”')\]]{0,2}(?=\s|$|[A-Z\"(])|[!?]+(?=\s))|;|\s[.](?=[A-Z])")
@@ -160,7 +161,10 @@ _NO_STOP = re.compile(
 )
 _LENGTH_BEFORE = re.compile(r"\d\s{0,2}(?:cms?|mm|em|gm?|grams?|crn)$", re.IGNORECASE)
 _REST_OF_LENGTH = re.compile(r"\d{1,2}\s{0,3}(?:x|cm|mm|em|crn|om)\b", re.IGNORECASE)
+_BRACKETED_LENGTH = re.compile(r"\(\s?\d{1,2}(?:[.,]\s?\d{1,2})?\s?(?:x|cm|mm|em|crn)\b", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{2}")
+_PRINTED = re.compile(r"\b[A-Za-z]*[aeouAEOU][A-Za-z]{2,}")
+"""A word; a bar code is read as capital letters without any of these vowels."""
 
 
 def split_pathology(text: str) -> tuple[tuple[Section, ...], tuple[Sentence, ...]]:
@@ -191,6 +195,11 @@ def split_pathology(text: str) -> tuple[tuple[Section, ...], tuple[Sentence, ...
         item = _STARTS_ITEM.match(stripped) is not None
         sentences.append(Sentence(first, first + len(stripped), section_at(sections, first), line, item))
     return sections, tuple(sentences)
+
+
+def titles_list(text: str) -> bool:
+    """True for the title of a checklist, such as "Colon cancer template", which names no specimen and no tumour."""
+    return _ANY_SYNOPTIC.match(text) is not None
 
 
 def _sections(text: str) -> tuple[Section, ...]:
@@ -296,9 +305,7 @@ def _line_cuts(text: str) -> Iterator[int]:
 
 
 def _page_width(text: str) -> int:
-    lengths = sorted(
-        len(line.rstrip()) for line in text.split("\n") if len(re.findall(r"[a-zA-Z]{3,}", line)) >= 4
-    )
+    lengths = sorted(len(line.rstrip()) for line in text.split("\n") if len(_PRINTED.findall(line)) >= 4)
     return lengths[int(0.9 * (len(lengths) - 1))] if lengths else 80
 
 
@@ -315,7 +322,7 @@ def _ends_here(text: str, at: int, width: int) -> bool:
         return not (_LENGTH_BEFORE.search(previous[:-1]) and ahead[:1].islower())
     if _HANGING.search(previous):
         return False
-    if ahead[0].islower() or ahead[0] in ",.;)":
+    if ahead[0].islower() or ahead[0] in ",.;)" or _BRACKETED_LENGTH.match(ahead):
         return False
     if _KEY_LINE.match(following) or _HEADING_LINE.match(following):
         return True

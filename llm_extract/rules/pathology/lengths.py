@@ -43,15 +43,18 @@ class LengthReader(LesionReader):
         self, statement: Statement, head: Head, inside: Sequence[Measurement]
     ) -> tuple[list[Measurement], list[Measurement]]:
         """Lengths of a stretch that are the tumour's: no distances, no depth, nothing of the specimen."""
-        own = []
+        own, sure = [], []
         for m in inside:
             if wording.is_distance(statement, m):
                 self.unused[m.id] = "margin"
             elif wording.is_tissue(statement, m):
                 self.unused[m.id] = "specimen"
+            elif wording.is_plain(statement, m, head):
+                sure.append(m)
             else:
                 own.append(m)
-        return LesionReader._sizes(self, statement, head, own)
+        sizes, priors = LesionReader._sizes(self, statement, head, own)
+        return sorted([*sure, *sizes], key=lambda m: m.start), priors
 
     def _read_size_key(self, statement: Statement, specimen: Specimen | None) -> None:
         """Reads "TUMOR SIZE: 5.5 cm": a size under its own heading belongs to the specimen's tumour."""

@@ -56,6 +56,7 @@ _UNKNOWN = re.compile(
     r"|node)",
     re.IGNORECASE,
 )
+_ELSEWHERE = re.compile(r"\bdistant\s(?:site\s)?metasta", re.IGNORECASE)
 _STAGE = re.compile(
     r"\bp?T\s?\d[a-d]?\s?p?N|\bpN\s?[0-3OX]|regional lymph\s?nodes? \(p|\bstage\b", re.IGNORECASE
 )
@@ -83,6 +84,8 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
         heading: True under a heading that names nodes.
     """
     text = statement.text
+    if _ELSEWHERE.search(text):
+        return None
     key = _POSITIVE_KEY.search(text)
     if key is not None:
         count = _number(key["n"])

@@ -125,7 +125,7 @@ class PlaceReader(NodeReader):
             ]
             if len(here) != 1:
                 continue
-            if not here[0].location.parts and site.parts:
+            if site.parts and not set(site.parts) & set(here[0].location.parts):
                 place = here[0].location
                 here[0].location = replace(
                     place, parts=site.parts, relation=site.relation, spans=(*place.spans, *site.spans)

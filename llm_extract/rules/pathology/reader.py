@@ -14,7 +14,7 @@ from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import wording
-from llm_extract.rules.pathology.free import free_organs
+from llm_extract.rules.pathology.free import free_organs, is_rest
 from llm_extract.rules.pathology.layout import CURRENT
 from llm_extract.rules.pathology.nodal import measured_mass
 from llm_extract.rules.pathology.nodes import mentions_nodes
@@ -53,7 +53,9 @@ class PathologyReader(PlaceReader):
         self._reduce()
         pairs = zip(self.reading.statements, assigned, strict=True)
         self.on_organs = [
-            statement for statement, specimen in pairs if specimen is None or not specimen.margin
+            statement
+            for statement, specimen in pairs
+            if (specimen is None or not specimen.margin) and not is_rest(statement.text)
         ]
         self.organs = list(free_organs(self.reading.statements, assigned))
 
@@ -150,7 +152,9 @@ class PathologyReader(PlaceReader):
             return
         if specimen is not None and specimen.margin and section != "gross" and not inside:
             return
-        if section == "gross" and not inside:
+        if (section == "gross" and (not inside or wording.is_texture(statement, head))) or (
+            not inside and wording.is_empty_key(statement, head)
+        ):
             return
         before = len(self.mentions)
         self._last_at = -9 if not inside or not again else self._last_at

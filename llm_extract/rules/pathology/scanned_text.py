@@ -13,6 +13,8 @@ _DIGIT_NEIGHBOUR = re.compile(
     r"|(?<![A-Za-z\d])[lI](?=\d\s?(?:x\s?\d|mm\b|cm\b))"
 )
 _DIGITS = {"O": "0", "o": "0", "l": "1", "I": "1"}
+_HYPHEN = re.compile(r"(?<=[A-Za-z])·(?=[A-Za-z]|\s{0,2}(?:\n|$))")
+"""A raised dot between words is a hyphen, between digits a decimal point."""
 _SPLIT_UNIT = re.compile(r"(?<=\d)(\s?)(?:c\sm|ctn|cin|crn|ern|om|cn|cra)\b")
 
 
@@ -28,6 +30,6 @@ def mend(text: str) -> str:
     >>> mend("l.5 x 2.O cm") == "1.5 x 2.0 cm"
     True
     """
-    plain = text.translate(_SAME_LENGTH)
+    plain = _HYPHEN.sub("-", text).translate(_SAME_LENGTH)
     plain = _DIGIT_NEIGHBOUR.sub(lambda match: _DIGITS[match[0]], plain)
     return _SPLIT_UNIT.sub(lambda match: (match[1] + "cm").ljust(len(match[0])), plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -10,14 +11,14 @@ from dataclasses import dataclass, field
 from llm_extract.anatomy import Anatomy
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import SIDELESS, WEAK, Location, resolve
-from llm_extract.rules.pathology.layout import CURRENT
+from llm_extract.rules.pathology.layout import CURRENT, titles_list
 from llm_extract.rules.statements import Statement
 
 _LABEL = re.compile(
     r"\W{0,4}(?:(?P<word>PART|Part|part|SPECIMEN|Specimen|Labeled|Source of"
-    r" Tissue)\s{0,2}[:#]?\s{0,2})?[#\"(]{0,2}"
+    r" Tissue|Container|CONTAINER|Jar|JAR)\s{0,2}[:#]?\s{0,2})?[#\"(]{0,2}"
     r"(?P<label>[A-Z](?![a-z])|\d{1,2}|[IVX]{1,4}(?![A-Za-z]))(?:\s?[.):,#\"]{1,3}"
-    r"|\s-)\s{0,4}(?:SP\s?:\s?)?(?=\S)"
+    r"|\s-|(?(word)\s(?!of\b)|(?!)))\s{0,4}(?:SP\s?:\s?)?(?=\S)"
 )
 _PROCEDURE = re.compile(
     r"\b(?:\w*biops(?:y|ies)|excisions?|resections?|\w+ectom(?:y|ies)|\w+otomy|dissections?|amputation"
@@ -48,6 +49,12 @@ _KEY_ONLY = re.compile(
 _IMPLANT = re.compile(r"\b(?:implants?|mesenter\w+|serosal nodule)\b", re.IGNORECASE)
 _NUMBERED_TUMOUR = re.compile(r"\b(?:tumou?r|mass|lesion)\s{0,2}#\s?\d", re.IGNORECASE)
 _PELVIC = re.compile(r"\b(?:pelvi[cs]|abdominal|abdomen|side\s?wall|presacral|cuff)\b", re.IGNORECASE)
+_BESIDE = re.compile(
+    r"\b(?:(?:para|peri|infra|sub|supra)-?\s?(?:colic|splenic|hepatic|gastric|rectal|caecal|cecal|umbilical)"
+    r"|cul[-\s]de[-\s]sac|gutter|diaphragm\w*|falciform|umbilic\w+|mesocolon|lesser sac|ligament)\b",
+    re.IGNORECASE,
+)
+"""Places outside every organ whose tumours are deposits on the peritoneum."""
 _SENTENCE = re.compile(
     r"\b(?:is|are|was|were|shows?|showing|free|negative|positive|identified|seen|present|invad\w+|involv\w+"
     r"|measur\w+|received|consists?"
@@ -55,6 +62,7 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 _PRIMARY = re.compile(r"\bprimary\s(?:\w+\s){1,3}tumou?rs?\b", re.IGNORECASE)
+_CONTAINER = re.compile(r"\W{0,4}(?:specimen|container|jar|part)\b", re.IGNORECASE)
 _MAX_HEADING = 190
 _TRUNK = frozenset({"lymph_node", "bone"})
 
@@ -146,6 +154,9 @@ class SpecimenReader:
         key = _key(match) if match is not None else ""
         if section == "gross":
             return self._opened_in_gross(statement, label)
+        if titles_list(text):
+            statement.title_end = statement.start + len(text)
+            return None, False
         primary = _PRIMARY.search(text) if section == "synoptic" else None
         if primary is not None:
             made = self._specimen(statement, 0, len(text), None)
@@ -197,8 +208,9 @@ class SpecimenReader:
                     return known, True
                 statement.title_end = statement.start + named.end(name)
                 return made, True
+        worded = _CONTAINER.match(statement.text) is not None
         if known is not None and (
-            len(statement.text) < 90 or named is not None or "eceived" in statement.text
+            len(statement.text) < 90 or named is not None or worded or "eceived" in statement.text
         ):
             return known, True
         if label is not None:
@@ -215,10 +227,15 @@ class SpecimenReader:
         body = statement.text[start:end]
         where = [m for m in marks if m.category in {"place", "short", "side"}]
         organs = _organs(marks)
-        if not organs:
+        if not organs and not _BESIDE.search(body):
             return Specimen(label, None, (), Location(), _MARGIN.search(body) is not None)
-        organ = organs[0]
-        if organ != "lymph_node" and (_IMPLANT.search(body) or (organ == "other" and _PELVIC.search(body))):
+        organ = organs[0] if organs else "peritoneum"
+        if organ != "lymph_node" and (
+            not organs
+            or _IMPLANT.search(body)
+            or (organ == "other" and _PELVIC.search(body))
+            or ("peritoneum" in organs and self.main not in organs and organ != "peritoneum")
+        ):
             organ, organs = "peritoneum", ("peritoneum",)
         elif organ != "lymph_node" and self.main in organs:
             organ = self.main or organ
@@ -231,9 +248,10 @@ class SpecimenReader:
         )  # fmt: skip
         sides = {m.value for m in where if m.category == "side"} & {"left", "right"}
         side = next(iter(sides)) if len(sides) == 1 else ("bilateral" if len(sides) == 2 else None)
-        spans = tuple((m.start, m.end) for m in own if m.category == "place")
+        named = [m for m in own if m.category == "place"] or [m for m in where if m.category == "place"]
+        spans = tuple((m.start, m.end) for m in named)
         side_spans = tuple((m.start, m.end) for m in where if m.category == "side")
-        parts = place.parts if place.organ == organ else ()
+        parts = place.parts if place.organ == organ and not _names_whole(self._text, own) else ()
         location = Location(
             organ, parts, place.relation if parts else "unknown",
             None if organ in SIDELESS else (side or place.laterality), spans, side_spans if side else (),
@@ -241,6 +259,16 @@ class SpecimenReader:
         numbered = _NUMBERED_TUMOUR.search(body) is not None
         margin = _MARGIN.search(body) is not None
         return Specimen(label, organ, organs, location, margin=margin, is_tumour=numbered)
+
+
+def _names_whole(text: str, marks: Sequence[Mark]) -> bool:
+    """True for "colon and rectum": the organ beside its part is the whole of it."""
+    places = [m for m in marks if m.category == "place"]
+    return any(
+        bool(one.value.part) != bool(other.value.part)
+        and re.fullmatch(r"\s{0,2}(?:&|/|and|or)\s(?:the\s)?", text[one.end : other.start])
+        for one, other in itertools.pairwise(places)
+    )
 
 
 def _key(match: re.Match[str]) -> str:

@@ -45,8 +45,12 @@ class Sighting:
     def is_specific(self) -> bool:
         """True if the mention names a diagnosis."""
         m = self.mention
+        named = m.head is not None and m.head.value.organ is not None and m.kind == "tumor"
         return (
-            m.diagnosis is not None or m.kind in {"cyst", "polyp", "metastasis"} or m.malignancy == "benign"
+            m.diagnosis is not None
+            or named
+            or m.kind in {"cyst", "polyp", "metastasis"}
+            or m.malignancy == "benign"
         )
 
     @property
@@ -76,6 +80,14 @@ class Tumour:
     def longest_mm(self) -> float | None:
         """Longest diameter known so far."""
         return self.first.longest_mm
+
+    def has_room_for(self, sighting: Sighting) -> bool:
+        """True for a smaller member of a counted group: "two polyps", of 9 and 13 mm, is one group of 13 mm."""
+        count, mine, theirs = self.mention.count, sighting.longest_mm, self.longest_mm
+        measured = sum(bool(s.mention.sizes) for s in self.sightings)
+        smaller = mine is not None and theirs is not None and mine < theirs
+        later = sighting.rank > self.first.rank
+        return later and smaller and count is not None and measured < count and sighting.mention.count == 1
 
 
 def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
@@ -109,7 +121,32 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
             _absorb(target, sighting)
         elif not tumours:
             tumours.append(Tumour(sighting, [sighting]))
-    return tumours
+    return _without_doubles(tumours)
+
+
+def _without_doubles(tumours: Sequence[Tumour]) -> list[Tumour]:
+    """A cyst that the gross description measures as large as a named tumour of its organ is that tumour."""
+    kept = []
+    for tumour in tumours:
+        size = _lengths(tumour.mention)
+        gross = tumour.first.rank == 3 and tumour.mention.kind == "cyst" and len(size) > 1
+        same = [
+            other
+            for other in tumours
+            if gross
+            and other is not tumour
+            and _lengths(other.mention) == size
+            and _same_place(tumour.first, other)
+        ]
+        if same:
+            _absorb(same[0], tumour.first)
+        else:
+            kept.append(tumour)
+    return kept
+
+
+def _lengths(mention: Mention) -> list[float]:
+    return sorted(v for m in mention.sizes for v in m.values_mm)
 
 
 def _is_new(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
@@ -131,7 +168,7 @@ def _match_named(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None
     ]
     if sighting.rank == 0:
         fitting = [t for t in fitting if _same_specimen(sighting, t)]
-    return _closest(sighting, fitting)
+    return _closest(sighting, fitting) or next((t for t in fitting if t.has_room_for(sighting)), None)
 
 
 def _match_sized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
@@ -141,7 +178,8 @@ def _match_sized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None
         fitting = [t for t in fitting if _family(t.mention) == "tumour"]
         labelled = [t for t in labelled if t in fitting]
     bare = sighting.specimen is not None and sighting.specimen.bare
-    return _closest(sighting, labelled or (fitting if bare else []))
+    chosen = _closest(sighting, labelled or (fitting if bare else []))
+    return chosen or next((t for t in labelled if t.has_room_for(sighting)), None)
 
 
 def _match_unsized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
@@ -221,6 +259,7 @@ def _absorb(target: Tumour, sighting: Sighting) -> None:
         and new.is_group
         and not held.sizes
         and (new.sizes or (sighting.rank == 0 and sighting.is_specific))
+        and (new.kind != "metastasis" or held.kind == "metastasis")
     ):
         held.count, held.count_kind = new.count, new.count_kind
     if held.count is None and new.count is not None and new.count > 1:
@@ -228,11 +267,17 @@ def _absorb(target: Tumour, sighting: Sighting) -> None:
     if _count(new.sizes) > _count(held.sizes) and (not held.sizes or _near(held, new)):
         held.sizes = new.sizes
         held.spans += [("diameters_mm", m.start, m.end) for m in new.sizes]
-    if (held.diagnosis is None or held.diagnosis == "carcinoma") and new.diagnosis not in {
-        None,
-        "carcinoma",
-        "metastasis",
-    }:
+    benign_polyp = held.kind == "polyp" and held.malignancy == "benign"
+    if (
+        (held.diagnosis is None or held.diagnosis == "carcinoma")
+        and not benign_polyp
+        and new.diagnosis
+        not in {
+            None,
+            "carcinoma",
+            "metastasis",
+        }
+    ):
         held.diagnosis, held.diagnosis_text = new.diagnosis, new.diagnosis_text
         held.diagnosis_certainty = new.diagnosis_certainty
     if held.malignancy in {"unknown", "indeterminate"} and new.malignancy != "unknown":
@@ -245,7 +290,7 @@ def _absorb(target: Tumour, sighting: Sighting) -> None:
             held.location, parts=new.location.parts, relation=new.location.relation,
             spans=(*held.location.spans, *new.location.spans),
         )  # fmt: skip
-    if held.location.laterality is None and new.location.laterality is not None:
+    if held.location.laterality is None and new.location.laterality is not None and telling:
         held.location = replace(
             held.location, laterality=new.location.laterality, side_spans=new.location.side_spans
         )

@@ -27,9 +27,16 @@ _COMPOUND = re.compile(
     r"|nodules?\s(?:are|is)\ssubmitted"
     r"|infiltrat\w+\slymph|registry|summary|synopsis|deposits?\s\(|number|laterality|shape|color"
     r"|procurement|budding|emboli|plug"
-    r"|associated|discrep\w+|history|hist\b|percentage|component)",
+    r"|associated|discrep\w+|history|hist\b|percentage|component|template|worksheet|checklist|features"
+    r"|in[-\s]?situ|implants?\s(?:outside|size)|[+]\s?-)",
     re.IGNORECASE,
 )
+_OF = re.compile(
+    r"\s{0,2}(?:,\s?)?(?:of|measuring|(?:which|that) measures|measures|\()\s{0,2}"
+    r"(?:about\s|approximately\s|up to\s)?",
+    re.IGNORECASE,
+)
+_TEXTURE = re.compile(r"\b(?:areas|foci|spaces|zones|regions|cystic area)$", re.IGNORECASE)
 _VERB = re.compile(
     r"\s?(?:\([^)]{0,40}\)\s?)?(?:(?:also|is|are|was|appears?|does|do|has|focally|grossly|microscopically"
     r"|not|to|directly|which|that|,)\s){0,4}"
@@ -52,6 +59,7 @@ _ASIDE_BEFORE = re.compile(
     r"|amount of|suspicious for|type of|diagnosis of|grade of|extent of|size of|support\w* the|uninvolved"
     r"|appearance of|consistency of"
     r"|history of|prior|previous\w*|known|intraepithelial|intra-?\s?epithelial|distribution of|volume of"
+    r"|in[-\s]?situ|(?:dimensions?|diameters?) of"
     r"|evidence of|presence of"
     r"|periphery of|depth of|proximal to|distal to|overlying|underlying|surrounding|between|from"
     r"|outside)\s{1,2}"
@@ -96,14 +104,18 @@ SITE = re.compile(
 SPREAD = re.compile(
     r"\binvolv\w+|\bserosa\w*|\bsurface\b|\bextension\b|\bimplants?\b|\bmetast\w+", re.IGNORECASE
 )
-BOTH = re.compile(r"\b(?:both|bilateral)\s(?:ovaries|ovarian|adnexa\w*)", re.IGNORECASE)
+BOTH = re.compile(
+    r"\b(?:both|bilateral|right and left|left and right)\s(?:ovaries|ovarian|adnexa\w*|ovary)"
+    r"|\bovaries,?\s\(?(?:bilateral|both|right and left|left and right)\b",
+    re.IGNORECASE,
+)
 CONSISTENT = re.compile(r"\b(?:consistent|compatible) with\b", re.IGNORECASE)
 ORGAN_SIZE = re.compile(r"\bweight\b|\bweigh|\bspecimen\b|prostate size|\bgland\b|\bgrams?\b", re.IGNORECASE)
 _OPTION = re.compile(r"^\W{0,3}(?:_+|\[\s?\]|\(\s\)|o\s|q[A-Z])")
 _TUMOUR_NOUN = r"(?:tumou?r|lesion|carcinoma|adenocarcinoma|neoplasm|mass)"
 TUMOUR_SIZE = re.compile(
     rf"{_TUMOUR_NOUN}'?s?\s{{0,2}}(?:sizes?|dimensions?|diameters?|(?:\w+\s){{0,2}}measur\w+|is\s\d)"
-    rf"|size\s(?:of\s)?(?:the\s)?(?:\w+\s){{0,2}}{_TUMOUR_NOUN}|dominant\s(?:tumou?r\s)?(?:nodule|mass"
+    rf"|(?:size|dimensions?|diameters?)\s(?:of\s)?(?:the\s)?(?:\w+\s){{0,2}}{_TUMOUR_NOUN}|dominant\s(?:tumou?r\s)?(?:nodule|mass"
     rf"|lesion|tumou?r)",
     re.IGNORECASE,
 )
@@ -129,7 +141,8 @@ _DISTANCE_BEFORE = re.compile(
     r"|\bdepth\b[^.;]{0,50}|\bthick\w*\b[^.;]{0,20}|\bbeyond\b[^.;]{0,30}|\blocated"
     r"|\binvad\w+\b[^.;]{0,40}\b(?:to|for|by)|\b(?:away|separated) by|\bextend\w*"
     r"|\binvasion\b[^.;]{0,40}|\b(?:weigh|length)\w*\b[^.;]{0,14}|\bextension\b[^.;]{0,30}"
-    r"|\bapproach\w*\b[^.;]{0,50}|\bto less than|\bstuds?\b)"
+    r"|\bapproach\w*\b[^.;]{0,50}|\bto less than|\bstud(?:s|ding|ded)?\b[^.;]{0,30}"
+    r"|\bover\b[^.;]{0,30}\b(?:area|distance|length|span|segment))"
     r"\s{0,2}(?:of\s|is\s|to\s|about\s|approximately\s|a\s|within\s|up to\s|less than\s|measures?\s"
     r"|measuring\s|:\s?){0,4}$",
     re.IGNORECASE,
@@ -145,7 +158,8 @@ _DISTANCE_AFTER = re.compile(
 )
 _TISSUE_AFTER = re.compile(
     r"\s{0,2}(?:in (?:aggregate|greatest dimension|maximum"
-    r" dimension)\s)?(?:[\w-]+[\s,]{1,2}){0,4}?(?:fragments?|pieces?|portions?|segments?|specimens?"
+    r" dimension)\s)?(?:(?!at\b|within\b|near\b|from\b|located\b|aris\w+\s|involving\b)[\w-]+[\s,]{1,2}){0,4}?"
+    r"(?:fragments?|pieces?|portions?|segments?|specimens?"
     r"|aggregates?"
     r"|tissues?|cores?|kidney|liver|spleen|uterus|prostate|ovary|bladder|pancreas|gallbladder|colon|lobe"
     r"|wedge|omentum|ureter|appendix"
@@ -247,6 +261,23 @@ def is_aside(statement: Statement, head: Head) -> bool:
     return bool(specific and _BACKGROUND.search(before) and head.mark.value.kind != "metastasis") or bool(
         _NO_STATEMENT.search(text)
     )
+
+
+def is_plain(statement: Statement, size: Measurement, head: Head) -> bool:
+    """True for "a nodule of 3 x 2 cm" and "mass (4 cm)": nothing stands between the noun and its size."""
+    between = statement.text[head.mark.end - statement.start : max(0, size.start - statement.start)]
+    return size.tense == "current" and not size.worded and _OF.fullmatch(between) is not None
+
+
+def is_empty_key(statement: Statement, head: Head) -> bool:
+    """True for a key without a value, such as "Distant metastasis (pM):" or "Mass:"."""
+    return head.mark.value.diagnosis in {None, "metastasis"} and statement.text.rstrip(" *_").endswith(":")
+
+
+def is_texture(statement: Statement, head: Head) -> bool:
+    """True for "focal cystic areas" in a gross description: what a tumour looks like inside."""
+    noun = statement.text[head.mark.start - statement.start : head.mark.end - statement.start]
+    return _TEXTURE.search(noun) is not None
 
 
 def speaks_again(statement: Statement, head: Head) -> bool:
