@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from llm_extract.archive_options import ArchiveOptions, Shard
 from llm_extract.backends import Backend, BatchBackend, load_backend
+from llm_extract.deidentify import Rewriter, check_hook, hook_identity, rewriting
 from llm_extract.export import ExportCounts, ExportPlan, export_archive, organ_names
 from llm_extract.ledger import Job, Ledger, Result, settings_sha256, work_key
 from llm_extract.ledger_place import open_ledger
@@ -72,6 +73,7 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
     """
     started = time.monotonic()
     source_note = check_source(source)  # a wrong path or column ends here, before anything is written
+    check_hook(options.out, options.deidentify)
     backend = load_backend(options.backend, options.model, anatomy=options.anatomy)
     shard_suffix = options.shard.suffix if options.shard else ""
     with disk_errors_named(options.out):
@@ -80,6 +82,7 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
         closing(backend) if isinstance(backend, BatchBackend) else nullcontext(),
         disk_errors_named(options.out),
         stop_signals() as stop,
+        rewriting(options) as rewriter,
         open_ledger(
             options.out, suffix=shard_suffix, folder=options.ledger_folder, lease_s=options.lease_s
         ) as ledger,
@@ -89,7 +92,7 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
                 ledger.merge(path)
         if options.quarantine == "retry":
             ledger.reopen_quarantined()
-        run = _Run(source, options, backend, ledger, stop)
+        run = _Run(source, options, backend, ledger, stop, rewriter=rewriter)
         total, extracted = run.extract()
         counts, files = run.export(total)
         expected = run.forecast()
@@ -119,14 +122,25 @@ class _Run:
     """One pass over one archive with one ledger."""
 
     def __init__(
-        self, source: ReportSource, options: ArchiveOptions, backend: Backend, ledger: Ledger, stop: Stop
+        self,
+        source: ReportSource,
+        options: ArchiveOptions,
+        backend: Backend,
+        ledger: Ledger,
+        stop: Stop,
+        *,
+        rewriter: Rewriter | None,
     ) -> None:
         self._source = source
+        self._rewriter = rewriter
         self._options = options
         self._backend = backend
         self._ledger = ledger
         self._stop = stop
-        self._settings_hash = settings_sha256(options.backend, backend.settings())
+        self._settings = dict(backend.settings())
+        if options.deidentify is not None:
+            self._settings["deidentify"] = hook_identity(options.deidentify)
+        self._settings_hash = settings_sha256(options.backend, self._settings)
         self._elsewhere: dict[str, Job] = {}
         self._claim_size = claim_size(0)
         self._sample: frozenset[int] | None = None
@@ -136,7 +150,11 @@ class _Run:
         self._tally = Tally(price_per_million=price)
 
     def reports(self) -> Iterator[Report]:
-        """The reports of this shard or sample, in input order; ids are checked over the whole input."""
+        """The reports of this shard or sample, in input order, with the texts that a hook gave them."""
+        return self._rows_read() if self._rewriter is None else self._rewriter(self._rows_read(), self._stop)
+
+    def _rows_read(self) -> Iterator[Report]:
+        """The reports of this shard or sample as they are read; ids are checked over the whole input."""
         shard, sample = self._options.shard, self._sample
         return (
             report
@@ -147,7 +165,7 @@ class _Run:
     def _choose_sample(self) -> None:
         """For a pilot, read the input once more and choose its rows."""
         if self._options.pilot is not None:
-            self._sample = choose_rows(self._counted(self.reports()), self._options.pilot)
+            self._sample = choose_rows(self._counted(self._rows_read()), self._options.pilot)
 
     def _counted(self, reports: Iterable[Report]) -> Iterator[Report]:
         for report in reports:
@@ -160,7 +178,11 @@ class _Run:
         if self._options.pilot is None:
             return None
         in_process = self._options.backend in {"vllm", "transformers"} and self._options.model is not None
-        gpus = self._options.model.gpus if in_process and self._options.model is not None else None
+        gpus: float | None = (
+            self._options.model.gpus if in_process and self._options.model is not None else None
+        )
+        if self._options.ray is not None:
+            gpus = self._options.ray.workers * self._options.ray.gpus_per_worker or None
         return forecast(self._tally, reports=self._rows, seconds=self._seconds, gpus=gpus)
 
     def keyed(self, reports: Iterable[Report]) -> Iterator[tuple[Report, str | None]]:
@@ -190,7 +212,7 @@ class _Run:
             out=options.out,
             suffix=options.suffix,
             backend=options.backend,
-            settings=self._backend.settings(),
+            settings=self._settings,
             organs=organ_names(options.anatomy),
             evidence_limit=options.evidence_limit,
         )

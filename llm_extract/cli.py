@@ -8,26 +8,32 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llm_extract import cli_audit, cli_model, cli_score
+from llm_extract import cli_audit, cli_model, cli_run, cli_score
 from llm_extract.cli_errors import failures, program_of
 from llm_extract.cli_options import (
     AnatomyOption,
+    Database,
+    DeidentifyOption,
     Encoding,
     GroupColumn,
     IdColumn,
+    Kind,
     MarkupOption,
+    Sql,
     TextColumn,
+    report_source,
     reports_to_type,
 )
 
 if TYPE_CHECKING:
+    from llm_extract.archive import ArchiveResult
+    from llm_extract.archive_options import ArchiveOptions
     from llm_extract.export import ExportCounts
-
-Kind = Literal["radiology", "pathology", "auto"]
+    from llm_extract.reports import ReportSource
 
 EXTRACT_EXAMPLE = """Turn reports into records.
 
@@ -39,6 +45,8 @@ Example: {program} extract reports.csv --out records --id-column accession --tex
 
 Example: {program} extract export.csv --out records --encoding cp1252 --group-column accession
 
+Example: {program} extract --sql "SELECT accession AS id, text FROM ct" --database ris.duckdb --out records
+
 Example: {program} extract reports.csv --out records --backend openai --cross-check rules
 
 Exit codes: 0 all done, 2 usage, 3 bad input, 4 some reports quarantined, 5 disk full or similar, 130 or 143
@@ -49,44 +57,32 @@ stopped and resumable. The same command goes on where a stopped one ended.
 def _extract(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
     reports: Annotated[
-        Path, typer.Argument(help="Table of reports, or folder of .txt files.", metavar="REPORTS")
-    ],
+        Path | None, typer.Argument(help="Table of reports, or folder of .txt files.", metavar="REPORTS")
+    ] = None,
     *,
     out: Annotated[Path, typer.Option("--out", help="Folder for records, tables, pages and the ledger.")],
-    backend: Annotated[
-        str,
-        typer.Option(
-            "--backend",
-            help="rules; openai (any such server), vllm, transformers or replay; or package.module:Class of your own.",
-        ),
-    ] = "rules",
+    backend: cli_run.BackendName = "rules",
+    sql: Sql = None,
+    database: Database = None,
     id_column: IdColumn = None,
     text_column: TextColumn = None,
     group_column: GroupColumn = None,
     encoding: Encoding = None,
     markup: MarkupOption = "strip",
     anatomy: AnatomyOption = None,
+    deidentify: DeidentifyOption = None,
     source: Annotated[
         Kind, typer.Option("--source", help="What all reports are; auto decides one by one.")
     ] = "auto",
-    shard: Annotated[
-        str | None,
-        typer.Option("--shard", metavar="I/N", help="Only this part; without it, finished parts are merged."),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option("--workers", min=0, max=1024, help="Worker processes; 0 extracts in this process.")
-    ] = 1,
-    timeout_s: Annotated[
-        float, typer.Option("--timeout-s", min=0.1, help="Longest time for one report.")
-    ] = 60.0,
-    evidence_limit: Annotated[
-        int,
-        typer.Option("--evidence-limit", min=0, help="How many reports the evidence pages show; 0: no page."),
-    ] = 20_000,
-    retry_quarantined: Annotated[
-        bool, typer.Option("--retry-quarantined", help="Try quarantined reports again.")
-    ] = False,
+    workers: cli_run.Workers = 1,
+    timeout_s: cli_run.TimeoutS = 60.0,
+    evidence_limit: cli_run.EvidenceLimit = 20_000,
+    retry_quarantined: cli_run.RetryQuarantined = False,
     pilot: cli_model.Pilot = None,
+    shard: cli_run.ShardName = None,
+    ledger: cli_run.LedgerFolder = None,
+    ray: cli_run.RayAddress = None,
+    ray_gpus: cli_run.RayGpus = None,
     model: cli_model.ModelName = None,
     revision: cli_model.Revision = None,
     base_url: cli_model.BaseUrl = "http://127.0.0.1:8000/v1",
@@ -104,59 +100,63 @@ def _extract(  # noqa: PLR0913 - one parameter an option
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     with failures(as_json=as_json):
-        from llm_extract.archive import ArchiveOptions, Shard, extract_archive
-        from llm_extract.reports import ReportSource
+        from llm_extract.archive import extract_archive
+        from llm_extract.backends import MODEL_BACKENDS
 
-        options = ArchiveOptions(
-            out=out,
-            backend=backend,
-            shard=Shard.parse(shard) if shard is not None else None,
-            workers=workers,
-            timeout_s=timeout_s,
-            quarantine="retry" if retry_quarantined else "keep",
-            evidence_limit=evidence_limit,
-            anatomy=anatomy,
-            pilot=pilot,
-            model=cli_model.model_options(
-                backend, allow_remote=allow_remote, kv_cache_gib=kv_cache_gib, model=model, revision=revision,
-                base_url=base_url, api_key_file=api_key_file, concurrency=concurrency,
-                request_timeout_s=request_timeout_s, max_model_len=max_model_len, gpus=gpus, record=record,
-                recording=recording, cross_check=cross_check, price_per_million=price_per_million,
-            ),
+        table = report_source(
+            reports, sql=sql, database=database, id_column=id_column, text_column=text_column, kind=source,
+            encoding=encoding, group_column=group_column, markup=markup,
         )  # fmt: skip
-        table = ReportSource(
-            reports,
-            id_column=id_column,
-            text_column=text_column,
-            kind=source,
-            encoding=encoding,
-            group_column=group_column,
-            markup=markup,
+        asked = cli_model.model_options(
+            backend, allow_remote=allow_remote and (ray is None or backend in MODEL_BACKENDS), model=model,
+            revision=revision, base_url=base_url, api_key_file=api_key_file, concurrency=concurrency,
+            request_timeout_s=request_timeout_s, max_model_len=max_model_len, gpus=gpus, record=record,
+            recording=recording, cross_check=cross_check, price_per_million=price_per_million,
+            kv_cache_gib=kv_cache_gib,
+        )  # fmt: skip
+        cluster = cli_run.ray_options(
+            ray, workers=workers, gpus=ray_gpus, allow_remote=allow_remote, model=asked, backend=backend
         )
+        options = cli_run.archive_options(
+            out, shard=shard, retry_quarantined=retry_quarantined, backend=backend, workers=workers,
+            timeout_s=timeout_s, evidence_limit=evidence_limit, anatomy=anatomy, pilot=pilot, ledger_folder=ledger,
+            ray=cluster, model=asked, deidentify=deidentify,
+        )  # fmt: skip
         result = extract_archive(table, options)
-        counts = result.counts
         if as_json:
-            summary = asdict(counts) | {"extracted": result.extracted, "seconds": round(result.seconds, 3)}
-            typer.echo(json.dumps(summary | {"files": [str(path) for path in result.files]}))
+            _print_json(result)
         else:
-            if result.source_note:
-                typer.echo(result.source_note)
-            typer.echo(
-                f"{counts.input:,} reports: {counts.done:,} done ({counts.needs_review:,} need review), "
-                f"{counts.quarantined:,} quarantined; {counts.lesions:,} lesions. "
-                f"{result.extracted:,} extracted now, {result.seconds:.1f} s."
-            )
-            for name, number in sorted(counts.errors.items(), key=lambda item: -item[1])[:5]:
-                typer.echo(f"  {number:,} × {name}")
-            for line in result.forecast.lines() if result.forecast is not None else ():
-                typer.echo(line)
-            program = program_of(context)
-            again = f"{program} audit {shlex.quote(str(out))} {reports_to_type(table)}"
-            part = "pilot" if pilot is not None else "shard" if shard is not None else None
-            for line in _next_steps(out, counts, part=part, audit=again):
-                typer.echo(line)
+            _print_lines(result, table, options, program=program_of(context))
     if result.exit_code:
         raise typer.Exit(result.exit_code)
+
+
+def _print_json(result: ArchiveResult) -> None:
+    summary = asdict(result.counts) | {"extracted": result.extracted, "seconds": round(result.seconds, 3)}
+    typer.echo(json.dumps(summary | {"files": [str(path) for path in result.files]}))
+
+
+def _print_lines(
+    result: ArchiveResult, table: ReportSource, options: ArchiveOptions, *, program: str
+) -> None:
+    counts = result.counts
+    if result.source_note:
+        typer.echo(result.source_note)
+    typer.echo(
+        f"{counts.input:,} reports: {counts.done:,} done ({counts.needs_review:,} need review), "
+        f"{counts.quarantined:,} quarantined; {counts.lesions:,} lesions. "
+        f"{result.extracted:,} extracted now, {result.seconds:.1f} s."
+    )
+    for name, number in sorted(counts.errors.items(), key=lambda item: -item[1])[:5]:
+        typer.echo(f"  {number:,} × {name}")
+    for line in result.forecast.lines() if result.forecast is not None else ():
+        typer.echo(line)
+    texts = f"--reports {shlex.quote(str(options.out / 'cleaned_texts.jsonl'))}"  # the only ones it may show
+    read = reports_to_type(table) if options.deidentify is None else texts
+    again = f"{program} audit {shlex.quote(str(options.out))} {read}"
+    part = "pilot" if options.pilot is not None else "shard" if options.shard is not None else None
+    for line in _next_steps(options.out, counts, part=part, audit=again):
+        typer.echo(line)
 
 
 def _next_steps(out: Path, counts: ExportCounts, *, part: str | None, audit: str) -> Iterator[str]:
@@ -170,7 +170,7 @@ def _next_steps(out: Path, counts: ExportCounts, *, part: str | None, audit: str
         yield f"Quarantined reports have status failed in {out / 'studies.csv'}; column issues says why."
     if counts.cleaned:
         texts = out / "cleaned_texts.jsonl"
-        yield f"{counts.cleaned:,} texts were cleaned or joined; the offsets of their records refer to {texts}."
+        yield f"{counts.cleaned:,} texts were cleaned, joined or rewritten; the offsets of their records refer to {texts}."
     if (out / "evidence.html").exists():
         yield f"Look at: {out / 'evidence.html'}"
     yield f"Next: {audit}   # judge a sample of your own archive"

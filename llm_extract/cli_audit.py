@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llm_extract.cli_errors import failures, program_of
-from llm_extract.cli_options import Encoding, GroupColumn, IdColumn, MarkupOption, TextColumn
+from llm_extract.cli_options import (
+    Database,
+    Encoding,
+    GroupColumn,
+    IdColumn,
+    MarkupOption,
+    Sql,
+    TextColumn,
+    report_source,
+)
 from llm_extract.errors import DataError, UsageError
 from llm_extract.progress import ProgressReporter
 
@@ -53,6 +62,8 @@ def audit(  # noqa: PLR0913 - one parameter an option
         Path | None,
         typer.Option("--out", metavar="FILE", help="The page. [default: audit.html beside the records]"),
     ] = None,
+    sql: Sql = None,
+    database: Database = None,
     id_column: IdColumn = None,
     text_column: TextColumn = None,
     group_column: GroupColumn = None,
@@ -66,16 +77,16 @@ def audit(  # noqa: PLR0913 - one parameter an option
         if answers is not None:
             _estimate(records, answers, as_json=as_json, verb=verb)
             return
-        if reports is None:
+        if reports is None and sql is None:
             raise UsageError(
                 "a page needs the texts of the reports",
                 code="missing_argument",
-                hint=f"{verb} --reports REPORTS, or --answers FILE when the page has been judged",
+                hint=f"{verb} --reports REPORTS (or --sql), or --answers FILE when the page has been judged",
             )
-        from llm_extract.reports import ReportSource
-
-        source = ReportSource(
+        source = report_source(
             reports,
+            sql=sql,
+            database=database,
             id_column=id_column,
             text_column=text_column,
             encoding=encoding,

@@ -6,6 +6,7 @@ comes back. Work that a dead node had in hand is done again elsewhere; a result 
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import signal
@@ -35,7 +36,7 @@ LOCAL = "local"
 _JOBS_A_BLOCK = 1024
 _JOBS_A_BATCH = 32
 _MODEL_JOBS_A_BATCH = 256
-_TASK_TRIES = 2
+_RESTARTS = 2
 _POLL_S = 0.5
 
 
@@ -131,6 +132,8 @@ def _dataset(ray: Any, jobs: Iterable[Job], options: ArchiveOptions, cluster: Ra
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # a large model may load for long
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     spec = _Spec(options.backend, options.model, options.anatomy, options.timeout_s)
     size = _MODEL_JOBS_A_BATCH if options.model is not None else _JOBS_A_BATCH
     blocks = [ray.put(block) for block in _job_tables(jobs, n_workers=cluster.workers, batch_size=size)]
@@ -142,7 +145,7 @@ def _dataset(ray: Any, jobs: Iterable[Job], options: ArchiveOptions, cluster: Ra
         compute=ActorPoolStrategy(size=cluster.workers),
         num_cpus=1,
         num_gpus=cluster.gpus_per_worker or None,
-        max_task_retries=_TASK_TRIES,
+        ray_remote_args_fn=lambda: {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS},
     )
 
 

@@ -77,7 +77,7 @@ class Forecast:
         return lines
 
 
-def forecast(tally: Tally, *, reports: int, seconds: float, gpus: int | None) -> Forecast | None:
+def forecast(tally: Tally, *, reports: int, seconds: float, gpus: float | None) -> Forecast | None:
     """Extrapolate a sample to the whole archive; None where nothing was extracted now.
 
     Args:

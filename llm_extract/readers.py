@@ -309,7 +309,7 @@ def _parquet_records(path: Path, names: Collection[str], encoding: str | None) -
                 for index, name in enumerate(batch.schema.names)
             ]
             for position in range(batch.num_rows):
-                yield _parquet_row({name: (values[position], of) for name, values, of in columns})
+                yield decoded_row({name: (values[position], of) for name, values, of in columns})
 
 
 def _arrow_values(column: Any, encoding: str | None) -> tuple[list[object], str | None]:
@@ -327,7 +327,8 @@ def _arrow_values(column: Any, encoding: str | None) -> tuple[list[object], str 
     return values, encoding
 
 
-def _parquet_row(values: Mapping[str, tuple[object, str | None]]) -> Row:
+def decoded_row(values: Mapping[str, tuple[object, str | None]]) -> Row:
+    """A row of values that are bytes or not, each with its encoding, None to find out; see :func:`decode`."""
     issues: list[IssueCode] = []
     decoded: dict[str, object] = {}
     for name, (value, encoding) in values.items():

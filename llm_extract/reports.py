@@ -1,4 +1,4 @@
-"""Read a report archive as a stream of reports: CSV, Parquet, JSON lines or a folder of text files.
+"""Read a report archive as a stream of reports: CSV, Parquet, JSON lines, a folder of text files or an SQL query.
 
 Every input row becomes exactly one :class:`Report`, also when its id is missing or its text is undecodable:
 what is wrong stands in ``issues``. Texts are kept exactly as read, without newline, BOM or Unicode changes.
@@ -25,7 +25,15 @@ MAX_TEXT_CHARS = 100_000
 """Longer texts are quarantined before any model or tokenizer sees them; real reports end below 40,000."""
 
 FATAL_ISSUES: frozenset[IssueCode] = frozenset(
-    {"duplicate_id", "empty_report", "malformed_row", "missing_text", "report_too_long", "undecodable_text"}
+    {
+        "deidentification_failed",
+        "duplicate_id",
+        "empty_report",
+        "malformed_row",
+        "missing_text",
+        "report_too_long",
+        "undecodable_text",
+    }
 )
 """Issues found by the reader that leave nothing to extract."""
 
@@ -78,7 +86,7 @@ class ReportSource:
     """Where reports are read from, and how.
 
     Args:
-        path: a .csv, .tsv, .parquet or .jsonl file, or a folder of .txt files.
+        path: a .csv, .tsv, .parquet or .jsonl file, or a folder of .txt files; with ``sql`` the database.
         id_column: column or key of the ids; by default the first of ``id``, ``report_id`` that exists.
         text_column: column or key of the texts; by default ``text``, ``report`` or ``report_text``.
         kind: overrides what the input says when it is not ``auto``.
@@ -86,6 +94,7 @@ class ReportSource:
         encoding: encoding of the file; by default UTF-8, with Windows-1252 for values that are not.
         group_column: rows with the same value in it are one report: its text, then its addenda.
         markup: ``strip`` takes RTF and HL7 mark-up out of the texts, ``keep`` leaves them as they are.
+        sql: a query whose rows are the reports, see :func:`llm_extract.sql.query_table`.
     """
 
     path: Path
@@ -96,6 +105,12 @@ class ReportSource:
     encoding: str | None = None
     group_column: str | None = None
     markup: Literal["strip", "keep"] = "strip"
+    sql: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return str(self.path) if self.sql is None else "the query"
 
 
 @dataclass(frozen=True)
@@ -136,7 +151,7 @@ def read_reports(source: ReportSource) -> Iterator[Report]:
         yield _to_report(row, row_number=row_number, columns=columns, source=source)
     if empty:
         raise DataError(
-            f"{source.path} holds no reports", code="empty_table", hint="check the path and the file"
+            f"{source.name} holds no reports", code="empty_table", hint="check the path and the file"
         )
 
 
@@ -146,14 +161,19 @@ def _open(source: ReportSource) -> tuple[Columns, Iterator[Row]]:
 
     path = source.path
     readers.refuse_unknown_encoding(source.encoding)
-    if path.is_dir():
+    if source.sql is not None:
+        from llm_extract.sql import query_table
+
+        table = query_table(path, source.sql, encoding=source.encoding)
+    elif path.is_dir():
         _refuse_column_options(source)
         columns = Columns(id_column="id", text_column="text")
         rows = readers.text_folder_rows(path, encoding=source.encoding)
         return columns, _cleaned(rows, columns, source)
-    if not path.exists():
+    elif not path.exists():
         raise DataError(f"there is no file or folder {path}", code="reports_missing", hint="check the path")
-    table = readers.open_table(path, encoding=source.encoding)
+    else:
+        table = readers.open_table(path, encoding=source.encoding)
     columns = choose_columns(source, table.columns)
     wanted = {columns.id_column or "", columns.text_column, source.group_column or ""}
     names = (wanted | {*OPTIONAL_COLUMNS, *_DATE_COLUMNS}).intersection(table.columns)
@@ -196,14 +216,14 @@ def choose_columns(source: ReportSource, available: tuple[str, ...]) -> Columns:
     for option, name in named.items():
         if name is not None and name not in available:
             raise UsageError(
-                f"{source.path} has no column {name!r}; it has: {listed}",
+                f"{source.name} has no column {name!r}; it has: {listed}",
                 code="missing_column",
                 hint=f"give {option} one of these",
             )
     text_column = source.text_column or next((name for name in TEXT_COLUMNS if name in available), None)
     if text_column is None:
         raise DataError(
-            f"{source.path} has no column of report texts; it has: {listed}",
+            f"{source.name} has no column of report texts; it has: {listed}",
             code="missing_column",
             hint="name it with --text-column",
         )
@@ -224,7 +244,7 @@ def check_source(source: ReportSource) -> str:
         PipelineError: as :func:`read_reports`.
     """
     next(iter(read_reports(source)))
-    if source.path.is_dir():
+    if source.sql is None and source.path.is_dir():
         return ""
     columns, _ = _open(source)
     texts = f"texts from column {columns.text_column}"
