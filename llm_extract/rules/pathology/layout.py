@@ -161,6 +161,11 @@ _NO_STOP = re.compile(
 )
 _LENGTH_BEFORE = re.compile(r"\d\s{0,2}(?:cms?|mm|em|gm?|grams?|crn)$", re.IGNORECASE)
 _REST_OF_LENGTH = re.compile(r"\d{1,2}\s{0,3}(?:x|cm|mm|em|crn|om)\b", re.IGNORECASE)
+_VALUE = re.compile(
+    r"\d{1,2}(?:[.,]\s?\d{1,2})?\s?(?:x\s?\d|cm\b|mm\b|em\b|\(\s?\d|/\s?\d{1,2}\b|(?:out )?of\s\d)",
+    re.IGNORECASE,
+)
+"""A number with its unit or total, which is the value of the key on the line before."""
 _BRACKETED_LENGTH = re.compile(r"\(\s?\d{1,2}(?:[.,]\s?\d{1,2})?\s?(?:x|cm|mm|em|crn)\b", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{2}")
 _PRINTED = re.compile(r"\b[A-Za-z]*[aeouAEOU][A-Za-z]{2,}")
@@ -317,6 +322,8 @@ def _ends_here(text: str, at: int, width: int) -> bool:
     if not previous.strip() or not ahead:
         return bool(previous.strip()) and text[at + 1 : at + 400].lstrip()[:1].isupper()
     if previous[-1] in "xX×" and previous[:-1].rstrip()[-1:].isdigit():
+        return False
+    if previous[-1] == ":" and _VALUE.match(ahead):
         return False
     if _STARTS_ITEM.match(following) or previous[-1] in ".:;?!":
         return not (_LENGTH_BEFORE.search(previous[:-1]) and ahead[:1].islower())

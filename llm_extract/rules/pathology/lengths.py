@@ -35,6 +35,7 @@ class LengthReader(LesionReader):
     _side: str | None = None
     _decided: bool = False
     _sites: list[Location] = field(default_factory=list)
+    _placed: tuple[int, Location] | None = None
 
     def _paired(self, organ: str) -> bool:
         return organ in self.anatomy.organs and self.anatomy.organs[organ].paired

@@ -117,7 +117,7 @@ def _without_ratio(
 ) -> NodeFinding | None:
     """Reads "three benign lymph nodes" and "nodes positive for carcinoma"."""
     anchor = noun if noun is not None else tumour
-    if anchor is None:
+    if anchor is None or text.rstrip().endswith(":"):
         return None
     if _DENIED.search(text):
         near = _around(text, anchor.start(), anchor.end(), None)

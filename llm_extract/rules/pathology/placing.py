@@ -29,6 +29,14 @@ _HOST = re.compile(
     r"|metastas[ei]s to|to)\s(?:the\s)?(?:\w+\s){0,3}$",
     re.IGNORECASE,
 )
+_DUCTAL = re.compile(r"\bductal\sadeno", re.IGNORECASE)
+_LOCATED = re.compile(
+    r"\b(?:tumou?r|focus|nodule|lesion|mass|carcinoma|neoplasm)\b(?:\s\w+){0,3}?\s(?:is|was|are)\s(?:\w+\s){0,2}?"
+    r"(?:located|situated|cent(?:er|r)ed)\s(?:in|at|within|on)\b",
+    re.IGNORECASE,
+)
+_SAID = re.compile(r"\W{0,4}(?:this|the|these|it)\b", re.IGNORECASE)
+_EXTENDS = re.compile(r"\b(?:present in|extensively in|focally in|extend\w* (?:in|to|into))\b", re.IGNORECASE)
 _ORIGIN_AFTER = re.compile(r"\s{0,2}(?:type|origin|primary|derivation)\b", re.IGNORECASE)
 _ORIGIN_BEFORE = re.compile(
     r"\b(?:origin(?:at\w+)?|primary (?:in|of|from)|metastatic from|derived from|known)\b[^.;]{0,40}$",
@@ -59,6 +67,40 @@ class PlaceReader(NodeReader):
             side = next(iter(sides)) if len(sides) == 1 and organ not in SIDELESS else None
             self._sites.append(replace(place, laterality=side))
 
+    def _read_place(self, statement: Statement, specimen: Specimen | None) -> None:
+        """Reads "The second focus is located in the left transition zone": where what is measured next lies."""
+        match = _LOCATED.search(statement.text)
+        organ = specimen.organ if specimen is not None and specimen.organ else self._main
+        if match is None or organ is None:
+            return
+        low = statement.start + match.end()
+        stop = re.search(
+            r"[.;(]|\band (?:it|extend|measur|invad)",
+            self.reading.text[low : statement.start + len(statement.text)],
+        )
+        high = low + stop.start() if stop is not None else statement.start + len(statement.text)
+        marks = [m for m in place_marks(statement.marks) if low <= m.start < high]
+        if not marks:
+            return
+        place = resolve(
+            self.reading.text, marks, (), anatomy=self.anatomy, head=None, topic=(organ,), inherited=organ
+        )
+        sides = {m.value for m in marks if m.category == "side"} & {"left", "right"}
+        if place.organ == organ and (place.parts or len(sides) == 1):
+            side = next(iter(sides)) if len(sides) == 1 and organ not in SIDELESS else None
+            self._placed = (self._index, replace(place, laterality=side))
+
+    def _as_placed(self, made: Mention) -> None:
+        """What is measured in the next sentence lies where the one before says; where it extends to is no place."""
+        if not made.sizes or not _SAID.match(made.statement.text):
+            return
+        if self._placed is not None and 0 <= self._index - self._placed[0] <= 1:
+            place = self._placed[1]
+            if place.organ == made.organ:
+                made.location, made.refers_back = place, False
+        elif _EXTENDS.search(made.statement.text):
+            made.location = replace(made.location, parts=(), relation="unknown")
+
     def _settle(self, made: Mention, head: Head, specimen: Specimen | None) -> None:
         """Organ and side of the specimen where the statement names none, and the basis of what pathology settles."""
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
@@ -75,6 +117,13 @@ class PlaceReader(NodeReader):
         ):
             made.organ, made.location = named, Location(named)
             organ = named
+        ducts = {"pancreas"} & set(specimen.organs if specimen is not None else ())
+        if (
+            ducts
+            and _DUCTAL.search(made.diagnosis_text or "")
+            and organ in {"duodenum", "stomach", "bile_duct"}
+        ):
+            organ = "pancreas"
         fixed = head.mark.value.organ is not None and made.location.spans == () and organ in {None, *WEAK}
         if organ is not None and not fixed and (vague or strange) and organ != made.organ:
             keep = specimen.location if specimen is not None and specimen.organ == organ else Location(organ)
@@ -83,6 +132,7 @@ class PlaceReader(NodeReader):
             self._complete(made, specimen.location)
         if made.organ == self._main and self._paired(made.organ) and made.location.laterality is None:
             made.location = replace(made.location, laterality=self._side)
+        self._as_placed(made)
         made.series = made.image = None
         number = _in_brackets(made, self.reading.text)
         if number is not None and made.is_group:

@@ -93,6 +93,7 @@ class PathologyReader(PlaceReader):
         self._read_size_key(statement, specimen)
         self._read_whole(statement, specimen)
         self._read_site(statement, specimen)
+        self._read_place(statement, specimen)
         self._audit(statement)
 
     def _join(self, first: int) -> None:
@@ -150,6 +151,7 @@ class PathologyReader(PlaceReader):
         again = wording.speaks_again(statement, head)
         if again and not inside:
             return
+        again = again or (bool(inside) and wording.is_known(statement, head))
         if specimen is not None and specimen.margin and section != "gross" and not inside:
             return
         if (section == "gross" and (not inside or wording.is_texture(statement, head))) or (

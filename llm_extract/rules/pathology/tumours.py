@@ -84,7 +84,7 @@ class Tumour:
     def has_room_for(self, sighting: Sighting) -> bool:
         """True for a smaller member of a counted group: "two polyps", of 9 and 13 mm, is one group of 13 mm."""
         count, mine, theirs = self.mention.count, sighting.longest_mm, self.longest_mm
-        measured = sum(bool(s.mention.sizes) for s in self.sightings)
+        measured = len({s.longest_mm for s in self.sightings if s.longest_mm is not None})
         smaller = mine is not None and theirs is not None and mine < theirs
         later = sighting.rank > self.first.rank
         return later and smaller and count is not None and measured < count and sighting.mention.count == 1
@@ -113,7 +113,7 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         target = _match_sized(sighting, tumours)
         if target is not None:
             _absorb(target, sighting)
-        elif not (sighting.is_bound and sighting.rank and tumours):
+        elif not (sighting.is_bound and sighting.rank and tumours) and not _is_known(sighting, tumours):
             tumours.append(Tumour(sighting, [sighting]))
     for sighting in sorted((s for s in sightings if not s.is_specific and not s.mention.sizes), key=_order):
         target = _match_unsized(sighting, tumours)
@@ -122,6 +122,12 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         elif not tumours:
             tumours.append(Tumour(sighting, [sighting]))
     return _without_doubles(tumours)
+
+
+def _is_known(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
+    """True for another length of "the lesion", whose size was stated before: its thickness, or one plane of it."""
+    same = (t for t in tumours if t.longest_mm is not None and _same_place(sighting, t))
+    return sighting.mention.refers_back and any(t.longest_mm > (sighting.longest_mm or 0) for t in same)
 
 
 def _without_doubles(tumours: Sequence[Tumour]) -> list[Tumour]:
@@ -163,9 +169,7 @@ def _order(sighting: Sighting) -> tuple[int, bool, bool, float, int]:
 
 
 def _match_named(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
-    fitting = [
-        t for t in tumours if _same_place(sighting, t) and _family(sighting.mention) == _family(t.mention)
-    ]
+    fitting = [t for t in tumours if _same_place(sighting, t) and _alike(sighting, t)]
     if sighting.rank == 0:
         fitting = [t for t in fitting if _same_specimen(sighting, t)]
     return _closest(sighting, fitting) or next((t for t in fitting if t.has_room_for(sighting)), None)
@@ -228,6 +232,16 @@ def _same_place(sighting: Sighting, tumour: Tumour) -> bool:
         return True
     comparable = bool(mine.sizes) == bool(theirs.sizes) and sighting.rank == tumour.first.rank
     return not comparable
+
+
+def _alike(sighting: Sighting, tumour: Tumour) -> bool:
+    """True for two names of one kind; a benign lesion may be named in the words that follow."""
+    mine, theirs = sighting.mention, tumour.mention
+    benign = mine.malignancy == theirs.malignancy == "benign" and {mine.kind, theirs.kind} <= _GENERIC
+    unnamed = (
+        benign and None in {mine.diagnosis, theirs.diagnosis} and sighting.specimen is tumour.first.specimen
+    )
+    return _family(mine) == _family(theirs) or unnamed
 
 
 def _family(mention: Mention) -> str:

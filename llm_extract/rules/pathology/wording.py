@@ -31,11 +31,16 @@ _COMPOUND = re.compile(
     r"|in[-\s]?situ|implants?\s(?:outside|size)|[+]\s?-)",
     re.IGNORECASE,
 )
+_OF_TUMOUR = re.compile(
+    r"\b(?:fragments?|pieces?|portions?|cores?)\sof\s(?:the\s)?(?:\w+\s)?(?:tumou?r|carcinoma|neoplasm)\b[^.;,]{0,30}$",
+    re.IGNORECASE,
+)
 _OF = re.compile(
     r"\s{0,2}(?:,\s?)?(?:of|measuring|(?:which|that) measures|measures|\()\s{0,2}"
     r"(?:about\s|approximately\s|up to\s)?",
     re.IGNORECASE,
 )
+_KNOWN = re.compile(r"(?:^\W{0,4}|\s)(?:the|this|said|above)\s{1,3}(?:tumou?r\s|mass\s)?$", re.IGNORECASE)
 _TEXTURE = re.compile(r"\b(?:areas|foci|spaces|zones|regions|cystic area)$", re.IGNORECASE)
 _VERB = re.compile(
     r"\s?(?:\([^)]{0,40}\)\s?)?(?:(?:also|is|are|was|appears?|does|do|has|focally|grossly|microscopically"
@@ -85,15 +90,18 @@ _UNINVOLVED = re.compile(
     re.IGNORECASE,
 )
 _NO_STATEMENT = re.compile(
-    r"primary tumou?r\s?(?:\(?p?T|:)|"
-    r"cannot be (?:assessed|evaluated|determined)|\(p[TNM]\)|not (?:specified|applicable|reported"
-    r"|identified|present|seen)"
+    r"primary tumou?r\s?(?:\(?p?T|:)|\(p[TNM]\)"
     r"|\bpM|question|\?\s?$|discrepan|attest|synchronous|insufficient|protocol|checklist"
     r"|mutation|immunohisto|immunopero|\bstain\w*|\bpositive for (?:ck|p\d|psa|ttf|cd|er\b|pr\b)|procedure:"
     r"|:\s?(?:no|none|absent|negative|unknown)\b"
     r"|\bTNM\b|AJCC|classified as|\bstage\b.{0,30}\btumou?r",
     re.IGNORECASE,
 )
+_NOT_STATED = re.compile(
+    r"cannot be (?:assessed|evaluated|determined)|not (?:specified|applicable|reported|identified|present|seen)",
+    re.IGNORECASE,
+)
+"""Says that something is not there or not known, which of a measured tumour can only be a detail."""
 FURTHER = re.compile(r"^\W{0,4}(?:additional|other)\sdimensions?", re.IGNORECASE)
 SITE = re.compile(
     r"\W{0,4}(?:\w{1,2}[.)]\s)?(?:tumou?r\s(?:site|location|laterality)|(?:primary )?site(?: of tumou?r)?"
@@ -226,7 +234,7 @@ def is_tissue(statement: Statement, size: Measurement) -> bool:
     after = _TISSUE_AFTER.match(text[end : end + 80])
     if after is not None:
         return _MASS.search(after[0]) is None
-    if _organ_measured(statement, size):
+    if _organ_measured(statement, size) or _OF_TUMOUR.search(text[:start]):
         return True
     before = _TISSUE_BEFORE.search(text[:start])
     if (
@@ -258,15 +266,22 @@ def is_aside(statement: Statement, head: Head) -> bool:
         return True
     if re.search(r"\b(?:non|un)-?\s?$|intra-?\s?epithelial\s$", before, re.IGNORECASE):
         return True
-    return bool(specific and _BACKGROUND.search(before) and head.mark.value.kind != "metastasis") or bool(
-        _NO_STATEMENT.search(text)
-    )
+    if specific and _BACKGROUND.search(before) and head.mark.value.kind != "metastasis":
+        return True
+    measured = any(head.start <= m.start < head.end for m in statement.measurements)
+    return _NO_STATEMENT.search(text) is not None or (not measured and _NOT_STATED.search(text) is not None)
 
 
 def is_plain(statement: Statement, size: Measurement, head: Head) -> bool:
     """True for "a nodule of 3 x 2 cm" and "mass (4 cm)": nothing stands between the noun and its size."""
     between = statement.text[head.mark.end - statement.start : max(0, size.start - statement.start)]
     return size.tense == "current" and not size.worded and _OF.fullmatch(between) is not None
+
+
+def is_known(statement: Statement, head: Head) -> bool:
+    """True for "the lesion", "this tumor focus": a noun with the article of what was named before."""
+    before = statement.text[: head.mark.start - statement.start]
+    return _KNOWN.search(before) is not None
 
 
 def is_empty_key(statement: Statement, head: Head) -> bool:
