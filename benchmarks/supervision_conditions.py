@@ -36,6 +36,8 @@ class Condition:
         margin_mm: margin of the region; None is the table's.
         weight: factor on the weight of the targets; 0 leaves the regions unknown.
         candidates: places that a lesion is looked for at.
+        lit_odds: odds that a place needs to light up.
+        ramp_steps: steps over which the reports come in.
     """
 
     part: str
@@ -47,6 +49,8 @@ class Condition:
     margin_mm: float | None = None
     weight: float = 1.0
     candidates: int = 1
+    lit_odds: float = 0.0
+    ramp_steps: int = 50
 
 
 def states_size_and_part(record: ReportRecord) -> bool:
@@ -167,8 +171,24 @@ CONDITIONS: Mapping[str, Condition] = {
     "size_candidates_3": Condition(
         part="candidates", label="size, no part; 3 candidate places", spoil=without_part, candidates=3
     ),
-    "size_part_candidates_3": Condition(
-        part="candidates", label="size + part; 3 candidate places", candidates=3
+    "size_lit_0.5": Condition(
+        part="candidates",
+        label="size, no part; 3 candidate places, lit from odds of 0.5",
+        spoil=without_part,
+        candidates=3,
+        lit_odds=0.5,
+    ),
+    "size_ramp_400": Condition(
+        part="candidates",
+        label="size, no part; reports come in over 400 steps",
+        spoil=without_part,
+        ramp_steps=400,
+    ),
+    "size_part_lit_0.5": Condition(
+        part="candidates",
+        label="size + part; 3 candidate places, lit from odds of 0.5",
+        candidates=3,
+        lit_odds=0.5,
     ),
     **{
         f"margin_{margin}": Condition(

@@ -146,12 +146,17 @@ def run_job(job: Job) -> float:
         write_targets(job)
     prepared = PreparedDataset.open(job.work / "prepared" / f"seed{job.seed}" / job.condition)
     held_out = PreparedDataset.open(job.source / f"prepared_{EVALUATION_SEED}")
+    condition = CONDITIONS[job.condition]
     config = recipe.run_config(ARM, seed=job.seed, warmup_steps=0, steps=job.steps)
-    ball = config.loss.ball.model_copy(update={"candidates": CONDITIONS[job.condition].candidates})
+    rules = {"candidates": condition.candidates, "lit_odds": condition.lit_odds}
+    loss = config.loss.model_copy(update={"ball": config.loss.ball.model_copy(update=rules)})
+    ramp = {"report_ramp_steps": condition.ramp_steps}
     train(
         prepared,
         job.run,
-        config=config.model_copy(update={"loss": config.loss.model_copy(update={"ball": ball})}),
+        config=config.model_copy(
+            update={"loss": loss, "optimisation": config.optimisation.model_copy(update=ramp)}
+        ),
         initial_weights=job.source / "runs" / f"seed{job.seed}_masks{MASKS}" / "warmup" / "model.safetensors",
         training_cases=prepared.cases,
         validation_cases=recipe.balanced(held_out.split("val"), job.validation),
