@@ -70,6 +70,7 @@ class ArchiveOptions:
         quarantine: keep quarantined reports as they are, or try them again.
         evidence_limit: how many reports the evidence pages show; 0 for no page.
         anatomy: a user's own anatomy file, on top of the built-in table.
+        deidentify: ``module:function`` of a hook that rewrites each text first, see :mod:`llm_extract.deidentify`.
         pilot: extract only a sample of this size, and forecast the whole from it.
         ledger_folder: where the ledger is kept while it is used, see :func:`llm_extract.ledger_place.open_ledger`;
             by default ``out``, which must then lie on a disk of this machine.
@@ -89,6 +90,7 @@ class ArchiveOptions:
     quarantine: Quarantine = "keep"
     evidence_limit: int = 20_000
     anatomy: Path | None = None
+    deidentify: str | None = None
     pilot: int | None = None
     ledger_folder: Path | None = None
     ray: RayOptions | None = None

@@ -170,7 +170,7 @@ def _next_steps(out: Path, counts: ExportCounts, *, part: str | None, audit: str
         yield f"Quarantined reports have status failed in {out / 'studies.csv'}; column issues says why."
     if counts.cleaned:
         texts = out / "cleaned_texts.jsonl"
-        yield f"{counts.cleaned:,} texts were cleaned, joined or rewritten; the offsets of their records refer to {texts}."
+        yield f"{counts.cleaned:,} texts are others than in the input; offsets of their records refer to {texts}."
     if (out / "evidence.html").exists():
         yield f"Look at: {out / 'evidence.html'}"
     yield f"Next: {audit}   # judge a sample of your own archive"

@@ -66,6 +66,7 @@ IssueCode = Literal[
     "ambiguous_laterality",
     "conflicting_laterality",
     "conflicting_size",
+    "deidentification_failed",
     "duplicate_id",
     "empty_report",
     "extraction_error",

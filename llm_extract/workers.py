@@ -65,7 +65,7 @@ def extract_job(job: Job, backend: Backend, *, timeout_s: float) -> Result:
     """Extract one report; whatever the backend raises becomes a quarantined result without its message."""
     started = time.perf_counter()
     try:
-        with _time_limit(timeout_s):
+        with time_limit(timeout_s):
             record_json = extract_checked(backend, job.report).model_dump_json()
     except ExtractionTimeoutError:
         return _quarantined(
@@ -85,7 +85,7 @@ def _quarantined(job: Job, code: IssueCode, detail: str, seconds: float, attempt
 
 
 @contextmanager
-def _time_limit(timeout_s: float) -> Iterator[None]:
+def time_limit(timeout_s: float) -> Iterator[None]:
     """Raise in the block after ``timeout_s``; CPython looks for signals inside regular expressions too."""
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if not usable or timeout_s <= 0:
@@ -114,6 +114,20 @@ class _Worker:
     since: float = 0.0
 
 
+def _serve(connection: Connection, backend_name: str, timeout_s: float, anatomy: Path | None = None) -> None:
+    """Main loop of a worker: jobs in, results out, until the parent closes the connection."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    backend = load_backend(backend_name, anatomy=anatomy)
+    backend.load()
+    with suppress(EOFError, OSError):
+        connection.send("ready")
+        while True:
+            batch: list[Job] = connection.recv()
+            for job in batch:
+                connection.send(extract_job(job, backend, timeout_s=timeout_s))
+
+
 class WorkerPool:
     """Worker processes that each run one backend.
 
@@ -124,6 +138,9 @@ class WorkerPool:
         on_idle: called at least once a second while results are awaited, for example to renew leases.
         anatomy: a user's own anatomy file.
     """
+
+    serve = staticmethod(_serve)
+    """What runs in a worker."""
 
     def __init__(
         self,
@@ -192,7 +209,7 @@ class WorkerPool:
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_serve,
+            target=self.serve,
             args=(theirs, self._backend, self._timeout_s, self._anatomy),
             daemon=True,
             name="llm-extract-worker",
@@ -267,17 +284,3 @@ class WorkerPool:
                 self._again.append(suspect)
             self._again.extend(worker.in_hand)
         self._workers[self._workers.index(worker)] = self._start()
-
-
-def _serve(connection: Connection, backend_name: str, timeout_s: float, anatomy: Path | None = None) -> None:
-    """Main loop of a worker: jobs in, results out, until the parent closes the connection."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    backend = load_backend(backend_name, anatomy=anatomy)
-    backend.load()
-    with suppress(EOFError, OSError):
-        connection.send("ready")
-        while True:
-            batch: list[Job] = connection.recv()
-            for job in batch:
-                connection.send(extract_job(job, backend, timeout_s=timeout_s))

@@ -1,0 +1,225 @@
+"""A hook that rewrites reports: nothing else sees the original text, whatever the hook does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from llm_extract import ReportRecord
+from llm_extract.archive import ArchiveOptions, Shard, extract_archive
+from llm_extract.cli import build_app
+from llm_extract.deidentify import TextCache, hook_identity, load_hook, rewriting
+from llm_extract.errors import InterruptedRunError, UsageError
+from llm_extract.ledger import Ledger
+from llm_extract.reports import Report, ReportSource, read_reports
+from llm_extract.stopping import Stop
+
+TOY_BACKEND = "toy_backend:ToyBackend"
+HOOK = "scrubbers:scrub"
+NAMES = ("Quirin Zapfmann", "Ottilie Brausewetter")
+TEXTS = (
+    "Quirin Zapfmann: hypodense mass of 23 mm in segment 7 of the liver. The spleen is normal.",
+    "No focal liver lesion. Dictated by Ottilie Brausewetter.",
+    "Quirin Zapfmann und Ottilie Brausewetter. Cyst of 9 mm in the left kidney.",
+)
+
+
+@pytest.fixture
+def hooks(tmp_path, monkeypatch) -> Path:
+    """A folder with the hooks, importable here and in worker processes; ``calls.log`` has a line a call."""
+    folder = tmp_path / "hooks"
+    folder.mkdir()
+    shutil.copy(Path(__file__).with_name("scrubbers.py"), folder)
+    (folder / "calls.log").write_text("")
+    monkeypatch.syspath_prepend(str(folder))
+    yield folder
+    sys.modules.pop("scrubbers", None)
+
+
+def calls(hooks: Path) -> int:
+    return len((hooks / "calls.log").read_text().splitlines())
+
+
+def run(reports: Path, out: Path, **options):
+    return extract_archive(ReportSource(reports), ArchiveOptions(out=out, **options))
+
+
+def records(out: Path) -> list[ReportRecord]:
+    lines = (out / "records.jsonl").read_text("utf-8").splitlines()
+    return [ReportRecord.model_validate_json(line) for line in lines]
+
+
+def everything_in(folder: Path) -> bytes:
+    """All bytes of all files, those that the ledger has packed included."""
+    found = b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
+    for path in folder.glob("ledger*.sqlite"):
+        with Ledger(path) as ledger:
+            keys = [row[0].hex() for row in ledger._connection.execute("SELECT key FROM work")]
+            found += repr(ledger.results(keys)).encode()
+    return found
+
+
+@pytest.mark.parametrize(("backend", "workers"), [("rules", 0), (TOY_BACKEND, 1)])
+def test_records_are_those_of_an_archive_that_never_held_a_name(
+    tmp_path, hooks, toy_backend, write_reports, monkeypatch, backend, workers
+):
+    monkeypatch.setenv("PYTHONPATH", f"{os.environ['PYTHONPATH']}{os.pathsep}{hooks}")
+    result = run(write_reports(TEXTS), tmp_path / "out", backend=backend, deidentify=HOOK, workers=workers)
+    scrubbed = [text.replace(NAMES[0], "[PERSON]").replace(NAMES[1], "[PERSON]") for text in TEXTS]
+    run(write_reports(scrubbed, name="scrubbed.jsonl"), tmp_path / "oracle", backend=backend)
+    assert result.counts.cleaned == 3
+    made = (tmp_path / "out" / "records.jsonl").read_bytes()
+    assert made == (tmp_path / "oracle" / "records.jsonl").read_bytes()
+    assert (b'"liver_segment_7"' in made) == (backend == "rules")
+    held = everything_in(tmp_path / "out")
+    assert b"[PERSON]" in held
+    assert not any(name.encode() in held for name in NAMES)
+    for record, text in zip(records(tmp_path / "out"), scrubbed, strict=True):
+        quotes = [quote for lesion in record.lesions for quote in lesion.evidence]
+        assert all(text[quote.start : quote.end] == quote.text for quote in quotes)
+    kept = [json.loads(line) for line in (tmp_path / "out" / "cleaned_texts.jsonl").read_text().splitlines()]
+    assert kept == [{"id": f"R{n}", "text": text} for n, text in enumerate(scrubbed)]
+    private = [path for path in (tmp_path / "out").rglob("*") if path.name.startswith("deidentif")]
+    assert private
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in private)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_hook_that_fails_quarantines_its_report_alone(tmp_path, hooks, toy_backend, write_reports, workers):
+    bad = ["BOOM", "NUMBER", "BROKEN", "NOTHING", "LONG", "HANG", *(["CRASH"] if workers else [])]
+    texts = [f"Quirin Zapfmann {word}: mass of 12 mm in the liver." for word in bad] + list(TEXTS)
+    out = tmp_path / "out"
+    arguments = ["extract", write_reports(texts), "--out", out, "--deidentify", HOOK, "--timeout-s", 1]
+    arguments += ["--workers", workers, "--backend", toy_backend]
+    done = CliRunner().invoke(build_app(), [str(a) for a in arguments])
+    assert done.exit_code == 4, done.output
+    made = records(out)
+    codes = [[issue.code for issue in record.issues] for record in made[: len(bad)]]
+    expected = {"NOTHING": ["empty_report"], "LONG": ["report_too_long"]}
+    assert codes == [expected.get(word, ["deidentification_failed"]) for word in bad]
+    assert all(record.status == "failed" and record.text_chars <= 1 for record in made[: len(bad)])
+    assert [len(record.lesions) for record in made[len(bad) :]] == [1, 0, 0]
+    assert not any(name.encode() in everything_in(out) for name in NAMES)
+    assert "Quirin" not in done.output
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["settings"]["deidentify"] == hook_identity(HOOK)
+    assert summary["errors"]["deidentification_failed"] == len(bad) - 2
+
+
+def test_a_later_run_rewrites_nothing_again_and_failures_only_when_asked(
+    tmp_path, hooks, toy_backend, write_reports
+):
+    reports, out = write_reports([*TEXTS, "BOOM"]), tmp_path / "out"
+    run(reports, out, backend=toy_backend, deidentify=HOOK)
+    assert calls(hooks) == 4
+    first = (out / "records.jsonl").read_bytes()
+    assert run(reports, out, backend=toy_backend, deidentify=HOOK).extracted == 0
+    assert calls(hooks) == 4
+    assert (out / "records.jsonl").read_bytes() == first
+    run(reports, out, backend=toy_backend, deidentify=HOOK, quarantine="retry")
+    assert calls(hooks) == 5
+
+
+def test_a_folder_is_never_continued_with_another_hook(tmp_path, hooks, toy_backend, write_reports):
+    reports, out, plain = write_reports(TEXTS), tmp_path / "out", tmp_path / "plain"
+    run(reports, out, backend=toy_backend, deidentify=HOOK)
+    run(reports, plain, backend=toy_backend)
+    before = {path: path.read_bytes() for path in [*out.iterdir(), *plain.iterdir()]}
+
+    def refused(folder, hook):
+        with pytest.raises(UsageError) as caught:
+            run(reports, folder, backend=toy_backend, deidentify=hook)
+        assert caught.value.code == "deidentify_changed"
+        return str(caught.value)
+
+    refused(out, "scrubbers:other")
+    assert "without" not in refused(out, None)
+    assert "without a hook" in refused(plain, HOOK)
+    source = hooks / "scrubbers.py"
+    source.write_text(source.read_text() + "\n# changed\n")
+    assert "code" in refused(out, HOOK)
+    assert {path: path.read_bytes() for path in [*out.iterdir(), *plain.iterdir()]} == before
+
+
+def test_each_shard_and_a_pilot_rewrite_their_own_reports_only(tmp_path, hooks, write_reports):
+    texts = [f"Quirin Zapfmann: cyst of {n} mm in the liver." for n in range(5, 45)]
+    reports, out = write_reports(texts), tmp_path / "out"
+    run(reports, out, deidentify=HOOK, pilot=3)
+    assert calls(hooks) == 3
+    run(reports, out, deidentify=HOOK, shard=Shard(1, 2))
+    assert 3 < calls(hooks) < 40
+    run(reports, out, deidentify=HOOK, shard=Shard(2, 2))
+    assert calls(hooks) == 40
+    run(reports, out, deidentify=HOOK)
+    assert calls(hooks) == 40
+    assert [r.lesions[0].diameters_mm for r in records(out)] == [(float(n),) for n in range(5, 45)]
+
+
+def test_rewritten_texts_stay_as_they_were_first_written(tmp_path):
+    cache = TextCache(tmp_path / "texts.sqlite")
+    key = "00" * 32
+    cache.add([(key, "first"), (key, "second")])
+    cache.add([(key, "third")])
+    assert cache.known([key, "11" * 32]) == {key: "first"}
+    cache.close()
+
+
+def test_a_stop_in_the_middle_of_rewriting_is_resumable(tmp_path, hooks, write_reports):
+    options = ArchiveOptions(out=tmp_path / "out", deidentify=HOOK)
+    options.out.mkdir()
+    stop = Stop()
+    stop.signal_number = signal.SIGTERM
+    with rewriting(options) as rewriter, pytest.raises(InterruptedRunError):
+        list(rewriter(read_reports(ReportSource(write_reports(TEXTS))), stop))
+    assert calls(hooks) == 0
+
+
+def test_what_the_reader_quarantined_is_rewritten_too(tmp_path, hooks):
+    options = ArchiveOptions(out=tmp_path / "out", deidentify=HOOK)
+    options.out.mkdir()
+    rows = [
+        Report(report_id="A", text=TEXTS[0], issues=("duplicate_id",)),
+        Report(report_id="B", text=TEXTS[1], issues=("report_too_long",)),
+        Report(report_id="C", text="", issues=("missing_text",)),
+    ]
+    with rewriting(options) as rewriter:
+        first, second, third = rewriter(rows, Stop())
+    assert first.text == TEXTS[0].replace(NAMES[0], "[PERSON]")
+    assert first.issues == ("duplicate_id",)
+    assert (second.text, second.issues) == ("", ("report_too_long",))
+    assert third == rows[2]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["scrubbers", "scrubbers:", ":scrub", "no_such_module:f", "scrubbers:nope", "scrubbers:NOT_A_FUNCTION"],
+)
+def test_a_hook_that_is_not_there_is_a_usage_error(tmp_path, hooks, write_reports, name):
+    with pytest.raises(UsageError) as caught:
+        load_hook(name)
+    assert caught.value.code == "deidentify_missing"
+    arguments = ["extract", write_reports(TEXTS), "--out", tmp_path / "out", "--deidentify", name]
+    done = CliRunner().invoke(build_app(), [str(a) for a in arguments])
+    assert done.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_next_command_shows_the_rewritten_texts_only(tmp_path, hooks, write_reports):
+    out = tmp_path / "out"
+    arguments = ["extract", write_reports(TEXTS), "--out", out, "--deidentify", HOOK, "--workers", 0]
+    done = CliRunner().invoke(build_app(), [str(a) for a in arguments])
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("Next: llm-extract audit")]
+    typed = shlex.split(line.removeprefix("Next: llm-extract ").partition("   #")[0])
+    assert CliRunner().invoke(build_app(), typed).exit_code == 0
+    page = (out / "audit.html").read_text()
+    assert "[PERSON]" in page
+    assert not any(name in page for name in NAMES)
