@@ -87,6 +87,12 @@ def fits(new: Candidate, old: Candidate) -> bool:
     return True
 
 
+def is_guess(new: Candidate, old: Candidate) -> bool:
+    """True if only the organ says that a mention without a size is a lesion that has neither side nor part."""
+    placed = bool(new.draft.parts) and new.side in {"left", "right"}
+    return placed and not new.sizes and not old.draft.parts and old.side == "unknown" and not old.is_group
+
+
 def same_group(new: Candidate, old: Candidate) -> bool:
     """True if both speak of a group; the remainder of a group stands for it."""
     return new.is_group == old.is_group or (new.is_group and old.draft.group_role == "remainder")

@@ -327,7 +327,8 @@ def _finish(text: str, found: list[_Found], bounds: tuple[int, ...]) -> Iterator
             continue
         number += 1
         place = bisect_right(bounds, item.start)
-        left = max(bounds[place - 1] if place else 0, found[index - 1].end if index else 0, item.start - 120)
+        before = found[index - 1].end if index and not found[index - 1].worded else 0  # "millimetric (2 mm)"
+        left = max(bounds[place - 1] if place else 0, before, item.start - 120)
         right = min(
             bounds[place] if place < len(bounds) else len(text),
             found[index + 1].start if index + 1 < len(found) else len(text),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llm_extract.candidates import Candidate, fits, is_bound, kind_gap, overlap, sizes_agree
+from llm_extract.candidates import Candidate, fits, is_bound, is_guess, kind_gap, overlap, sizes_agree
 from llm_extract.drafts import LesionDraft
 
 _SUMMARIES = frozenset({"impression", "addendum", "diagnosis", "synoptic", "microscopic"})
@@ -72,7 +72,7 @@ def _target(
         return None
     if new.section == "addendum" and new.draft.refers_back:
         return _addendum_target(new, pool)
-    exact = [c for c in pool if fits(new, c) and sizes_agree(new, c)]
+    exact = [c for c in pool if fits(new, c) and sizes_agree(new, c) and not is_guess(new, c)]
     if exact:
         return min(exact, key=lambda c: (kind_gap(new, c) > 1, -overlap(new, c), kind_gap(new, c), c.order))
     if new.sizes and not all(map(is_bound, new.sizes)):

@@ -123,6 +123,13 @@ _RUN_ON = re.compile(
     r"(?=(?:[- ][a-z]{2,}){2})"
 )
 _WORD = re.compile(r"[A-Za-z]{2}")
+_CAPITALISED = re.compile(r"(?:A|[A-Z][a-z]+)\s")
+"""First word of a line that only a name or a new statement begins with; statements may lack their full stop."""
+_OPEN_END = re.compile(
+    r"(?:[,(/&-]|\b(?:an?|the|of|in|on|at|to|by|for|from|with|without|and|or|as|is|are|was|were|be|been|no|that|which"
+    r"|this|these|left|right|upper|lower|segments?|series|image|measuring|approximately|about|per|than|dr|mr|mrs|ms))$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +306,11 @@ def _line_ends(text: str, at: int) -> bool:
         return True
     if _LIST_ITEM.match(rest) or rest[0].isupper():
         previous = text[text.rfind("\n", 0, at) + 1 : at].rstrip()
-        wrapped = len(previous) > 68 and previous[-1:] not in ".:;!?" and not _LIST_ITEM.match(rest)
+        wrapped = (
+            len(previous) > 68
+            and previous[-1:] not in ".:;!?"
+            and not _LIST_ITEM.match(rest)
+            and (_CAPITALISED.match(rest) is None or _OPEN_END.search(previous) is not None)
+        )
         return not wrapped
     return text[:at].rstrip()[-1:] in {".", ":", ";"} or text[at + 1 : at + 2] == "\n"

@@ -123,7 +123,9 @@ class GroupReader(MentionMaker):
     def _index_of_last(self, made: Mention) -> bool:
         """Reads "The largest measures 3.4 cm": the index lesion of the group stated right before."""
         group = self._last(2)
-        if group is None or not group.is_group or group.sizes or group.role != "individual":
+        if group is None or not group.is_group or group.role != "individual":
+            return False
+        if any(not m.worded and not m.bound_is_strict for m in group.sizes):
             return False
         if made.organ not in {group.organ, "other"} or not made.sizes:
             return False

@@ -14,7 +14,7 @@ from llm_extract.rules.separators import cut_between
 from llm_extract.rules.statements import Statement
 
 _GENERIC = frozenset({"mass", "nodule", "lesion", "tumor", "metastasis", "cyst"})
-_COMPOUND = re.compile(r"[\s-]{0,2}(?:of\s|type\s|\()?")
+_COMPOUND = re.compile(r"[\s-]{0,2}(?:of\s|type\s|like\s|shaped\s|\()?")
 _DESCRIBED = re.compile(
     r"\s(?:(?:low|high|mixed|fluid|soft|tissue|fat|density|hypodense|hyperdense|attenuation|round|oval"
     r"|solid|cystic"
@@ -23,6 +23,13 @@ _DESCRIBED = re.compile(
 )
 MAX_FINDINGS = 40
 """Findings read in one sentence; more is not language."""
+
+
+_PROCESS = re.compile(
+    r"thickening|effusion|opacit|granuloma|bulla|air cyst|bronchiect|tree-in-bud|shadow|splenule|accessory spleen",
+    re.IGNORECASE,
+)
+"""What is named in its own right though it is no lesion."""
 
 
 @dataclass(slots=True)
@@ -157,9 +164,29 @@ def _share_stretches(statement: Statement, heads: list[Head]) -> None:
     start = max(statement.start, statement.title_end)
     for position, head in enumerate(heads):
         head.start = start
+        last = head.names[-1][0].end if head.names else head.mark.end
         if position + 1 == len(heads):
-            head.end = end_of_text
+            head.end = _before_other_process(statement, head, last, end_of_text)
             break
         following = heads[position + 1]
-        last = head.names[-1][0].end if head.names else head.mark.end
-        head.end = start = cut_between(statement, max(last, head.mark.end), following.mark.start)
+        start = cut_between(statement, max(last, head.mark.end), following.mark.start)
+        head.end = _before_other_process(statement, head, last, start)
+
+
+def _before_other_process(statement: Statement, head: Head, last: int, end: int) -> int:
+    """Reads "nodules in both lungs, septal thickening in one lobe": what is no lesion has its own place."""
+    others = [
+        m
+        for m in statement.marks
+        if m.category == "excluded"
+        and last <= m.start < end
+        and _PROCESS.search(statement.text, m.start - statement.start, m.end - statement.start)
+    ]
+    if not others:
+        return end
+    cut = cut_between(statement, last, others[0].start)
+    places = [m.start for m in statement.marks if m.category in {"place", "short"}]
+    own = any(head.start <= at < cut for at in places)
+    theirs = any(others[0].end <= at < end for at in places)
+    sized = any(cut <= m.start < end for m in statement.measurements)
+    return cut if cut > last and own and theirs and not sized else end

@@ -22,7 +22,11 @@ from llm_extract.rules.statements import Statement
 
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
-_NOT_EXCLUDED = re.compile(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", re.IGNORECASE)
+_NOT_EXCLUDED = re.compile(
+    r"\s(?:(?:cannot|can not|could not) be (?:excluded|ruled out)"
+    r"|(?:differentiation|distinction|discrimination)\s(?:cannot|can not|could not))\b",
+    re.IGNORECASE,
+)
 _HOLLOW = frozenset(
     {
         "esophagus",

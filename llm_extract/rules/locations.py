@@ -128,7 +128,7 @@ def resolve(
             if name is not None:
                 parts[name] = (mark.start, mark.end)
     parts |= shared_noun(text, [*usable, *(m for m in marks if m.category == "short")], organ, parts)
-    side, side_spans = side_of(text, marks, head, places)
+    side, side_spans = side_of(text, marks, head, places, organ=organ)
     if side is None and head is not None and head.plural:
         side, side_spans = both_sides(places, organ, anatomy)
     names, one_of, implied = expand_parts(anatomy, organ, tuple(parts), side)
@@ -199,7 +199,7 @@ def _choose_organ(
     ):
         return "lymph_node", True
     named = [p for p in places if p.value.organ and p.value.organ != "lymph_node"]
-    named = [p for p in named if not _REGION.search(text[p.start : p.end])] or named
+    named = [p for p in named if not _REGION.fullmatch(text[p.start : p.end])] or named
     strong = [p for p in named if p.value.organ not in WEAK]
     if strong:
         return _best(text, strong, head).value.organ, True

@@ -27,6 +27,10 @@ _VERB = re.compile(
     re.IGNORECASE,
 )
 _BOTH_ARE = re.compile(r"^[^;:]*\b(?:are|were)\s(?:\w+\s){1,4}$", re.IGNORECASE)
+_LARGEST_OF = re.compile(
+    r"\b(?:largest|larger|biggest|dominant)\s(?:one\s)?of\s(?:the|these|those)\s(?:\w+\s){0,2}$",
+    re.IGNORECASE,
+)
 _MASS_NOUNS = (
     "adenopathy",
     "lap",
@@ -183,6 +187,10 @@ class MentionMaker:
         noun = self.reading.text[head.mark.start : head.mark.end].lower()
         if noun.endswith(_MASS_NOUNS):
             plural = not _measured_once(statement, head)
+        if noun.endswith("destruction"):
+            plural = multiple = any(m.category == "multiple" for m in marks)
+        if len(statement.measurements) == 1 and _LARGEST_OF.search(before):
+            return 1, "exact"
         return attributes.count_of(before, plural=plural or _in_many(statement, head), multiple=multiple)
 
     def _topic(self, statement: Statement) -> tuple[str, ...]:
@@ -307,7 +315,7 @@ def _measured_once(statement: Statement, head: Head) -> bool:
         and sizes[0].qualifier in {"exact", "approximate"}
         and not any(m.category in {"index", "multiple"} for m in marks)
         and len(stations) <= 1
-        and re.search(r"\b(?:are|were|up to|both|bilateral\w*)\b", text, re.IGNORECASE) is None
+        and re.search(r"\b(?:are|were|up to|to \d|both|bilateral\w*)\b", text, re.IGNORECASE) is None
     )
 
 

@@ -18,7 +18,8 @@ _EXPLAINED = re.compile(
     _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
     r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical"
     r"|operation"
-    r"|implant\w*|pneumoni\w+|infect\w+|inflamm\w+|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring"
+    r"|(?:breast|dental|silicone|metal\w*|mesh) implants?"
+    r"|pneumoni\w+|infect\w+|inflamm\w+|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring"
     r"|thromb\w+|h(?:a)?ematoma|fractures?|degenerat\w+|catheter\w*|stents?|pacemaker|artifacts?"
     r"|arteriosclerosis|(?:arterio\w+\s)?shunts?(?:ing)?"
     r"|atherosclero\w+|thickening|secretions?|mucus|residue|food|hernias?|bulla[e]?|emphysema|pacemaker)\b",
@@ -29,6 +30,13 @@ _STONE = re.compile(
     re.IGNORECASE,
 )
 _SPLEEN = re.compile(r"[^.;]{0,60}\([^()]{0,20}(?:accessory spleen|splenule|calcul\w+|stone)", re.IGNORECASE)
+_COUNTABLE = re.compile(r"(?:shadow|foc(?:us|i)|area|lesion|region|nodul\w*|densities|lucenc)", re.IGNORECASE)
+_PREDICATE = re.compile(r"\b(?:is|are|was|were|appears?)\s(?:of\s)?(?:\w+ly\s)?$", re.IGNORECASE)
+"""Reads "It is low density": a property, not another lesion."""
+_OR_LESION = re.compile(
+    r"[^.;]{0,30}\bor\b[^.;]{0,40}\b(?:lesions?|mass(?:es)?|tumou?rs?|metasta\w+|cysts?|nodules?|cancer|carcinoma)\b",
+    re.IGNORECASE,
+)
 _INSIDE = re.compile(
     r"\s(?:inside|therein|within(?: it)?|in it|in its (?:interior|centre|center))"
     r"(?=[\s,.;]*(?:$|[,.;]|and\b))",
@@ -53,18 +61,28 @@ def counts(statement: Statement, mark: Mark) -> bool:
     needs = mark.value.needs
     before = statement.text[: mark.start - statement.start]
     after = statement.text[mark.end - statement.start :]
+    noun = statement.text[mark.start - statement.start : mark.end - statement.start]
     if mark.value.diagnosis is None and mark.value.kind == "lesion":
         spread = _SPREAD_OUT.search(before)
         if spread is not None and not (spread[0].lower().startswith("patchy") and _in_solid_organ(statement)):
             return False
-        if _EXPLAINED.search(_up_to_next(statement, mark)) or _SPLEEN.match(after[:110]):
+        reading = _EXPLAINED.search(_up_to_next(statement, mark))
+        if reading is not None and not _OR_LESION.match(after, reading.end()):
             return False
-        if mark.value.attenuation and mark.value.needs is None and _fluid(before, after):
+        if _SPLEEN.match(after[:110]):
+            return False
+        if mark.value.attenuation and mark.value.needs is None and _fluid(before, noun, after):
+            return False
+        if mark.value.attenuation and _COUNTABLE.search(noun) is None and _PREDICATE.search(before):
             return False
     if mark.value.kind == "nodule" and mark.value.diagnosis is None and _STONE.search(after[:110]):
         return False
     if _INSIDE.match(after) and _PARENT.search(before):
         return False
+    if needs == "alone":
+        return not any(
+            m.category == "finding" and m is not mark and m.value.needs is None for m in statement.marks
+        )
     if needs == "size":
         later = [m.start for m in statement.marks if m.category == "finding" and m.start >= mark.end]
         return any(m.start < min(later, default=m.end) for m in sizes_near(statement, mark))
@@ -82,7 +100,7 @@ def _up_to_next(statement: Statement, mark: Mark) -> str:
     return statement.text[mark.end - statement.start : end - statement.start]
 
 
-def _fluid(before: str, after: str) -> bool:
+def _fluid(before: str, noun: str, after: str) -> bool:
     """True for "fluid with low density", which is no lesion."""
     return bool(
         re.search(
@@ -91,16 +109,23 @@ def _fluid(before: str, after: str) -> bool:
             before,
             re.IGNORECASE,
         )
-    ) or bool(
-        re.match(
+    ) or (
+        _COUNTABLE.search(noun) is None
+        and re.match(
             r"\s(?:of|in) (?:the )?(?:\w+ )?(?:parenchyma|fluid|liver parenchyma)\b", after, re.IGNORECASE
         )
+        is not None
     )
+
+
+_SOLID = frozenset(
+    {"liver", "pancreas", "kidney", "spleen", "adrenal_gland", "thyroid", "prostate", "uterus"}
+)
 
 
 def _in_solid_organ(statement: Statement) -> bool:
     named = {m.value.organ for m in statement.marks if m.category == "place"} | set(statement.topic)
-    return bool(named & {"liver", "pancreas", "kidney", "spleen", "adrenal_gland"})
+    return bool(named & _SOLID)
 
 
 def _describes(statement: Statement, density: Mark, mark: Mark) -> bool:

@@ -116,7 +116,7 @@ def _scope(denial: Denial) -> OrganScope | None:
         return "metastasis_only"
     if finding.diagnosis in _SPECIFIC_BENIGN or finding.kind in {"polyp"}:
         return None
-    if finding.needs == "density":
+    if finding.needs in {"density", "alone"}:
         return None
     if finding.kind == "wall_thickening":
         return (

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from llm_extract.anatomy import Anatomy
 from llm_extract.rules.lexicon import Mark
-from llm_extract.rules.neighbours import RELATION, same_phrase
+from llm_extract.rules.neighbours import RELATION, is_level, same_phrase
 
 _NOT_SIDE = re.compile(r"\b(?:not|rather than|instead of)\s(?:in\s|on\s)?(?:the\s)?$", re.IGNORECASE)
 
 
 _LEFT_OVER = re.compile(
-    r"(?:ventricle|atrium|heart|main|coronary|portal|hepatic vein|renal vein|leg|arm)\b", re.IGNORECASE
+    r"(?:ventricle|atrium|heart|main(?!\s(?:stem\s)?bronch)|coronary|portal|hepatic vein|renal vein|leg|arm)\b",
+    re.IGNORECASE,
 )
 
 
@@ -35,18 +36,26 @@ def usable_nouns(places: Sequence[Mark], organ: str) -> list[Mark]:
     return [m for m in places if m.value.organ == organ and not m.value.adjective and not m.value.part]
 
 
+def _of_neighbour(
+    text: str, side: Mark, head: Mark | None, places: Sequence[Mark], organ: str | None
+) -> bool:
+    """True for the side of something that the finding is only next to; a level and the own organ are none."""
+    if RELATION.search(text[max(0, side.start - 40) : side.start]) is None or is_level(text, side):
+        return False
+    if head is not None and side.end <= head.start and same_phrase(text[side.end : head.start]):
+        return False
+    return not any(p.value.organ == organ and 0 < p.start - side.end < 3 for p in places)
+
+
 def side_of(
-    text: str, marks: Sequence[Mark], head: Mark | None, places: Sequence[Mark]
+    text: str, marks: Sequence[Mark], head: Mark | None, places: Sequence[Mark], *, organ: str | None
 ) -> tuple[str | None, tuple[tuple[int, int], ...]]:
     """The side that counts, and its words: the nearest one that is not only a neighbour's."""
     sides = [
         m for m in marks
         if m.category == "side" and not _NOT_SIDE.search(text[max(0, m.start - 24) : m.start])
         and not _LEFT_OVER.match(text[m.end + 1 : m.end + 14])
-        and not (
-            RELATION.search(text[max(0, m.start - 40) : m.start])
-            and not (head is not None and m.end <= head.start and same_phrase(text[m.end : head.start]))
-        )
+        and not _of_neighbour(text, m, head, places, organ)
     ]  # fmt: skip
     if not sides:
         return None, ()
