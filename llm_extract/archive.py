@@ -143,6 +143,7 @@ class _Run:
         self._settings_hash = settings_sha256(options.backend, self._settings)
         self._elsewhere: dict[str, Job] = {}
         self._claim_size = claim_size(0)
+        self._finished = ledger.finished_keys()
         self._sample: frozenset[int] | None = None
         self._rows = 0
         self._seconds = 0.0
@@ -237,14 +238,21 @@ class _Run:
             for chunk in _chunks(self.keyed(self.reports()), 500):
                 self._stop.raise_if_asked()
                 total += len(chunk)
-                keys = {key for _, key in chunk if key is not None}
-                pending |= {int(key[:15], 16) for key in keys - self._ledger.finished(list(keys))}
+                pending |= {int(key[:15], 16) for _, key in self._unfinished(chunk)}
                 progress.advance(len(chunk))
         return total, len(pending)
 
+    def _unfinished(self, chunk: Iterable[tuple[Report, str | None]]) -> list[tuple[Report, str]]:
+        """Those with something to extract that was not finished when the run began."""
+        given = [(report, key) for report, key in chunk if key is not None]
+        finished = self._finished.holds([key for _, key in given])
+        return [each for each, done in zip(given, finished, strict=True) if not done]
+
     def _claimed_jobs(self, keyed: Iterable[tuple[Report, str | None]]) -> Iterator[Job]:
         for chunk in _chunks(keyed, self._claim_size):
-            jobs = {key: Job(key, _neutral(report)) for report, key in chunk if key is not None}
+            jobs = {key: Job(key, _neutral(report)) for report, key in self._unfinished(chunk)}
+            if not jobs:
+                continue
             claim = self._ledger.claim(list(jobs))
             self._elsewhere |= {key: jobs[key] for key in claim.elsewhere}
             yield from (job for key, job in jobs.items() if key in claim.ours)

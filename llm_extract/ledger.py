@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_extract.errors import DataError, ResourceError, UsageError
+from llm_extract.finished_keys import KEY_BYTES, FinishedKeys
 from llm_extract.mounts import refuse_network_file_system
 from llm_extract.owners import process_is_gone, this_process
 from llm_extract.private_files import commit, private_path
@@ -194,10 +195,11 @@ class Ledger:
             known = self._known(columns, keys, table="work JOIN result ON result.id = work.result")
         return {key: _result(key, row) for key, row in known.items() if row[0] in _FINISHED}
 
-    def finished(self, keys: Sequence[str]) -> set[str]:
-        """Those among some pieces of work that are done or quarantined."""
+    def finished_keys(self) -> FinishedKeys:
+        """All work that is done or quarantined now."""
+        query = "SELECT substr(key, 1, ?) FROM work WHERE state IN ('done', 'quarantined') ORDER BY key"
         with self._errors_named():
-            return {key for key, (state,) in self._known("state", keys).items() if state in _FINISHED}
+            return FinishedKeys(row[0] for row in self._connection.execute(query, (KEY_BYTES,)))
 
     def renew(self) -> None:
         """Extend our leases when a quarter of their time has passed."""

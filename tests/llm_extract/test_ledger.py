@@ -14,7 +14,7 @@ from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
 from llm_extract.owners import process_is_gone, this_process
 from llm_extract.reports import Report
 
-KEYS = [f"{index:064x}" for index in range(6)]
+KEYS = [f"{index:02x}" * 32 for index in range(6)]
 
 
 def done(key: str, record: str = "{}") -> Result:
@@ -32,7 +32,7 @@ def test_work_is_claimed_once_and_finished_once(tmp_path):
         assert ours.results(KEYS)[KEYS[0]].record_json == '{"first": 1}'
         assert theirs.claim(KEYS[:1]).finished == set(KEYS[:1])
         assert ours.counts() == {"done": 1, "leased": 5}
-        assert ours.finished(KEYS + KEYS) == {KEYS[0]}
+        assert ours.finished_keys().holds(KEYS) == [True, *[False] * 5]
 
 
 def test_what_is_written_comes_back(tmp_path):
