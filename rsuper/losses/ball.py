@@ -257,14 +257,14 @@ def _foreground_bce(flat: Tensor, item: PlacedLesion, concentration: float) -> T
     count = len(item.foreground)
     if reads_are_free(flat):
         weights = _shared_rank_weights(count, concentration, flat.dtype)
-        return (weights * functional.softplus(-flat[item.foreground])).mean()
+        return (weights * functional.softplus(-flat.index_select(0, item.foreground))).mean()
     # The voxels that count come first; how many there are is not known here.
     real = item.foreground < len(flat)
     held = real.sum().clamp(min=1).to(torch.float64)
     order = torch.arange(count, dtype=torch.float64, device=flat.device)
     weights = torch.exp(math.log1p(-concentration) * order / held) * real
     weights = (weights / weights.sum().clamp(min=torch.finfo(torch.float64).tiny)).to(flat.dtype)
-    values = flat[item.foreground.clamp(max=len(flat) - 1)]
+    values = flat.index_select(0, item.foreground.clamp(max=len(flat) - 1))
     return (weights * functional.softplus(-values)).sum()
 
 

@@ -41,15 +41,14 @@ def cells_at(
 def _free_cells(center: list[int], cells: NDArray[np.int16], free: NDArray[np.bool_]) -> NDArray[np.int32]:
     """The same where looking is free, on small integers: this is what a large ball costs."""
     inside = np.ones(cells.shape[1], dtype=bool)
+    flat = np.zeros(cells.shape[1], dtype=np.int32)
     for offsets, index, size in zip(cells, center, free.shape, strict=True):
-        inside &= (offsets + np.int16(index)).view(np.uint16) < size  # negative numbers are large ones here
-    kept = np.flatnonzero(inside)
-    flat = np.zeros(len(kept), dtype=np.int32)
-    for offsets, index, size in zip(cells, center, free.shape, strict=True):
+        place = offsets + np.int16(index)
+        inside &= place.view(np.uint16) < size  # negative numbers are large ones here
         flat *= size
-        flat += offsets.take(kept)
-        flat += index
-    return flat[free.ravel().take(flat)]
+        flat += place
+    held = flat[inside]
+    return held[free.ravel().take(held)]
 
 
 def values_at(values: Float[Tensor, "d h w"], flat: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

@@ -167,8 +167,8 @@ class ReportTerms:
             around = free & outside[:-1].view(free.shape)
             held, place = _held(lesion.ball, free)
             error = attenuation_error(
-                item.logits.flatten()[place],
-                hu.flatten()[place],
+                item.logits.flatten().index_select(0, place),
+                hu.flatten().index_select(0, place),
                 mean_over(hu, around),
                 stated.attenuation,
                 margin_hu=self.config.margin_hu,
@@ -193,7 +193,7 @@ class ReportTerms:
             ):
                 continue
             held, place = _held(lesion.foreground, item.region)
-            logits = self.malignancy_logits[item.pair].flatten()[place]
+            logits = self.malignancy_logits[item.pair].flatten().index_select(0, place)
             error, count = malignancy_error(logits, held, stated.malignant)
             errors.append(error)
             weights.append(lesion.weight * self.pairs[item.pair].weight)

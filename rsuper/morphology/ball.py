@@ -90,8 +90,8 @@ def ball_scores(
     sizes = _transform_sizes(shape, reach)
     double = "float64" if values.dtype == torch.float64 else "float32"
     response = _ball_response(diameter_mm, spacing_mm, sigma_radii, reach, sizes, double, str(values.device))
-    product = torch.fft.rfftn(values, s=sizes).mul_(response)
-    # Axis by axis, so that nothing is transformed back that will not be read.
+    product = _transform(values, sizes).mul_(response)
+    # Back in the same order, so that nothing is transformed that will not be read.
     planes = torch.fft.ifft(product, dim=0)[: shape[0]]
     rows = torch.fft.ifft(planes, dim=1)[:, : shape[1]]
     scores: Tensor = torch.fft.irfft(rows, n=sizes[2], dim=2)
@@ -114,6 +114,12 @@ def _transform_sizes(shape: Shape, reach: Shape) -> Shape:
         for size, steps in zip(shape, reach, strict=True)
     )
     return first, second, third
+
+
+def _transform(values: Float[Tensor, "D H W"], sizes: Shape) -> Complex[Tensor, "d h w"]:
+    """``rfftn`` with zeros up to ``sizes``; the first axis last, so that lines of padding are not transformed."""
+    transform: Tensor = torch.fft.fft(torch.fft.rfft2(values, s=sizes[1:]), n=sizes[0], dim=0)
+    return transform
 
 
 @functools.lru_cache(maxsize=4)
@@ -141,5 +147,4 @@ def _ball_response(
     )
     wrapped = torch.zeros(sizes, dtype=getattr(torch, dtype))
     wrapped[first[:, None, None], second[None, :, None], third] = kernel.to(wrapped.dtype)
-    response: Tensor = torch.fft.rfftn(wrapped)
-    return response.to(device, non_blocking=True)
+    return _transform(wrapped, sizes).to(device, non_blocking=True)

@@ -118,22 +118,29 @@ def _chords(limit_mm2: float, spacing_mm: Spacing) -> tuple[tuple[int, int, int]
 
 
 def _dilate_by_chords(mask: Tensor, chords: tuple[tuple[int, int, int], ...]) -> Tensor:
-    """The union, over all lines of the ball, of the mask grown along its last axis and shifted along the others."""
-    source = mask.view(torch.uint8)
-    depth, height, width = source.shape
+    """The union, over all lines of the ball, of the mask grown along its last axis and shifted along the others.
+
+    In an array with a border as wide as the ball, every shift is an offset into one stretch of memory.
+    """
+    borders = [max(line[axis] for line in chords) for axis in range(3)]
+    depth, height, width = (size + 2 * border for size, border in zip(mask.shape, borders, strict=True))
+    inside = tuple(slice(border, border + size) for size, border in zip(mask.shape, borders, strict=True))
+    padded = np.zeros((depth, height, width), dtype=np.uint8)
+    padded[inside] = mask.numpy()
+    source = padded.reshape(-1)
     lines = [source]
-    for shift in range(1, max(half for _, _, half in chords) + 1):
-        longer = lines[-1].clone()
-        if shift < width:
-            longer.narrow(2, shift, width - shift).bitwise_or_(source.narrow(2, 0, width - shift))
-            longer.narrow(2, 0, width - shift).bitwise_or_(source.narrow(2, shift, width - shift))
+    for shift in range(1, borders[2] + 1):
+        longer = lines[-1].copy()
+        longer[shift:] |= source[:-shift]
+        longer[:-shift] |= source[shift:]
         lines.append(longer)
-    out = torch.zeros_like(source)
+    out = np.zeros_like(source)
+    start = (borders[0] * height + borders[1]) * width  # no line reaches further
+    middle = out[start : len(out) - start]
     for plane, row, half in chords:
-        if abs(plane) < depth and abs(row) < height:
-            to = out[max(0, plane) : depth + min(0, plane), max(0, row) : height + min(0, row)]
-            to |= lines[half][max(0, -plane) : depth - max(0, plane), max(0, -row) : height - max(0, row)]
-    return out.view(torch.bool)
+        offset = start - (plane * height + row) * width
+        middle |= lines[half][offset : offset + len(middle)]
+    return torch.from_numpy(out.reshape(padded.shape)[inside].copy()).view(torch.bool)
 
 
 def squared_distance_within(
