@@ -97,6 +97,8 @@ def _exact(text: str, quote: str, near: int | None) -> int:
     """Start of the nearest verbatim place, found from ``near`` outwards; -1 where there is none."""
     if near is None:
         return text.find(quote)
+    if text.startswith(quote, near):
+        return near
     before, after = text.rfind(quote, 0, near + len(quote)), text.find(quote, near)
     return (
         _nearest([place for place in (before, after) if place >= 0], near)

@@ -85,16 +85,18 @@ def is_english(text: str) -> bool:
     False
     """
     sample = text[:LOOKED_AT_CHARS]
-    words = Counter(word for word in _WORD.findall(sample.lower()) if len(word) > 1)
-    total = sum(words.values())
+    words = Counter(_WORD.findall(sample.lower()))
+    for letter in [word for word in words if len(word) == 1]:
+        del words[letter]
+    total = words.total()
     if not sample.isascii() and _foreign_share(sample) > FOREIGN_LETTERS:
         return False
     table = language_words()
-    english = sum(number for word, number in words.items() if word in table.english)
+    english = sum(words[word] for word in words.keys() & table.english)
     if _another_language(words, table, english):
         return False
     if total >= ENOUGH_WORDS:
-        shared = sum(number for word, number in words.items() if word in table.neutral)
+        shared = sum(words[word] for word in words.keys() & table.neutral)
         return (english + shared) / total >= ENGLISH_SHARE
     return total < FEW_WORDS or english > 0 or any(_may_be_english(word, table) for word in words)
 
@@ -102,8 +104,8 @@ def is_english(text: str) -> bool:
 def _another_language(words: Mapping[str, int], table: LanguageWords, english: int) -> bool:
     """Words of one other language, or accented words, that outnumber the English ones."""
     found: dict[str, list[str]] = {}
-    for word in words:
-        for name in table.others.get(word, ()):
+    for word in words.keys() & table.others.keys():
+        for name in table.others[word]:
             found.setdefault(name, []).append(word)
     for theirs in found.values():
         speaks = len(theirs) >= 2 or any(len(word) > 3 for word in theirs)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from llm_extract.lower_case import lowered
 from llm_extract.references import Reference, scan_references
 from llm_extract.tense import is_prior
 
@@ -40,13 +41,13 @@ def _chain(number: str, *, blanks: int = 2) -> re.Pattern[str]:
     pattern = pattern.replace("TIMES", _TIMES)
     if blanks > 2:
         pattern = pattern.replace(r"(?<![\w.,/:])", r"(?<![\w.,/])(?<!\d:)")
-    return re.compile(pattern.replace("{0,2}", f"{{0,{blanks}}}"), re.IGNORECASE)
+    return re.compile(pattern.replace("{0,2}", f"{{0,{blanks}}}"))
 
 
 _CHAIN = _chain(_NUMBER)
 # scanned text often loses the blank after a colon, and has no image numbers
 _SPACED_CHAIN = _chain(rf"(?:\d{{1,2}}(?:\s\.\s?|\.\s)\d(?!\d)|{_NUMBER})", blanks=12)
-_HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|re)|milim", re.IGNORECASE)
+_HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|re)|milim")
 
 _WORDS = {
     "half a": 0.5, "one": 1, "a": 1, "one and a half": 1.5, "two": 2, "two and a half": 2.5, "three": 3,
@@ -56,44 +57,38 @@ _WORDS = {
 _WORD_LENGTH = re.compile(
     r"\b(?P<word>" + "|".join(sorted(map(re.escape, _WORDS), key=len, reverse=True)) + r")[\s-]"
     r"(?P<unit>(?:milli?|centi)met(?:er|re)s?|mm|cm)\b",
-    re.IGNORECASE,
 )
 _SIZE_WORD = re.compile(
     r"\b(?P<word>sub-?\s?centimet(?:er|re|ric)s?|sub-?\s?cm|milli?met(?:ric(?:al)?|er-sized|re-sized)"
     r"|sub-?\s?milli?met(?:er|re|ric)s?)\b",
-    re.IGNORECASE,
 )
 
 _APPROXIMATE = re.compile(
     r"(?:approximately|approximate|approx\.?|about|around|roughly|circa|\bca\.|nearly|almost"
     r"|estimated(?: at)?|~|≈)\s{0,2}$",
-    re.IGNORECASE,
 )
 _UPPER = re.compile(
     r"(?:up to|less than|smaller than|under|below|within|at most|not exceeding|no (?:more|larger"
     r"|greater|bigger) than"
     r"|not (?:more|larger|greater) than|maximum of|max\.? of|<\s?=?|≤|\bsub-?)\s{0,2}$",
-    re.IGNORECASE,
 )
-_UP_TO = re.compile(r"(?:up to|maximum of|max\.? of)\s{0,2}$", re.IGNORECASE)
+_UP_TO = re.compile(r"(?:up to|maximum of|max\.? of)\s{0,2}$")
 _LOWER = re.compile(
     r"(?:at least|more than|greater than|larger than|bigger than|exceeding|in excess of|minimum of|over|above"
     r"|(?<![-=])>\s?=?|≥)\s{0,2}$",
-    re.IGNORECASE,
 )
-_AFTER_UPPER = re.compile(r"\s?or (?:less|smaller|below|under)\b", re.IGNORECASE)
-_AFTER_LOWER = re.compile(r"\s?(?:or (?:more|greater|larger|above)\b|\+)", re.IGNORECASE)
+_AFTER_UPPER = re.compile(r"\s?or (?:less|smaller|below|under)\b")
+_AFTER_LOWER = re.compile(r"\s?(?:or (?:more|greater|larger|above)\b|\+)")
 
-_GAP_RANGE = re.compile(r"\s?(?:-|–|—|to|or)\s?", re.IGNORECASE)
-_GAP_LIST = re.compile(r"\s?(?:,|,? ?and|&|/)\s?", re.IGNORECASE)
+_GAP_RANGE = re.compile(r"\s?(?:-|–|—|to|or)\s?")
+_GAP_LIST = re.compile(r"\s?(?:,|,? ?and|&|/)\s?")
 _GAP_ARROW = re.compile(r"\s?(?:->|→|=>|-->)\s?")
 _CHANGED = re.compile(
     r"(?:increas|decreas|grow|grew|enlarg|shr[aiu]nk|chang|progress|regress|reduc|declin|diminish|went)[a-z]*"
     r"[^.;]{0,40}\bfrom\s{1,2}(?:\w+ )?$",
-    re.IGNORECASE,
 )
-_MEASURING = re.compile(r"measur\w{0,5}[^.;\d]{0,25}$|\bsize[^.;\d]{0,12}$", re.IGNORECASE)
-_LESION_AFTER = re.compile(r"\s?(?:\w{1,14}\s){0,3}(?:mass|lesion|nodule|tumou?r|cyst)\b", re.IGNORECASE)
+_MEASURING = re.compile(r"measur\w{0,5}[^.;\d]{0,25}$|\bsize[^.;\d]{0,12}$")
+_LESION_AFTER = re.compile(r"\s?(?:\w{1,14}\s){0,3}(?:mass|lesion|nodule|tumou?r|cyst)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,24 +159,25 @@ def scan_measurements(
     >>> [m.values_mm for m in scan_measurements("A 1.5 x 1,2 cm cyst, previously 9 mm (4/112).")]
     [(15.0, 12.0), (9.0,)]
     """
-    if not _HAS_LENGTH.search(text):
+    low = lowered(text)
+    if not _HAS_LENGTH.search(low):
         return ()
     marks = scan_references(text) if references is None else references
-    atoms = _read_atoms(text, marks, _CHAIN if writing == "typed" else _SPACED_CHAIN)
-    found = [*_combine(text, atoms), *_worded(text)]
+    atoms = _read_atoms(low, marks, _CHAIN if writing == "typed" else _SPACED_CHAIN)
+    found = [*_combine(low, atoms), *_worded(low)]
     found.sort(key=lambda item: (item.start, -item.end))
     kept: list[_Found] = []
     for item in found:
         if not kept or item.start >= kept[-1].end:
             kept.append(item)
-    return tuple(_finish(text, kept, bounds))
+    return tuple(_finish(low, kept, bounds))
 
 
-def _read_atoms(text: str, references: tuple[Reference, ...], chain: re.Pattern[str]) -> list[_Atom]:
+def _read_atoms(low: str, references: tuple[Reference, ...], chain: re.Pattern[str]) -> list[_Atom]:
     masked = [(r.start, r.end) for r in references]
     atoms: list[_Atom] = []
     position = 0
-    for match in chain.finditer(text):
+    for match in chain.finditer(low):
         if len(atoms) >= 2 * MAX_MEASUREMENTS:
             break
         start, end = match.span()
@@ -195,26 +191,26 @@ def _read_atoms(text: str, references: tuple[Reference, ...], chain: re.Pattern[
     return atoms
 
 
-def _combine(text: str, atoms: list[_Atom]) -> Iterator[_Found]:
+def _combine(low: str, atoms: list[_Atom]) -> Iterator[_Found]:
     """Join neighbours into ranges and lists, and share or infer missing units."""
-    _share_units(text, atoms)
+    _share_units(low, atoms)
     index = 0
     while index < len(atoms):
         atom = atoms[index]
         following = atoms[index + 1] if index + 1 < len(atoms) else None
-        if atom.units[-1] is None and not _infer(text, atom):
+        if atom.units[-1] is None and not _infer(low, atom):
             index += 1
             continue
-        if following is not None and _is_range(text, atom, following):
-            low, high = sorted((*_values(atom), *_values(following)))
-            yield _Found(atom.start, following.end, (low, high), "range", atom.source, _precision(following))
+        if following is not None and _is_range(low, atom, following):
+            ends = tuple(sorted((*_values(atom), *_values(following))))
+            yield _Found(atom.start, following.end, ends, "range", atom.source, _precision(following))
             index += 2
             continue
         yield _Found(
             atom.start,
             atom.end,
             _values(atom),
-            _qualifier(text, atom),
+            _qualifier(low, atom),
             atom.source,
             _precision(atom),
             atom.tense,
@@ -222,15 +218,15 @@ def _combine(text: str, atoms: list[_Atom]) -> Iterator[_Found]:
         index += 1
 
 
-def _share_units(text: str, atoms: list[_Atom]) -> None:
+def _share_units(low: str, atoms: list[_Atom]) -> None:
     """Reads "6, 9 and 15 mm" and "2-3 mm": the unit is written once; "grew from 12 to 15 mm" is tense."""
     shared = True
     while shared:  # one pass from the right settles every list; "and" opens it, commas continue it
         shared = False
         for left, right in reversed(list(pairwise(atoms))):
-            gap = text[left.end : right.start]
+            gap = low[left.end : right.start]
             if _GAP_ARROW.fullmatch(gap) or (
-                gap.strip().lower() == "to" and _CHANGED.search(text[max(0, left.start - 90) : left.start])
+                gap.strip().lower() == "to" and _CHANGED.search(low[max(0, left.start - 90) : left.start])
             ):
                 left.tense, right.tense = "prior", "current"
             if (
@@ -249,22 +245,22 @@ def _share_units(text: str, atoms: list[_Atom]) -> None:
                 left.source = "shared"
 
 
-def _is_range(text: str, left: _Atom, right: _Atom) -> bool:
+def _is_range(low: str, left: _Atom, right: _Atom) -> bool:
     if len(left.numbers) != 1 or len(right.numbers) != 1 or right.units[-1] is None or left.tense is not None:
         return False
-    gap = text[left.end : right.start]
+    gap = low[left.end : right.start]
     if _GAP_RANGE.fullmatch(gap):
         return True
-    return gap.strip().lower() == "and" and text[max(0, left.start - 9) : left.start].lower().endswith(
+    return gap.strip().lower() == "and" and low[max(0, left.start - 9) : left.start].lower().endswith(
         "between "
     )
 
 
-def _infer(text: str, atom: _Atom) -> bool:
+def _infer(low: str, atom: _Atom) -> bool:
     """Units missing altogether: two or three numbers joined by x beside a word of measuring, never silent."""
     if len(atom.numbers) < 2:
         return False
-    before, after = text[max(0, atom.start - 45) : atom.start], text[atom.end : atom.end + 30]
+    before, after = low[max(0, atom.start - 45) : atom.start], low[atom.end : atom.end + 30]
     if not (_MEASURING.search(before) or _LESION_AFTER.match(after)):
         return False
     decimals = any("." in number or "," in number for number in atom.numbers)
@@ -296,9 +292,9 @@ def _precision(atom: _Atom) -> float:
     return round(0.5 * _factor(unit) / 10.0**decimals, 4)
 
 
-def _qualifier(text: str, atom: _Atom) -> Qualifier:
-    before = text[max(0, atom.start - 24) : atom.start]
-    after = text[atom.end : atom.end + 14]
+def _qualifier(low: str, atom: _Atom) -> Qualifier:
+    before = low[max(0, atom.start - 24) : atom.start]
+    after = low[atom.end : atom.end + 14]
     if _UPPER.search(before) or _AFTER_UPPER.match(after):
         return "upper_bound"
     if _LOWER.search(before) or _AFTER_LOWER.match(after):
@@ -306,19 +302,19 @@ def _qualifier(text: str, atom: _Atom) -> Qualifier:
     return "approximate" if _APPROXIMATE.search(before) else "exact"
 
 
-def _worded(text: str) -> Iterator[_Found]:
-    for match in _WORD_LENGTH.finditer(text):
+def _worded(low: str) -> Iterator[_Found]:
+    for match in _WORD_LENGTH.finditer(low):
         value = _WORDS[match["word"].lower()] * _factor(match["unit"])
         if match["word"].lower() in {"a", "one"} and match["unit"][0] in "mM":
             continue
         yield _Found(match.start(), match.end(), (value,), "exact", "stated", 0.5 * _factor(match["unit"]))
-    for match in _SIZE_WORD.finditer(text):
+    for match in _SIZE_WORD.finditer(low):
         word = match["word"].lower().replace(" ", "").replace("-", "")
         bound = 1.0 if word.startswith("submil") else 10.0
         yield _Found(match.start(), match.end(), (bound,), "upper_bound", "stated", 0.0, worded=True)
 
 
-def _finish(text: str, found: list[_Found], bounds: tuple[int, ...]) -> Iterator[Measurement]:
+def _finish(low: str, found: list[_Found], bounds: tuple[int, ...]) -> Iterator[Measurement]:
     from bisect import bisect_right
 
     number = 0
@@ -330,17 +326,17 @@ def _finish(text: str, found: list[_Found], bounds: tuple[int, ...]) -> Iterator
         before = found[index - 1].end if index and not found[index - 1].worded else 0  # "millimetric (2 mm)"
         left = max(bounds[place - 1] if place else 0, before, item.start - 120)
         right = min(
-            bounds[place] if place < len(bounds) else len(text),
-            found[index + 1].start if index + 1 < len(found) else len(text),
+            bounds[place] if place < len(bounds) else len(low),
+            found[index + 1].start if index + 1 < len(found) else len(low),
             item.end + 80,
         )
         sentence = max(bounds[place - 1] if place else 0, item.start - 240)
         tense = item.tense or (
             "prior"
             if is_prior(
-                text[left : item.start],
-                text[item.end : right],
-                context=text[sentence : item.start],
+                low[left : item.start],
+                low[item.end : right],
+                context=low[sentence : item.start],
                 followed=index + 1 < len(found) and found[index + 1].start == right,
             )
             else "current"
@@ -349,5 +345,5 @@ def _finish(text: str, found: list[_Found], bounds: tuple[int, ...]) -> Iterator
             id=f"M{number}", start=item.start, end=item.end, values_mm=item.values_mm, qualifier=item.qualifier,
             tense=tense, unit_source=item.source, precision_mm=item.precision_mm, worded=item.worded,
             bound_is_strict=item.qualifier == "upper_bound"
-            and not _UP_TO.search(text[max(0, item.start - 24) : item.start]),
+            and not _UP_TO.search(low[max(0, item.start - 24) : item.start]),
         )  # fmt: skip

@@ -6,6 +6,7 @@ import itertools
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
+from operator import attrgetter
 
 from llm_extract.records import Section
 
@@ -94,6 +95,7 @@ _TITLES: dict[str, str] = {
 
 _HEADINGS = {title.strip(): section for section, titles in _TITLES.items() for title in titles.split(";")}
 _TITLE = re.compile(
+    r"(?<![^\s.;:,*])"  # what all of the next line need, and quick to tell
     r"(?:(?<=^)|(?<=\n)|(?<=[.;:,*]\s)|(?<=[.;:,*])|(?<=\s\s)|(?<=\n\s))[*#_\s]{0,3}"
     r"(?P<title>[A-Za-z][A-Za-z'&()/ -]{2,36}?)[*_]{0,2}\s{0,2}(?::|(?=\n)|(?=\s-\s))[*_]{0,2}",
 )
@@ -123,6 +125,7 @@ _RUN_ON = re.compile(
     r"(?=(?:[- ][a-z]{2,}){2})"
 )
 _WORD = re.compile(r"[A-Za-z]{2}")
+_START = attrgetter("start")
 _CAPITALISED = re.compile(r"(?:A|[A-Z][a-z]+)\s")
 """First word of a line that only a name or a new statement begins with; statements may lack their full stop."""
 _OPEN_END = re.compile(
@@ -210,7 +213,7 @@ def _alone(text: str, match: re.Match[str]) -> bool:
 
 def section_at(sections: tuple[Section, ...], position: int) -> str:
     """Name of the section that holds a position."""
-    index = bisect_right(sections, position, key=lambda section: section.start) - 1
+    index = bisect_right(sections, position, key=_START) - 1
     return sections[max(index, 0)].name
 
 

@@ -13,81 +13,68 @@ _LEFT = re.compile(
     r"(?:\bprevious(?:ly)?|\bprior(?: to)?|\bformerly|\bearlier|\bbaseline|\binitially|\boriginally"
     r"|\bhad measured"
     r"|\bpreviously seen|\blast (?:study|exam|examination|ct|scan)|\bold)" + _FILLER + r"$",
-    re.IGNORECASE,
 )
 _GREW_FROM = re.compile(
     r"\b(?:increas|decreas|grow|grew|enlarg|shr[aiu]nk|chang|progress|regress|reduc|declin|diminish|up"
     r"|down)[a-z]*(?: in (?:size|diameter))?(?: slightly)?"
     r" from(?: (?:a|about|approximately|prior|previous|previously))?\s{0,2}$",
-    re.IGNORECASE,
 )
 _VERSUS = re.compile(
     r"(?:\bversus|\bvs\.?|\bcompared (?:to|with)|\bin comparison (?:to|with)|\bas opposed to"
     r"|\bwhile it was|\bwhereas it was)(?: the)?(?: (?:prior|previous))?(?: (?:size|value|measurement))?"
     r"(?: of| was)?\s{0,2}$",
-    re.IGNORECASE,
 )
 _WAS = re.compile(
     r"(?:[(\[,;]|,? which|\bthat|\bit)\s{0,2}(?:was|were|had been|used to be|measured)"
     r"(?: (?:about|approximately|approx\.?|measuring|measured))?\s{0,2}$",
-    re.IGNORECASE,
 )
-_PAREN_WAS = re.compile(r"[(\[]\s{0,2}(?:was|were|measured|from)(?: \w{1,14})?\s{0,2}$", re.IGNORECASE)
-_COMMA_WAS = re.compile(r",\s{0,2}(?:was|were)(?: (?:about|approximately))?\s{0,2}$", re.IGNORECASE)
+_PAREN_WAS = re.compile(r"[(\[]\s{0,2}(?:was|were|measured|from)(?: \w{1,14})?\s{0,2}$")
+_COMMA_WAS = re.compile(r",\s{0,2}(?:was|were)(?: (?:about|approximately))?\s{0,2}$")
 _RIGHT = re.compile(
     r"\s{0,2}(?:(?:in )?(?:size|diameter|length|maximum dimension),?\s)?,?\s{0,2}"
     r"(?:(?:on|in|at|during|by|per)\s(?:the\s|a\s|an\s|his\s|her\s|their\s)?(?:\w{1,14}\s)?(?:\w{1,14}\s)?"
     r"(?:prior|previous|earlier|last|old|outside|comparison|baseline|preceding|mri?|magnetic"
     r"|ultraso\w{1,8}|us|pet\S{0,5})\b"
     r"|(?:previously|before|earlier|prior|formerly|at that time)\b)",
-    re.IGNORECASE,
 )
 _RIGHT_DATE = re.compile(
     r"\s{0,2}(?:on|in|at)\s(?:the\s)?(?:\w{2,10}\s)?(?:of\s|dated\s|from\s)?(?:\d{1,4}[./-]\d{1,2}"
     r"|\[?date|20\d\d\b"
     r"|(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     r"|nov(?:ember)?|dec(?:ember)?|may \d)\b)",
-    re.IGNORECASE,
 )
 _RIGHT_NOW = re.compile(
     r"\s{0,2},?\s{0,2}(?:(?:on|in|at)\s(?:the\s)?(?:today|current|present|this)|(?:now|today|currently"
     r"|at present)\b)",
-    re.IGNORECASE,
 )
 _LEFT_NOW = re.compile(
     r"\b(?:now|today|currently|presently|at present|current(?:\sstudy|\sexamination)?)\b[^.;]{0,40}$",
-    re.IGNORECASE,
 )
 _DATED_PAST = re.compile(
     r"\b(?:on|in)\s(?:the\s)?(?:\d{1,2}(?:st|nd|rd|th)?\s)?(?:[a-z]{2,9}\.?\s)?(?:\d{1,2},?\s)?"
     r"(?:\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{4}|\[?date\b|(?:prior|previous|last|outside)\b)"
     r"[^.;]{0,70}\b(?:measured|was|were)\b[^.;,]{0,25}$",
-    re.IGNORECASE,
 )
 _THEN = re.compile(
     r"\b(?:when|where|at (?:which|that) time)\s(?:it|they|this|these)?\s?(?:had\s)?(?:was|were|measur\w+)"
     r"(?:\s(?:about|approximately|measuring|measured))?\s{0,2}$",
-    re.IGNORECASE,
 )
 _OWN_PLACE_IN_TIME = re.compile(
     r"\s{0,2}(?:(?:in|with)\s\w+\s)?(?:on|in|at|during)\s(?:the\s|a\s|his\s|her\s)?(?:\w{1,14}\s)?(?:prior|previous|earlier"
     r"|last|old|outside|baseline|preceding)\s\w{1,14}(?:\s\w{1,14})?\s?(?:\band\b|\bwhile\b|\bbut\b|,|;|\(|\))",
-    re.IGNORECASE,
 )
 _PLACED_EARLIER = re.compile(
     r"(?!.{0,90}\b(?:compar\w+|accord\w+|chang\w+|differ\w*|than|seen|present|detected|observed|noted|stable|since"
     r"|described|reported|new|not)\b)\s{1,2}in\s[^,;()]{3,80}?\s(?:in|on|at)\s(?:the|his|her|a)\s(?:previous|prior|old|last)\s",
-    re.IGNORECASE | re.DOTALL,
+    re.DOTALL,
 )
 _NOUN_THEN_DATE = re.compile(
     r"\s{0,2}(?:mass|tumou?r|lesion|nodule|cyst|node)\s(?:in|on|from|dated)\s(?:\w{3,10}\s)?"
     r"(?:(?:19|20)\d\d\b|\d{1,2}[./-]\d{1,2}[./-]\d{2,4})",
-    re.IGNORECASE,
 )
-_MAIN_VERB = re.compile(r",\s(?:was|were|measured)\b", re.IGNORECASE)
+_MAIN_VERB = re.compile(r",\s(?:was|were|measured)\b")
 _NEXT_IS_HERS = re.compile(
     r"(?:prior|previous|previously|earlier|old|before|baseline|formerly|last)\W{0,3}(?:\w{1,12}\W{0,3}){0,2}$",
-    re.IGNORECASE,
 )
 
 

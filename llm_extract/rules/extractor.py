@@ -8,6 +8,7 @@ from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.assembly import assemble, failed_record
 from llm_extract.drafts import RecordDraft, UnusedDraft
 from llm_extract.language import is_english
+from llm_extract.lower_case import lowered
 from llm_extract.measurements import MAX_MEASUREMENTS
 from llm_extract.records import Provenance, ReportRecord, Source
 from llm_extract.reports import MAX_TEXT_CHARS, Report
@@ -25,8 +26,7 @@ _PROVENANCE = Provenance(backend="rules", version=RULES_VERSION)
 _PATHOLOGY = re.compile(
     r"\b(?:specimens?\s(?:submitted|received|is|consists?|label\w*)|gross(?:\s(?:description"
     r"|examination))|surgical pathology|histolog\w*|microscopic\s(?:description|examination)"
-    r"|received (?:in|fresh)|pathologic(?:al)? (?:diagnosis|stag\w+)|submitted in toto|frozen section|GROSS:)",
-    re.IGNORECASE,
+    r"|received (?:in|fresh)|pathologic(?:al)? (?:diagnosis|stag\w+)|submitted in toto|frozen section|gross:)",
 )
 
 
@@ -86,7 +86,7 @@ def source_of(report: Report) -> Source:
     """Radiology or pathology: what the input says, else what the words say."""
     if report.kind != "auto":
         return report.kind
-    return "pathology" if len(_PATHOLOGY.findall(report.text[:20_000])) >= 2 else "radiology"
+    return "pathology" if len(_PATHOLOGY.findall(lowered(report.text[:20_000]))) >= 2 else "radiology"
 
 
 def _unreadable(report: Report) -> str | None:

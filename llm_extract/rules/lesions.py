@@ -242,6 +242,8 @@ class LesionReader(ContinuationReader):
         )
 
     def _audit(self, statement: Statement) -> None:
+        if not statement.measurements:
+            return
         used = {m.id for mention in self.mentions[-8:] for m in (*mention.sizes, *mention.priors)}
         for m in statement.measurements:
             if m.id in used or m.id in self.unused:

@@ -62,7 +62,9 @@ class Place:
     candidates: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True, unsafe_hash=True
+)  # a frozen one takes three times as long to make, and a report has hundreds
 class Mark:
     """A known phrase in the text.
 
@@ -131,17 +133,25 @@ class Lexicon:
             self._matcher.add(key, [self.nlp.make_doc(phrase)])
             self._entries[self.nlp.vocab.strings[key]] = held
         known = {word for phrase in phrases for word in phrase.split() if word.isalpha()}
-        self._mended: dict[int, str | None] = {}
+        self._right: set[int] = set()
+        self._mended: dict[int, str] = {}
         self._spelling = Spelling(known, keep=words["real_words"].split())
 
     def _mend(self, key: int) -> str | None:
         """The correction of a word, or None; remembered by the word's key."""
+        held = self._mended.get(key)
+        if held is not None:
+            return held
         word = self.nlp.vocab.strings[key]
         corrected = self._spelling.correct(word)
-        held = None if corrected == word else corrected
-        if len(self._mended) < _MAX_REMEMBERED:
-            self._mended[key] = held
-        return held
+        room = len(self._mended) + len(self._right) < _MAX_REMEMBERED
+        if corrected == word:
+            if room:
+                self._right.add(key)
+            return None
+        if room:
+            self._mended[key] = corrected
+        return corrected
 
     def _tokens(self, text: str) -> tuple[Doc, Sequence[int]]:
         """Words of a text and where they start.
@@ -149,34 +159,37 @@ class Lexicon:
         An opening mark does not hide the word behind it, as in "(cyst?)", a wrapped line joins its words, and
         several blanks count as one.
         """
-        doc = self.nlp.make_doc(_SOFT_BREAK.sub(" ", _OPENING.sub(" ", text)))
-        starts = [token.idx for token in doc]
+        plain = _SOFT_BREAK.sub(" ", _OPENING.sub(" ", text))
+        doc = self.nlp.make_doc(plain)
+        starts: list[int] = doc.to_array("IDX").tolist()
         if "  " not in text:
             return doc, starts
         from spacy.tokens import Doc as NewDoc
 
-        kept = [(token.text, token.idx) for token in doc if token.text.strip(" ")]
-        return NewDoc(self.nlp.vocab, words=[word for word, _ in kept]), [at for _, at in kept]
+        ends = (start + length for start, length in zip(starts, doc.to_array("LENGTH").tolist(), strict=True))
+        words = [(plain[start:end], start) for start, end in zip(starts, ends, strict=True)]
+        kept = [(word, start) for word, start in words if word.strip(" ")]
+        return NewDoc(self.nlp.vocab, words=[word for word, _ in kept]), [start for _, start in kept]
 
     def find(self, text: str) -> Marks:
         """All known phrases, longest first where they overlap; one phrase may have several meanings."""
         doc, starts = self._tokens(text)
-        for position, key in enumerate(doc.to_array(["LOWER"]).ravel().tolist()):
-            corrected = self._mended.get(key, "")
-            if corrected == "":
-                corrected = self._mend(key)
-            if corrected is not None:
-                doc[position].norm_ = corrected
+        keys = doc.to_array("LOWER").tolist()
+        lengths = doc.to_array("LENGTH").tolist()
+        mended = {key: word for key in set(keys) - self._right if (word := self._mend(key)) is not None}
+        for position, key in enumerate(keys) if mended else ():
+            if key in mended:
+                doc[position].norm_ = mended[key]
         spans = sorted(self._matcher(doc), key=lambda m: (m[1] - m[2], m[1]))
         taken = bytearray(len(doc))
         kept: list[Mark] = []
         seen: set[tuple[int, int]] = set()
         for key, first, last in spans:
-            if (first, last) not in seen and any(taken[first:last]):
+            if (first, last) not in seen and 1 in taken[first:last]:
                 continue
             seen.add((first, last))
             taken[first:last] = b"\1" * (last - first)
-            start, end = starts[first], starts[last - 1] + len(doc[last - 1])
+            start, end = starts[first], starts[last - 1] + lengths[last - 1]
             kept += [Mark(start, end, e.category, e.value, e.plural) for e in self._entries[key]]
         kept.sort(key=lambda mark: mark.start)
         return Marks(kept)

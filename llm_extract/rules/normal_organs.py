@@ -17,7 +17,6 @@ _NORMAL = re.compile(
     r"|without (?:focal )?abnormalit(?:y|ies)|wnl|nad|nothing significant"
     r"|no significant (?:abnormality|pathology|finding)s?|no pathology|no abnormal findings?|no "
     r"abnormality detected|free of abnormality|no tumou?r)\b",
-    re.IGNORECASE,
 )
 
 
@@ -49,18 +48,16 @@ _ABSENT = re.compile(
     r"|visuali[sz]ed) "
     r"(?:due to|because of|secondary to) (?:surgery|resection|\w+ectomy)|(?:is|are|was|were) operated)\b"
     r"|\(operated\)",
-    re.IGNORECASE,
 )
 
 
-LIMITED = re.compile(
+_LIMITED = re.compile(
     r"\b(?:limited|suboptimal\w*|not optimal\w*|cannot be (?:\w+ )?(?:evaluated|assessed|excluded)"
     r"|could not be evaluated|degraded|incompletely (?:imaged|visuali[sz]ed|evaluated|included)"
     r"|not (?:fully|completely|entirely|well) (?:imaged|visuali[sz]ed|seen|included|evaluated)"
     r"|partially (?:imaged|visuali[sz]ed|included)|lack of (?:iv |intravenous )?contrast|limits? "
     r"(?:the )?(?:evaluation|assessment|sensitivity)"
     r"|obscured|grossly|within the limits|as far as can be|visuali[sz]ed portions?|motion artifact)\b",
-    re.IGNORECASE,
 )
 
 
@@ -68,7 +65,6 @@ _NODES_NORMAL = re.compile(
     r"\b(?:not reach\w* (?:\w+ ){0,3}patholog\w+|not (?:in|of) (?:\w+ )?patholog\w+"
     r"|not (?:pathologically )?enlarged|no(?:t)? (?:pathologic\w*|significant\w*) (?:enlarged|size)"
     r"|not pathological)\b",
-    re.IGNORECASE,
 )
 
 
@@ -77,8 +73,7 @@ def normal_organs(
 ) -> Iterator[OrganDraft]:
     """What one sentence calls normal or absent."""
     text = statement.text
-    weak = bool(LIMITED.search(text))
-    for match in _ABSENT.finditer(text):
+    for match in _ABSENT.finditer(statement.low):
         for organ, side in _subjects(statement, match.start(), match.end(), paired):
             if organ == "lymph_node":
                 continue
@@ -89,7 +84,7 @@ def normal_organs(
                 quote=text[:2000],
                 quote_start=statement.start,
             )
-    for match in _NORMAL.finditer(text):
+    for match in _NORMAL.finditer(statement.low):
         if _NOT_NORMAL.search(text[max(0, match.start() - 26) : match.start()]):
             continue
         clause = _clause(text, match.start(), match.end())
@@ -101,7 +96,7 @@ def normal_organs(
             re.IGNORECASE,
         ):
             continue
-        if match[0].lower() == "clear" and not any(
+        if match[0] == "clear" and not any(
             m.category == "place" and m.value.organ in {"lung", "pleura"} for m in statement.marks
         ):
             continue
@@ -110,13 +105,14 @@ def normal_organs(
             text[match.end() :],
             re.IGNORECASE,
         )
+        weak = is_limited(statement)
         for organ, side in _subjects(statement, match.start(), match.end(), paired):
             status = "no_statement_on_lesions" if exception else "explicitly_lesion_free"
             yield OrganDraft.model_validate(
                 {"organ": organ, "status": status, "laterality": side, "limited": weak or organ in limited,
                  "quote": text[:2000], "quote_start": statement.start}
             )  # fmt: skip
-    if _NODES_NORMAL.search(text) and any(
+    if _NODES_NORMAL.search(statement.low) and any(
         m.category in {"place", "finding"} and is_node(m) for m in statement.marks
     ):
         yield OrganDraft(
@@ -124,8 +120,13 @@ def normal_organs(
             status="explicitly_lesion_free",
             quote=text[:2000],
             quote_start=statement.start,
-            limited=weak,
+            limited=is_limited(statement),
         )
+
+
+def is_limited(statement: Statement) -> bool:
+    """True for a sentence that says that something could not be seen well."""
+    return _LIMITED.search(statement.low) is not None
 
 
 def is_node(mark: Mark) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from llm_extract.drafts import OrganDraft
 from llm_extract.records import Laterality, OrganScope
 from llm_extract.rules.making import Denial
-from llm_extract.rules.normal_organs import LIMITED, is_node, normal_organs
+from llm_extract.rules.normal_organs import is_limited, is_node, normal_organs
 from llm_extract.rules.statements import Statement
 
 _SOLID = re.compile(
@@ -82,7 +82,7 @@ def _denied(
         if scope is None:
             continue
         text = denial.statement.text
-        weak = bool(LIMITED.search(text))
+        weak = is_limited(denial.statement)
         for organ in denial.organs:
             if organ in {"other", "vessel"} or (organ == "peritoneum" and len(denial.organs) > 1):
                 continue
@@ -152,7 +152,7 @@ def _limited_organs(statements: Sequence[Statement]) -> frozenset[str]:
     """Organs whose evaluation the report calls limited."""
     found: set[str] = set()
     for statement in statements:
-        if not LIMITED.search(statement.text) or re.search(
+        if not is_limited(statement) or re.search(
             r"\b(?:visuali[sz]ed portions?|grossly|as far as|limited to)\b", statement.text, re.IGNORECASE
         ):
             continue

@@ -40,56 +40,48 @@ _NOUNS: tuple[tuple[UnusedReason, str], ...] = (
         r"|infarct\w*|cardiothoracic|curve|diastasis|needle|capsule|tumou?r (?:thickness|deposit)|cavity"
         r"|wedge|extraocular"),
 )  # fmt: skip
-_NOUN = tuple((reason, re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)) for reason, pattern in _NOUNS)
+_NOUN = tuple((reason, re.compile(rf"\b(?:{pattern})\b")) for reason, pattern in _NOUNS)
+_ANY_NOUN = re.compile(rf"\b(?:{'|'.join(pattern for _, pattern in _NOUNS)})\b")
+"""Both read lower case."""
 _AFTER = re.compile(
     r"\s{0,2}-?(?:(?:in\s(?:diameter|size|length|thickness|width|dimension\w*)|thick|long|wide"
     r"|deep)\b\s?)?(?:[A-Za-z-]+\s){0,3}?",
-    re.IGNORECASE,
 )
 _DISTANCE = re.compile(
     r"\s{0,2}(?:away\s|in\sdistance\s)?(?:from|above|below|proximal to|distal to|deep to|inferior to"
     r"|superior to|lateral to|medial to|to the (?:nearest|closest)|anterior to|posterior to"
     r"|caudal|cranial|beyond|cephalad)\b",
-    re.IGNORECASE,
 )
 _FROM_DISTANCE = re.compile(
     r"\b(?:distance(?: of| to| from)?|located|situated|lies|approximately"
     r"|is)\s(?:is\s)?(?:approximately\s|about\s)?$",
-    re.IGNORECASE,
 )
 _EXTENT = re.compile(
     r"\b(?:over (?:an?\s)?(?:approximately\s|about\s|length of\s|distance of\s|segment of\s)?|for a "
     r"length of\s|a length of\s|segment measuring\s)$",
-    re.IGNORECASE,
 )
-_MEASURING = re.compile(
-    r"\b(?:measur\w+|in size|sized?|dimensions?|diameters?|axis)(?:\s\w+){0,4}\s{0,2}$", re.IGNORECASE
-)
+_MEASURING = re.compile(r"\b(?:measur\w+|in size|sized?|dimensions?|diameters?|axis)(?:\s\w+){0,4}\s{0,2}$")
 _ATTRIBUTE = re.compile(
     r"\b(?:with|contain\w*|causing|encas\w+|abut\w*|invad\w+|show\w*|and)\b[^;]{0,90}[,)]\s[^,;]{0,60}$",
-    re.IGNORECASE,
 )
 _CORRECTED = re.compile(
     r"\b(?:not|instead of|rather than|(?:incorrectly|erroneously|wrongly|mistakenly)\s(?:\w+\s){1,2}(?:as|to be))"
     r"\s(?:at\s|of\s|as\s|the\s)?$",
-    re.IGNORECASE,
 )
-_SEGMENT_AFTER = re.compile(
-    r"\s?-?\s?(?:long\s)?(?:segment|portion|length|stretch|in length)\b", re.IGNORECASE
-)
+_SEGMENT_AFTER = re.compile(r"\s?-?\s?(?:long\s)?(?:segment|portion|length|stretch|in length)\b")
 _DEPTH = re.compile(
-    r"\b(?:depth|thickness|invades?|invading|invasion|infiltrat\w+|penetrat\w+)\b[^.;,]{0,30}$", re.IGNORECASE
+    r"\b(?:depth|thickness|invades?|invading|invasion|infiltrat\w+|penetrat\w+)\b[^.;,]{0,30}$"
 )
 
 
 def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> UnusedReason | None:
     """None if the length is the size of ``head``, else what it measures instead."""
-    text = statement.text
+    text = statement.low
     start, end = measurement.start - statement.start, measurement.end - statement.start
     head_start, head_end = head.mark.start - statement.start, head.mark.end - statement.start
     if _CORRECTED.search(text[:start]):
         return "other"
-    if _DISTANCE.match(text[end:]) and not text[max(0, start - 25) : start].lower().rstrip().endswith(
+    if _DISTANCE.match(text[end:]) and not text[max(0, start - 25) : start].rstrip().endswith(
         ("measuring", "measures", "size")
     ):
         return "margin"
@@ -117,7 +109,7 @@ def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> U
 
 def plain_reason(statement: Statement, measurement: Measurement, *, pathology: bool) -> UnusedReason | None:
     """What a length outside any finding measures; None where nothing says."""
-    text = statement.text
+    text = statement.low
     start, end = measurement.start - statement.start, measurement.end - statement.start
     following = _following_noun(text[end:])
     if following is not None:
@@ -125,7 +117,7 @@ def plain_reason(statement: Statement, measurement: Measurement, *, pathology: b
     before = text[max(0, start - 300) : start]
     offset = max(0, start - 300)
     nearest: tuple[int, UnusedReason] | None = None
-    for reason, pattern in _NOUN:
+    for reason, pattern in _NOUN if _ANY_NOUN.search(before) else ():
         for match in pattern.finditer(before):
             if nearest is None or match.start() + offset > nearest[0]:
                 nearest = (match.start() + offset, reason)
@@ -158,9 +150,10 @@ def _following_noun(after: str) -> UnusedReason | None:
     stop = re.search(
         r"[.,;:()]|\b(?:in|of|and|with|is|are|at|on|mass|lesion|nodule|cyst|tumou?r|metasta\w+|x)\b",
         window,
-        re.IGNORECASE,
     )
     window = window[: stop.start()] if stop else window
+    if not _ANY_NOUN.search(window):
+        return None
     for reason, pattern in _NOUN:
         match = pattern.search(window)
         if match is not None:
@@ -171,6 +164,8 @@ def _following_noun(after: str) -> UnusedReason | None:
 def _intruder(between: str, *, last: bool) -> UnusedReason | None:
     """A noun of another kind between a finding and a length, unless it is only a neighbour of the finding."""
     best: tuple[int, UnusedReason] | None = None
+    if not _ANY_NOUN.search(between):
+        return None
     for reason, pattern in _NOUN:
         if reason in {"specimen", "margin"} and not last:
             continue
@@ -180,8 +175,7 @@ def _intruder(between: str, *, last: bool) -> UnusedReason | None:
                 r"\b(?:in|of|at|within|on|to|from|along|near|the|abuts?|abutting|adjacent|encasing|posterior"
                 r"|anterior|between|through|segment|hepatic|portal|right|left)\s(?:\w+\s)?(?:\w+\s)?$",
                 before,
-                re.IGNORECASE,
-            ) and not re.search(r"\b(?:with|and|causing|dilat\w+)\s(?:\w+\s){0,4}$", before, re.IGNORECASE):
+            ) and not re.search(r"\b(?:with|and|causing|dilat\w+)\s(?:\w+\s){0,4}$", before):
                 continue
             if best is None or match.start() > best[0]:
                 best = (match.start(), reason)

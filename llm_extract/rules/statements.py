@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+from llm_extract.lower_case import lowered
 from llm_extract.measurements import Measurement, scan_measurements
 from llm_extract.records import Section
 from llm_extract.references import Reference, scan_references
@@ -30,27 +31,29 @@ class Statement:
     Args:
         sentence: where it is.
         text: its slice of the report; scanned text with look-alike characters mended, at the same length.
+        low: the same in lower case, at the same length.
         marks: known phrases, positions of the report.
         measurements: lengths in it.
         references: numbers in it that are no lengths.
         topic: organs of the heading it stands under ("KIDNEYS:").
         heading: words of that heading that place a finding ("Right kidney:", "Left lower lobe:").
         title_end: end of such a heading inside the sentence, else its start.
+        start: first code point.
     """
 
     sentence: Sentence
     text: str
+    low: str
     marks: list[Mark]
     measurements: list[Measurement]
     references: list[Reference]
     topic: tuple[str, ...] = ()
     heading: tuple[Mark, ...] = ()
     title_end: int = 0
+    start: int = field(init=False)
 
-    @property
-    def start(self) -> int:
-        """First code point."""
-        return self.sentence.start
+    def __post_init__(self) -> None:
+        self.start = self.sentence.start
 
     @property
     def current(self) -> bool:
@@ -91,6 +94,7 @@ def read(text: str, lexicon: Lexicon, *, source: str) -> Reading:
         writing="scanned" if pathology else "typed",
     )
     marks = lexicon.find(plain)
+    lower = lowered(plain)
     measure_starts = [m.start for m in measurements]
     reference_starts = [r.start for r in references]
     statements = []
@@ -101,6 +105,7 @@ def read(text: str, lexicon: Lexicon, *, source: str) -> Reading:
             Statement(
                 sentence,
                 plain[sentence.start : sentence.end],
+                lower[sentence.start : sentence.end],
                 marks.between(sentence.start, sentence.end),
                 list(measurements[first:last]),
                 list(references[low:high]),
