@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import signal
@@ -24,7 +23,7 @@ from llm_extract.reports import Report, ReportSource, read_reports
 from llm_extract.stopping import Stop
 
 TOY_BACKEND = "toy_backend:ToyBackend"
-HOOK = "scrubbers:scrub"
+HOOK = "my_hooks:scrub"
 NAMES = ("Quirin Zapfmann", "Ottilie Brausewetter")
 TEXTS = (
     "Quirin Zapfmann: hypodense mass of 23 mm in segment 7 of the liver. The spleen is normal.",
@@ -38,11 +37,11 @@ def hooks(tmp_path, monkeypatch) -> Path:
     """A folder with the hooks, importable here and in worker processes; ``calls.log`` has a line a call."""
     folder = tmp_path / "hooks"
     folder.mkdir()
-    shutil.copy(Path(__file__).with_name("scrubbers.py"), folder)
+    shutil.copy(Path(__file__).with_name("scrubbers.py"), folder / "my_hooks.py")
     (folder / "calls.log").write_text("")
     monkeypatch.syspath_prepend(str(folder))
     yield folder
-    sys.modules.pop("scrubbers", None)
+    sys.modules.pop("my_hooks", None)
 
 
 def calls(hooks: Path) -> int:
@@ -70,9 +69,8 @@ def everything_in(folder: Path) -> bytes:
 
 @pytest.mark.parametrize(("backend", "workers"), [("rules", 0), (TOY_BACKEND, 1)])
 def test_records_are_those_of_an_archive_that_never_held_a_name(
-    tmp_path, hooks, toy_backend, write_reports, monkeypatch, backend, workers
+    tmp_path, hooks, toy_backend, write_reports, backend, workers
 ):
-    monkeypatch.setenv("PYTHONPATH", f"{os.environ['PYTHONPATH']}{os.pathsep}{hooks}")
     result = run(write_reports(TEXTS), tmp_path / "out", backend=backend, deidentify=HOOK, workers=workers)
     scrubbed = [text.replace(NAMES[0], "[PERSON]").replace(NAMES[1], "[PERSON]") for text in TEXTS]
     run(write_reports(scrubbed, name="scrubbed.jsonl"), tmp_path / "oracle", backend=backend)
@@ -141,10 +139,10 @@ def test_a_folder_is_never_continued_with_another_hook(tmp_path, hooks, toy_back
         assert caught.value.code == "deidentify_changed"
         return str(caught.value)
 
-    refused(out, "scrubbers:other")
+    refused(out, "my_hooks:other")
     assert "without" not in refused(out, None)
     assert "without a hook" in refused(plain, HOOK)
-    source = hooks / "scrubbers.py"
+    source = hooks / "my_hooks.py"
     source.write_text(source.read_text() + "\n# changed\n")
     assert "code" in refused(out, HOOK)
     assert {path: path.read_bytes() for path in [*out.iterdir(), *plain.iterdir()]} == before
@@ -201,7 +199,7 @@ def test_what_the_reader_quarantined_is_rewritten_too(tmp_path, hooks):
 
 @pytest.mark.parametrize(
     "name",
-    ["scrubbers", "scrubbers:", ":scrub", "no_such_module:f", "scrubbers:nope", "scrubbers:NOT_A_FUNCTION"],
+    ["my_hooks", "my_hooks:", ":scrub", "no_such_module:f", "my_hooks:nope", "my_hooks:NOT_A_FUNCTION"],
 )
 def test_a_hook_that_is_not_there_is_a_usage_error(tmp_path, hooks, write_reports, name):
     with pytest.raises(UsageError) as caught:
