@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import shutil
@@ -9,6 +10,7 @@ import signal
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -221,3 +223,27 @@ def test_the_next_command_shows_the_rewritten_texts_only(tmp_path, hooks, write_
     page = (out / "audit.html").read_text()
     assert "[PERSON]" in page
     assert not any(name in page for name in NAMES)
+
+
+def test_the_presidio_example_keeps_lengths_places_and_eponyms(monkeypatch):
+    """With engines that stand in for Presidio's, which is no dependency: they find all that is listed."""
+    path = Path(__file__).resolve().parents[2] / "examples" / "presidio_hook.py"
+    spec = importlib.util.spec_from_file_location("presidio_hook", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    text = "Quirin Zapfmann, 4 May 2019: 2.1 x 1.8 cm mass, image 112. Whipple by Dr. Whipple."
+    words = {"Quirin Zapfmann": "PERSON", "4 May 2019": "DATE_TIME", "2.1 x 1.8 cm": "DATE_TIME",
+             "image 112": "DATE_TIME", "Whipple": "PERSON", "Dr. Whipple": "PERSON"}  # fmt: skip
+    places = [
+        SimpleNamespace(start=text.index(w), end=text.index(w) + len(w), entity_type=k)
+        for w, k in words.items()
+    ]
+
+    def anonymize(*, text, analyzer_results):
+        for each in sorted(analyzer_results, key=lambda each: -each.start):
+            text = f"{text[: each.start]}<{each.entity_type}>{text[each.end :]}"
+        return SimpleNamespace(text=text)
+
+    engines = SimpleNamespace(analyze=lambda **_: places), SimpleNamespace(anonymize=anonymize)
+    monkeypatch.setattr(example, "engines", lambda: engines)
+    assert example.scrub(text) == "<PERSON>, <DATE_TIME>: 2.1 x 1.8 cm mass, image 112. Whipple by <PERSON>."
