@@ -4,7 +4,7 @@
     PYTHONPATH=examples rsuper extract reports.csv --out records --deidentify presidio_hook:scrub --workers 4
 
 Names, dates, telephone numbers and the like become `<PERSON>`, `<DATE_TIME>` and so on. Presidio misses some: judge a
-sample (`rsuper audit records --reports records/cleaned_texts.jsonl`) before a text leaves the hospital. Measurements must
+sample (`rsuper audit records --reports records/cleaned_texts.jsonl`) before a text leaves the hospital. Lengths must
 survive: "2.1 x 1.8 cm" and "series 4, image 112" are no dates, and words such as "Hodgkin" or "Hartmann" no persons.
 """
 
