@@ -36,6 +36,8 @@ _PART_ONLY = re.compile(
     r"|parenchymal)\b",
     re.IGNORECASE,
 )
+_SHAPE = re.compile(r"\b(?:intact|clear)\b", re.IGNORECASE)
+_SOUND = re.compile(r"\b(?:unremarkable|normal|no (?:tumou?r|abnormal\w*|lesions?))\b", re.IGNORECASE)
 _REST = re.compile(r"\b(?:remainder|remaining|rest of|adjacent|surrounding|background)\b", re.IGNORECASE)
 _AT_MARGIN = re.compile(rf"{_REST.pattern}|\b(?:margins?|attached portion)\b", re.IGNORECASE)
 _LESION_WORD = re.compile(
@@ -110,6 +112,11 @@ def _whole(statement: Statement, match: re.Match[str]) -> bool:
         and not _AT_MARGIN.search(statement.text[max(0, m.start - statement.start - 24) : match.start()])
         for m in statement.marks
     )
+
+
+def is_shape(statement: Statement) -> bool:
+    """True for "an intact gallbladder", which says how it was received and nothing of lesions."""
+    return _SHAPE.search(statement.text) is not None and _SOUND.search(statement.text) is None
 
 
 def is_rest(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,9 @@ from llm_extract.rules.pathology.nodes import mentions_nodes
 from llm_extract.rules.pathology.specimens import Specimen
 from llm_extract.rules.pathology.tumours import Sighting
 from llm_extract.rules.statements import Statement
+
+_MAX_GAP = 40
+"""Characters between two diameters of one tumour."""
 
 
 @dataclass(slots=True)
@@ -59,39 +63,9 @@ class LengthReader(LesionReader):
 
     def _read_size_key(self, statement: Statement, specimen: Specimen | None) -> None:
         """Reads "TUMOR SIZE: 5.5 cm": a size under its own heading belongs to the specimen's tumour."""
-        used = {m.id for mention in self.mentions for m in mention.sizes}
-        free = [
-            m for m in statement.measurements
-            if m.id not in used and m.tense == "current" and not m.worded and not wording.is_distance(statement, m)
-        ]  # fmt: skip
-        key = wording.TUMOUR_SIZE.search(statement.text)
-        if key is None and statement.sentence.section != "gross":
-            key = wording.PLAIN_SIZE.search(statement.text)
-            earlier = self.reading.statements[max(0, self._index - 2) : self._index]
-            if key is not None and any(wording.ORGAN_SIZE.search(s.text) for s in (*earlier, statement)):
-                key = None
-        free = [m for m in free if not wording.is_tissue(statement, m)]
-        if (
-            key is None
-            or not free
-            or (statement.sentence.section == "gross" and mentions_nodes(statement.text))
-        ):
+        sizes = self._keyed_lengths(statement)
+        if not sizes:
             return
-        first = free[0].start - statement.start
-        if (
-            wording.NOT_TUMOUR_SIZE.search(statement.text[: max(first, key.end())])
-            or first < key.start() - 40
-        ):
-            return
-        sizes: list[Measurement] = []
-        for size in free:
-            gap = statement.text[
-                (sizes[-1].end if sizes else size.start) - statement.start : size.start - statement.start
-            ]
-            if len(gap) > 40:
-                break
-            if sum(len(m.values_mm) for m in sizes) + len(size.values_mm) <= 3:
-                sizes.append(size)
         if specimen is not None and specimen.organ == "lymph_node":
             self._size_deposit(sizes, specimen)
             return
@@ -110,6 +84,45 @@ class LengthReader(LesionReader):
         if organ == self._main and self._paired(organ) and place.laterality is None:
             made.location = replace(place, laterality=self._side)
         self.mentions.append(made)
+
+    def _keyed_lengths(self, statement: Statement) -> list[Measurement]:
+        """Lengths that stand under a heading of the tumour's size: up to three diameters of one tumour."""
+        key = self._size_key(statement)
+        used = {m.id for mention in self.mentions for m in mention.sizes}
+        free = [
+            m
+            for m in statement.measurements
+            if m.id not in used
+            and m.tense == "current"
+            and not m.worded
+            and not (wording.is_distance(statement, m) or wording.is_tissue(statement, m))
+        ]
+        if key is None or not free:
+            return []
+        first = free[0].start - statement.start
+        before = statement.text[: max(first, key.end())]
+        if wording.NOT_TUMOUR_SIZE.search(before) or first < key.start() - 40:
+            return []
+        sizes: list[Measurement] = []
+        for size in free:
+            if sizes and size.start - sizes[-1].end > _MAX_GAP:
+                break
+            if sum(len(m.values_mm) for m in sizes) + len(size.values_mm) <= 3:
+                sizes.append(size)
+        return sizes
+
+    def _size_key(self, statement: Statement) -> re.Match[str] | None:
+        """The heading of a tumour's size in a statement; the limit of a stage is none."""
+        text, gross = statement.text, statement.sentence.section == "gross"
+        if wording.STAGING.search(text) or (gross and mentions_nodes(text)):
+            return None
+        key = wording.TUMOUR_SIZE.search(text)
+        if key is not None or gross:
+            return key
+        earlier = self.reading.statements[max(0, self._index - 2) : self._index]
+        if any(wording.ORGAN_SIZE.search(s.text) for s in (*earlier, statement)):
+            return None
+        return wording.PLAIN_SIZE.search(text)
 
     def _read_whole(self, statement: Statement, specimen: Specimen | None) -> None:
         """Reads "Tumor #2. The specimen consists of a fragment measuring 2 cm": the specimen is the tumour."""

@@ -35,8 +35,16 @@ _LOCATED = re.compile(
     r"(?:located|situated|cent(?:er|r)ed)\s(?:in|at|within|on)\b",
     re.IGNORECASE,
 )
-_SAID = re.compile(r"\W{0,4}(?:this|the|these|it)\b", re.IGNORECASE)
+_SAID = re.compile(
+    r"\W{0,4}(?:it|(?:this|the|these)\s(?:[\w-]+\s){0,2}?(?:tumou?r|focus|foci|lesion|mass|nodule|carcinoma))\b",
+    re.IGNORECASE,
+)
 _EXTENDS = re.compile(r"\b(?:present in|extensively in|focally in|extend\w* (?:in|to|into))\b", re.IGNORECASE)
+_BESIDE = re.compile(
+    r"\b(?:(?:deep|adjacent|next|close|proximal|distal|superior|inferior|lateral|medial|anterior|posterior)\sto"
+    r"|beneath|below|above|under(?:neath)?|near|abut\w*|opposite)\s(?:the\s)?(?:\w+\s){0,2}$",
+    re.IGNORECASE,
+)
 _ORIGIN_AFTER = re.compile(r"\s{0,2}(?:type|origin|primary|derivation)\b", re.IGNORECASE)
 _ORIGIN_BEFORE = re.compile(
     r"\b(?:origin(?:at\w+)?|primary (?:in|of|from)|metastatic from|derived from|known)\b[^.;]{0,40}$",
@@ -107,7 +115,12 @@ class PlaceReader(NodeReader):
         hosted = _hosted(made, self.reading.text)
         strange = made.organ == "lymph_node" or (made.organ in WEAK and organ not in WEAK and not hosted)
         origin = bool(made.location.spans) and _is_origin(made, self.reading.text)
-        vague = origin or not made.location.spans or not (made.location.certain or hosted)
+        vague = (
+            origin
+            or _is_beside(made, self.reading.text)
+            or not made.location.spans
+            or not (made.location.certain or hosted)
+        )
         named = head.mark.value.organ
         if (
             specimen is not None
@@ -157,6 +170,8 @@ class PlaceReader(NodeReader):
     def _complete(self, made: Mention, place: Location) -> None:
         if made.location.laterality is None and place.laterality is not None:
             made.location = replace(made.location, laterality=place.laterality, side_spans=place.side_spans)
+        if not made.location.spans:
+            made.location = replace(made.location, spans=place.spans)
         if not made.location.parts and place.parts:
             made.location = replace(
                 made.location,
@@ -226,6 +241,12 @@ def _in_brackets(made: Mention, text: str) -> int | None:
 def _hosted(made: Mention, text: str) -> bool:
     """True if the words say that the tumour lies in the organ: "involving the serosa of the colon"."""
     return any(_HOST.search(text[max(0, start - 60) : start]) for start, _ in made.location.spans)
+
+
+def _is_beside(made: Mention, text: str) -> bool:
+    """True if every place is only what the tumour lies beside: "just deep to the ampulla is a mass"."""
+    own = [start for start, _ in made.location.spans]
+    return bool(own) and all(_BESIDE.search(text[max(0, start - 50) : start]) for start in own)
 
 
 def _is_origin(made: Mention, text: str) -> bool:

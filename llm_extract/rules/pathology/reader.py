@@ -14,7 +14,7 @@ from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import wording
-from llm_extract.rules.pathology.free import free_organs, is_rest
+from llm_extract.rules.pathology.free import free_organs, is_rest, is_shape
 from llm_extract.rules.pathology.layout import CURRENT
 from llm_extract.rules.pathology.nodal import measured_mass
 from llm_extract.rules.pathology.nodes import mentions_nodes
@@ -55,7 +55,9 @@ class PathologyReader(PlaceReader):
         self.on_organs = [
             statement
             for statement, specimen in pairs
-            if (specimen is None or not specimen.margin) and not is_rest(statement.text)
+            if (specimen is None or not specimen.margin)
+            and not is_rest(statement.text)
+            and not is_shape(statement)
         ]
         self.organs = list(free_organs(self.reading.statements, assigned))
 
@@ -161,6 +163,9 @@ class PathologyReader(PlaceReader):
         before = len(self.mentions)
         self._last_at = -9 if not inside or not again else self._last_at
         self._read_head(statement, head, heads)
+        lost = head.mark.value.kind == "metastasis" or wording.is_metastatic(statement, head)
+        if lost and (specimen is None or specimen.organ is None):
+            self.mentions[before:] = [m for m in self.mentions[before:] if m.location.spans]
         for made in self.mentions[before:]:
             made.refers_back = again
             self._settle(made, head, specimen)

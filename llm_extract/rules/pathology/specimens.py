@@ -62,6 +62,9 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 _PRIMARY = re.compile(r"\bprimary\s(?:\w+\s){1,3}tumou?rs?\b", re.IGNORECASE)
+_LABELLED = re.compile(
+    r"\W{0,6}\w{0,4}specimen\s(?:is\s)?(?:labell?ed|designated|submitted as)\b", re.IGNORECASE
+)
 _CONTAINER = re.compile(r"\W{0,4}(?:specimen|container|jar|part)\b", re.IGNORECASE)
 _MAX_HEADING = 190
 _TRUNK = frozenset({"lymph_node", "bone"})
@@ -171,7 +174,7 @@ class SpecimenReader:
         closed = (end < len(text) and text[end] in ":-") or text.rstrip().endswith((":", "-"))
         if label is not None and not named and key in self._by_label and (closed or not body.strip()):
             return self._by_label[key], True
-        word = match is not None and match["word"] is not None
+        word = (match is not None and match["word"] is not None) or _LABELLED.match(text) is not None
         named_only = label is not None and len(body) < 45 and not text[end:].strip(" :-\n")
         sure = closed and (procedure or (named_only and _says_where(statement, start, end)))
         if not named and label is not None and (word or sure):
@@ -249,9 +252,10 @@ class SpecimenReader:
         sides = {m.value for m in where if m.category == "side"} & {"left", "right"}
         side = next(iter(sides)) if len(sides) == 1 else ("bilateral" if len(sides) == 2 else None)
         named = [m for m in own if m.category == "place"] or [m for m in where if m.category == "place"]
-        spans = tuple((m.start, m.end) for m in named)
+        spans = tuple((m.start, m.end) for m in named) or _vague_span(body, low)
         side_spans = tuple((m.start, m.end) for m in where if m.category == "side")
-        parts = place.parts if place.organ == organ and not _names_whole(self._text, own) else ()
+        whole = (organ == "uterus" and len(organs) > 1) or _names_whole(self._text, own)
+        parts = place.parts if place.organ == organ and not whole else ()
         location = Location(
             organ, parts, place.relation if parts else "unknown",
             None if organ in SIDELESS else (side or place.laterality), spans, side_spans if side else (),
@@ -259,6 +263,12 @@ class SpecimenReader:
         numbered = _NUMBERED_TUMOUR.search(body) is not None
         margin = _MARGIN.search(body) is not None
         return Specimen(label, organ, organs, location, margin=margin, is_tumour=numbered)
+
+
+def _vague_span(body: str, offset: int) -> tuple[tuple[int, int], ...]:
+    """Where a heading names a region that is no organ: "right pelvic tumor"."""
+    match = _PELVIC.search(body) or _BESIDE.search(body) or _IMPLANT.search(body)
+    return ((offset + match.start(), offset + match.end()),) if match is not None else ()
 
 
 def _names_whole(text: str, marks: Sequence[Mark]) -> bool:

@@ -85,9 +85,10 @@ class Tumour:
         """True for a smaller member of a counted group: "two polyps", of 9 and 13 mm, is one group of 13 mm."""
         count, mine, theirs = self.mention.count, sighting.longest_mm, self.longest_mm
         measured = len({s.longest_mm for s in self.sightings if s.longest_mm is not None})
-        smaller = mine is not None and theirs is not None and mine < theirs
+        if mine is None or theirs is None or mine >= theirs:
+            return False
         later = sighting.rank > self.first.rank
-        return later and smaller and count is not None and measured < count and sighting.mention.count == 1
+        return later and count is not None and measured < count and sighting.mention.count == 1
 
 
 def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
@@ -126,8 +127,8 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
 
 def _is_known(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
     """True for another length of "the lesion", whose size was stated before: its thickness, or one plane of it."""
-    same = (t for t in tumours if t.longest_mm is not None and _same_place(sighting, t))
-    return sighting.mention.refers_back and any(t.longest_mm > (sighting.longest_mm or 0) for t in same)
+    known = [t.longest_mm for t in tumours if t.longest_mm is not None and _same_place(sighting, t)]
+    return sighting.mention.refers_back and any(length > (sighting.longest_mm or 0) for length in known)
 
 
 def _without_doubles(tumours: Sequence[Tumour]) -> list[Tumour]:

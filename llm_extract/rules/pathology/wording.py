@@ -41,6 +41,11 @@ _OF = re.compile(
     re.IGNORECASE,
 )
 _KNOWN = re.compile(r"(?:^\W{0,4}|\s)(?:the|this|said|above)\s{1,3}(?:tumou?r\s|mass\s)?$", re.IGNORECASE)
+_PLACED_AND_MEASURED = re.compile(
+    r"\s(?:on|in|at|within|along|involving|occupying|near|arising)\b(?:(?!fragment|piece|specimen|portion)[^.;:(\d]){0,80}"
+    r"\smeasur(?:ing|es)\s{0,2}(?:about\s|approximately\s|up to\s)?",
+    re.IGNORECASE,
+)
 _TEXTURE = re.compile(r"\b(?:areas|foci|spaces|zones|regions|cystic area)$", re.IGNORECASE)
 _VERB = re.compile(
     r"\s?(?:\([^)]{0,40}\)\s?)?(?:(?:also|is|are|was|appears?|does|do|has|focally|grossly|microscopically"
@@ -79,6 +84,11 @@ _BACKGROUND = re.compile(
     r"|component of|areas? of|features of|pattern of|subtypes? of)\s(?:an?\s|the\s)?(?:\w+[\s-]){0,3}$",
     re.IGNORECASE,
 )
+_IN_VESSELS = re.compile(
+    r"\b(?:lymphatic|vascular|lymphovascular|perineural|venous)\s(?:\w+\s){0,2}(?:spaces?|channels?|vessels?|invasion"
+    r"|permeation)\b[^.;]{0,40}\b(?:by|with|of)\s(?:\w+\s){0,3}$",
+    re.IGNORECASE,
+)
 _REPLACED = re.compile(
     r"\b(?:involve(?:d|ment)|replaced|occupied|infiltrated|replacement|extension|infiltration)\s(?:by|with"
     r"|of)\s(?:\w+[\s-]){0,5}$",
@@ -103,6 +113,10 @@ _NOT_STATED = re.compile(
 )
 """Says that something is not there or not known, which of a measured tumour can only be a detail."""
 FURTHER = re.compile(r"^\W{0,4}(?:additional|other)\sdimensions?", re.IGNORECASE)
+STAGING = re.compile(
+    r"\bstag(?:e|ed|ing)\b|\bAJCC\b|\bTNM\b|\baccording to\b|\bp?T\d[a-d]?\s?:", re.IGNORECASE
+)
+"""A length in words on stages is the limit of a stage."""
 SITE = re.compile(
     r"\W{0,4}(?:\w{1,2}[.)]\s)?(?:tumou?r\s(?:site|location|laterality)|(?:primary )?site(?: of tumou?r)?"
     r"|lobe laterality|laterality(?: of tumou?r)?"
@@ -195,6 +209,7 @@ _WITHIN = re.compile(
     r"\b(?:of|in|within|from|into|involving|occupying|comprising|at|on|to)\s(?:the\s)?(?:\w+\s){0,2}$",
     re.IGNORECASE,
 )
+_CONSISTS = re.compile(r"\bconsist\w*\sof\s(?:the\s|an?\s)?(?:[\w/-]+\s){0,2}$", re.IGNORECASE)
 _SHOWS = re.compile(r"\b(?:shows?|reveals?|contain\w*|with|having|demonstrat\w+|there)\b", re.IGNORECASE)
 _MEASURED = re.compile(
     r"\s{0,2}(?:,?\s?(?:itself|which|that|received|with attached \w+))?\s{0,2}(?:measur\w+|is|are"
@@ -237,6 +252,8 @@ def is_tissue(statement: Statement, size: Measurement) -> bool:
     if _organ_measured(statement, size) or _OF_TUMOUR.search(text[:start]):
         return True
     before = _TISSUE_BEFORE.search(text[:start])
+    if before is not None and _CONSISTS.search(text[: before.start()]):
+        return True
     if (
         before is None
         or _SHOWS.search(before[0])
@@ -264,6 +281,8 @@ def is_aside(statement: Statement, head: Head) -> bool:
     specific = head.mark.value.diagnosis is not None
     if _ASIDE_BEFORE.search(before) and not _REPLACED.search(before):
         return True
+    if _IN_VESSELS.search(before):
+        return True
     if re.search(r"\b(?:non|un)-?\s?$|intra-?\s?epithelial\s$", before, re.IGNORECASE):
         return True
     if specific and _BACKGROUND.search(before) and head.mark.value.kind != "metastasis":
@@ -275,7 +294,8 @@ def is_aside(statement: Statement, head: Head) -> bool:
 def is_plain(statement: Statement, size: Measurement, head: Head) -> bool:
     """True for "a nodule of 3 x 2 cm" and "mass (4 cm)": nothing stands between the noun and its size."""
     between = statement.text[head.mark.end - statement.start : max(0, size.start - statement.start)]
-    return size.tense == "current" and not size.worded and _OF.fullmatch(between) is not None
+    plain = _OF.fullmatch(between) or _PLACED_AND_MEASURED.fullmatch(between)
+    return size.tense == "current" and not size.worded and plain is not None
 
 
 def is_known(statement: Statement, head: Head) -> bool:
@@ -287,6 +307,12 @@ def is_known(statement: Statement, head: Head) -> bool:
 def is_empty_key(statement: Statement, head: Head) -> bool:
     """True for a key without a value, such as "Distant metastasis (pM):" or "Mass:"."""
     return head.mark.value.diagnosis in {None, "metastasis"} and statement.text.rstrip(" *_").endswith(":")
+
+
+def is_metastatic(statement: Statement, head: Head) -> bool:
+    """True for "metastatic squamous cell carcinoma": it lies elsewhere than where it comes from."""
+    before = statement.text[: head.mark.start - statement.start]
+    return re.search(r"\bmetastatic\s(?:[\w-]+\s){0,3}$", before, re.IGNORECASE) is not None
 
 
 def is_texture(statement: Statement, head: Head) -> bool:
