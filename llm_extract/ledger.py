@@ -3,8 +3,8 @@
 A piece of work is one text under one set of backend settings; its key is a hash over both, so a changed text,
 prompt, model or setting is new work and everything else stays done. SQLite in WAL mode, ``synchronous=FULL``.
 
-Two tables, because a million records are gigabytes: ``work`` has one short row a piece of work, in the order of the
-keys, and is all that claiming and resuming touch; ``result`` only grows at its end.
+A million records are gigabytes, therefore: ``work`` has one short row a piece of work that has ended, in the order of
+the keys, and is all that a resumed run reads; ``result`` only grows at its end; ``lease`` has one row a reservation.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from llm_extract.errors import DataError, ResourceError, UsageError
 from llm_extract.finished_keys import KEY_BYTES, FinishedKeys
+from llm_extract.leases import LEASE_SCHEMA, Leases, leased_keys
 from llm_extract.mounts import refuse_network_file_system
-from llm_extract.owners import process_is_gone, this_process
+from llm_extract.owners import this_process
 from llm_extract.private_files import commit, private_path
 from llm_extract.work import Claim, Job, Result, settings_sha256, work_key
 
@@ -32,9 +34,7 @@ _APPLICATION_ID = 0x52535550
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS work (
     key BLOB PRIMARY KEY,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'leased', 'done', 'quarantined')),
-    owner TEXT,
-    lease_until REAL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'done', 'quarantined')),
     attempts INTEGER NOT NULL DEFAULT 0,
     result INTEGER REFERENCES result (id)
 ) WITHOUT ROWID;
@@ -48,7 +48,6 @@ CREATE TABLE IF NOT EXISTS result (
     record BLOB,
     raw_output BLOB
 );
-CREATE INDEX IF NOT EXISTS leased ON work (owner) WHERE state = 'leased';
 """
 _RESULT_COLUMNS = "code, detail, tokens, seconds, record_bytes, record, raw_output"
 _KEYS_A_QUERY = 500
@@ -56,6 +55,7 @@ _CACHE_KIB = 64 << 10
 _CHECKPOINT_PAGES = 8192
 
 _FINISHED = frozenset({"done", "quarantined"})
+_UNKNOWN = (None,)
 
 
 class Ledger:
@@ -80,6 +80,7 @@ class Ledger:
         self.lease_s = lease_s
         self.owner = owner or this_process()
         self._clock = clock
+        self._leases = Leases(self.owner)
         self._renewed_at = clock()
         self._connection = self._open(path)
 
@@ -103,7 +104,7 @@ class Ledger:
                     code="ledger_version",
                     hint="choose another --out, or delete the ledger to start over",
                 )
-            connection.executescript(_SCHEMA)
+            connection.executescript(_SCHEMA + LEASE_SCHEMA)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {LEDGER_VERSION}")
         return connection
@@ -147,32 +148,29 @@ class Ledger:
             The keys leased to us now, those already finished, and those leased to others (or to us before).
         """
         now = self._clock()
-        ours, finished, elsewhere = set[str](), set[str](), set[str]()
+        ours, finished, elsewhere = dict[str, None](), set[str](), set[str]()
         with self._transaction() as connection:
-            known = self._known("state, owner, lease_until", keys)
-            for key in dict.fromkeys(keys):
-                state, owner, lease_until = known.get(key, ("pending", None, None))
-                if state in _FINISHED:
+            known = self._known("state", keys)
+            taken = self._leases.taken(connection, now)
+            for key in keys:
+                if known.get(key, _UNKNOWN)[0] in _FINISHED:
                     finished.add(key)
-                elif state == "leased" and lease_until > now and not process_is_gone(owner):
+                elif key in taken:
                     elsewhere.add(key)
                 else:
-                    ours.add(key)
-            connection.executemany(
-                "INSERT INTO work (key, state, owner, lease_until) VALUES (?, 'leased', ?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET state = 'leased', owner = excluded.owner, "
-                "lease_until = excluded.lease_until",
-                [(bytes.fromhex(key), self.owner, now + self.lease_s) for key in sorted(ours)],
-            )
+                    ours[key] = None
+            self._leases.add(connection, ours, until=now + self.lease_s)
         return Claim(frozenset(ours), frozenset(finished), frozenset(elsewhere))
 
     def finish(self, results: Iterable[Result]) -> None:
         """Write how work ended, in one transaction; what another process finished first is left as it is."""
-        by_key = {result.key: result for result in reversed(list(results))}
+        by_key: dict[str, Result] = {}
+        for result in results:
+            by_key.setdefault(result.key, result)
         packed = {key: _packed(result) for key, result in by_key.items()}  # before others have to wait for us
         with self._transaction() as connection:
             states = self._known("state", list(by_key))
-            new = [key for key in sorted(by_key) if states.get(key, ("pending",))[0] not in _FINISHED]
+            new = [key for key in by_key if states.get(key, _UNKNOWN)[0] not in _FINISHED]
             first = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM result").fetchone()[0]
             connection.executemany(
                 f"INSERT INTO result (id, {_RESULT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
@@ -180,13 +178,14 @@ class Ledger:
             )
             connection.executemany(
                 "INSERT INTO work (key, state, attempts, result) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET state = excluded.state, owner = NULL, lease_until = NULL, "
+                "ON CONFLICT (key) DO UPDATE SET state = excluded.state, "
                 "attempts = work.attempts + excluded.attempts, result = excluded.result",
-                [
+                sorted(
                     (bytes.fromhex(key), by_key[key].state, by_key[key].attempts, number)
                     for number, key in enumerate(new, start=first)
-                ],
+                ),
             )
+            self._leases.finish(connection, by_key)
 
     def results(self, keys: Sequence[str]) -> dict[str, Result]:
         """The finished ones among some pieces of work."""
@@ -208,20 +207,12 @@ class Ledger:
             return
         self._renewed_at = now
         with self._transaction() as connection:
-            connection.execute(
-                "UPDATE work SET lease_until = ? WHERE state = 'leased' AND owner = ?",
-                (now + self.lease_s, self.owner),
-            )
+            self._leases.renew(connection, until=now + self.lease_s)
 
     def release(self) -> int:
         """Give back everything leased to us; returns how many."""
         with self._transaction() as connection:
-            cursor = connection.execute(
-                "UPDATE work SET state = 'pending', owner = NULL, lease_until = NULL "
-                "WHERE state = 'leased' AND owner = ?",
-                (self.owner,),
-            )
-            return cursor.rowcount
+            return self._leases.release(connection)
 
     def reopen_quarantined(self) -> int:
         """Make quarantined work pending again; returns how many."""
@@ -279,9 +270,13 @@ class Ledger:
     def counts(self) -> dict[str, int]:
         """Pieces of work by state."""
         with self._errors_named():
-            return dict(
-                self._connection.execute("SELECT state, count(*) FROM work GROUP BY state").fetchall()
-            )
+            rows = self._connection.execute("SELECT state, count(*) FROM work GROUP BY state").fetchall()
+            counts: dict[str, int] = dict(rows)
+            leased = list(leased_keys(self._connection))
+            states = [self._known("state", leased).get(key, _UNKNOWN)[0] for key in leased]
+        held = sum(state not in _FINISHED for state in states)
+        counts["pending"] = counts.get("pending", 0) - states.count("pending")
+        return {state: n for state, n in (counts | {"leased": held}).items() if n}
 
     def close(self) -> None:
         """Close the file; committed work is safe without it."""
@@ -322,7 +317,7 @@ def _take_over(connection: sqlite3.Connection) -> int:
     )
     cursor = connection.execute(
         "INSERT INTO main.work (key, state, attempts, result) SELECT key, state, attempts, result + ? FROM taken "
-        "WHERE true ON CONFLICT (key) DO UPDATE SET state = excluded.state, owner = NULL, lease_until = NULL, "
+        "WHERE true ON CONFLICT (key) DO UPDATE SET state = excluded.state, "
         "attempts = excluded.attempts, result = excluded.result",
         (shift,),
     )
@@ -331,10 +326,15 @@ def _take_over(connection: sqlite3.Connection) -> int:
     return number
 
 
-def _packed(result: Result) -> tuple[Any, ...]:
-    """Columns of a result; its record as LZ4, which takes a tenth of the time of zlib."""
+@cache
+def _codec() -> Any:
     import pyarrow as pa
 
+    return pa.Codec("lz4")
+
+
+def _packed(result: Result) -> tuple[Any, ...]:
+    """Columns of a result; its record as LZ4, which takes a tenth of the time of zlib."""
     record = result.record_json.encode() if result.record_json is not None else None
     return (
         result.code,
@@ -342,16 +342,14 @@ def _packed(result: Result) -> tuple[Any, ...]:
         result.tokens,
         result.seconds,
         None if record is None else len(record),
-        None if record is None else pa.compress(record, codec="lz4", asbytes=True),
+        None if record is None else _codec().compress(record, asbytes=True),
         result.raw_output,
     )
 
 
 def _result(key: str, row: tuple[Any, ...]) -> Result:
-    import pyarrow as pa
-
     state, attempts, code, detail, tokens, seconds, n_bytes, packed, raw_output = row
-    record = None if packed is None else pa.decompress(packed, n_bytes, codec="lz4", asbytes=True).decode()
+    record = None if packed is None else _codec().decompress(packed, n_bytes, asbytes=True).decode()
     return Result(
         key=key,
         state=state,

@@ -71,6 +71,23 @@ def test_a_lease_ends_when_its_time_is_over_unless_renewed(tmp_path):
         assert ours.claim(KEYS[:1]).ours
 
 
+def test_part_of_a_lease_that_is_finished_does_not_free_the_rest(tmp_path):
+    path = tmp_path / "l.sqlite"
+    with Ledger(path, owner="a") as ours, Ledger(path, owner="b") as theirs:
+        ours.claim(KEYS[:4])
+        ours.claim(KEYS[4:])
+        ours.finish([done(KEYS[0]), done(KEYS[3])])
+        claim = theirs.claim(KEYS)
+        assert (claim.finished, claim.elsewhere) == ({KEYS[0], KEYS[3]}, {*KEYS[1:3], *KEYS[4:]})
+        theirs.finish([done(KEYS[1], '{"theirs": 1}')])  # as when a lease had ended in between
+        ours.finish([done(KEYS[1], '{"ours": 1}'), done(KEYS[2])])
+        assert ours.results(KEYS)[KEYS[1]].record_json == '{"theirs": 1}'
+        assert theirs.claim(KEYS).elsewhere == set(KEYS[4:])
+        assert ours.release() == 2
+        assert theirs.claim(KEYS).ours == set(KEYS[4:])
+        assert ours.claim(KEYS).elsewhere == set(KEYS[4:])
+
+
 def test_work_of_a_process_that_is_gone_is_free_at_once(tmp_path):
     script = (
         "import sys, pathlib; from llm_extract.ledger import Ledger;"
