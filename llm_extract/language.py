@@ -111,8 +111,8 @@ def _another_language(words: Mapping[str, int], table: LanguageWords, english: i
         speaks = len(theirs) >= 2 or any(len(word) > 3 for word in theirs)
         if speaks and sum(words[word] for word in theirs) > english:
             return True
-    accented = (number for word, number in words.items() if not word.isascii() and _ACCENTED.search(word))
-    return sum(accented) > english
+    accented = (word for word in words if not word.isascii() and _ACCENTED.search(word))
+    return sum(words[word] for word in accented) > english
 
 
 def _may_be_english(word: str, table: LanguageWords) -> bool:

@@ -117,9 +117,9 @@ _NUMBERED_PLACE = re.compile(
 )
 """Numbers that name something; what follows their full stop is no decimal."""
 _LIST_ITEM = re.compile(r"\s{0,6}(?:[-*•–]|\(?\d{1,2}[.)]|\(?[a-hA-H][.)])\s{0,4}")
-_INLINE_ITEM = re.compile(r"(?:(?<=[.:;,])|(?<=[.:;,]\s)|(?<=[.:;,]\s\s))\(?\d{1,2}[.)]\s?(?=[A-Z])")
+_INLINE_ITEM = re.compile(r"(?=[(\d])(?:(?<=[.:;,])|(?<=[.:;,]\s)|(?<=[.:;,]\s\s))\(?\d{1,2}[.)]\s?(?=[A-Z])")
 _RUN_ON = re.compile(
-    r"(?<=[a-z]{3}\s)(?<!\bthe\s)(?<!\bboth\s)(?<!\band\s)(?<!\bwith\s)(?<!\bfrom\s)(?<!\bare\s)(?<!\bfor\s)(?<!\binto\s)"
+    r"(?=[BCDHILMNPRSTU])(?<=[a-z]{3}\s)(?<!\bthe\s)(?<!\bboth\s)(?<!\band\s)(?<!\bwith\s)(?<!\bfrom\s)(?<!\bare\s)(?<!\bfor\s)(?<!\binto\s)"
     r"(?:High|Low|Multiple|Several|Small|Large|Nodular|Nodules?|Cystic|Cysts?|Left|Right|Bilateral|Linear|Dense|Patchy|Diffuse"
     r"|Irregular|Scattered|Round|Localized|Increased|Decreased|Thickening|Calcified|Strip|Ring|Slight|Uneven|Millimetric)"
     r"(?=(?:[- ][a-z]{2,}){2})"
@@ -135,7 +135,9 @@ _OPEN_END = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True, unsafe_hash=True
+)  # made for every line of a report; a frozen one takes three times as long
 class Sentence:
     """A stretch of the report that makes one statement.
 
@@ -316,4 +318,5 @@ def _line_ends(text: str, at: int) -> bool:
             and (_CAPITALISED.match(rest) is None or _OPEN_END.search(previous) is not None)
         )
         return not wrapped
-    return text[:at].rstrip()[-1:] in {".", ":", ";"} or text[at + 1 : at + 2] == "\n"
+    before = text[max(0, at - 40) : at].rstrip() or text[:at].rstrip()
+    return before[-1:] in {".", ":", ";"} or text[at + 1 : at + 2] == "\n"

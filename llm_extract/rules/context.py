@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from llm_extract.lower_case import lowered
+
 Polarity = Literal["affirmed", "negated", "no_new", "resolved", "hypothetical", "history"]
 Hedge = Literal["definite", "probable", "possible"]
 
+# a pattern without IGNORECASE is given lower case
 _VERB = (
     r"(?:seen|visible|observed|detected|identified|noted|visuali[sz]ed|present|found|evident|appreciated"
     r"|demonstrated|shown|monitored|encountered|apparent|distinguished|selected|recognized"
@@ -17,7 +20,6 @@ _NEGATION = re.compile(
     r"\b(?:no|without|none of|negative for|absence of|free of|free from|neither|nor|lack of|not (?:show"
     r"|demonstrate|reveal|contain|have)"
     r"|denies|never|devoid of|absent|lacks|excluded?|clear of|non)\b(?!-)",
-    re.IGNORECASE,
 )
 _NOT_NEGATION = re.compile(
     r"\bno(?:t|r)?\s(?:\w+\s)?(?:\w+\s)?(?:change|difference|increase|decrease|growth|progress(?:ion)?"
@@ -27,13 +29,11 @@ _NOT_NEGATION = re.compile(
     r"|\b(?:cannot|not|unable to|difficult to|impossible to)\s(?:\w+\s){0,3}(?:exclu\w+|ruled? out)\b"
     r"|\bwithout (?:iv|intravenous)\b|\bno(?: significant)? (?:contrast )?enhancement\b|\bno "
     r"(?:calcification|fat|cavitation|washout)\b",
-    re.IGNORECASE,
 )
-_OPENING_WITH = re.compile(r"(?<!compatible)(?<!consistent)(?<!keeping)\swith\s", re.IGNORECASE)
+_OPENING_WITH = re.compile(r"(?<!compatible)(?<!consistent)(?<!keeping)\swith\s")
 _NO_NEW = re.compile(
     r"\b(?:no|without|absence of)\s(?:evidence of\s|definite\s|any\s)?(?:\w+ly\s)?"
     r"(?:new|other|additional|further|newly\s\w+|interval)\b",
-    re.IGNORECASE,
 )
 _BREAK = re.compile(
     r"\b(?:but|however|except(?:ing)?|aside from|apart from|other than|although|though|besides|with "
@@ -41,7 +41,6 @@ _BREAK = re.compile(
     r"|there (?:is|are|was|were)|which|while|whereas|on the other hand|instead|only|nevertheless|yet"
     r"|rather)\b|[;:•]"
     r"|\b" + _VERB + r"\b\W{1,3}(?:and\b|while|,|\()",
-    re.IGNORECASE,
 )
 _POST_NEGATION = re.compile(
     r"\b(?:(?:is|are|was|were|has been|have been|had been|be|can|could)\s)?(?:not|never)\s(?:be\s|been\s)?"
@@ -49,16 +48,14 @@ _POST_NEGATION = re.compile(
     r"|\b(?:is|are|was|were)\s(?:absent|negative|excluded|ruled out)\b|:\s{0,2}(?:none|no|absent"
     r"|negative|not identified|not present|n/a)\b"
     r"|\b(?:can|could) be (?:excluded|ruled out)\b",
-    re.IGNORECASE,
 )
 _POSITIVE = re.compile(
     r"\b(?:there (?:is|are|was|were)|(?:is|are|was|were|has been|have been)\s(?:also\s|again\s)?"
     + _VERB
     + r"|shows?|showing|contains?|demonstrates?"
     r"|reveals?|measur\w+)\b",
-    re.IGNORECASE,
 )
-_ON_PRIOR = re.compile(r"\b(?:previous|prior|earlier|old|last|before|comparison)\b", re.IGNORECASE)
+_ON_PRIOR = re.compile(r"\b(?:previous|prior|earlier|old|last|before|comparison)\b")
 _RESOLVED = re.compile(
     r"\b(?:no longer\s(?:clearly\s)?"
     + _VERB
@@ -66,7 +63,6 @@ _RESOLVED = re.compile(
     + _VERB
     + r" anymore"
     r"|complete(?:ly)? (?:resolution|resolved|regressed)|completely disappeared)\b",
-    re.IGNORECASE,
 )
 _HYPOTHETICAL = re.compile(
     r"(?:\bif\b|\bdifferential diagnosis of\b|\bin case of\b|\bin the event\b"
@@ -75,11 +71,10 @@ _HYPOTHETICAL = re.compile(
     r"|\br/o\b|\bevaluat\w+ (?:for|of)\b|\bexclu(?:de|sion of)\b|\bscreening for\b|\bassess(?:ment)? "
     r"(?:for|of)\b|\bconcern for\s{0,2}$"
     r"|\bin terms of\b|\bsensitivity (?:for|of)\b|\bdetection of\b|\brisk (?:of|for|factors?)\b"
-    r"|\bguidelines?\b|\b(?:CT|MRI|PET|examination|evaluation|correlation|correlated|imaging) (?:\w+ "
+    r"|\bguidelines?\b|\b(?:ct|mri|pet|examination|evaluation|correlation|correlated|imaging) (?:\w+ "
     r")?(?:for|in terms of)\b|\bsociety\b|\brecommend\w*\b[^.]{0,40}\bfor\b"
     r"|\bfor (?:the )?(?:nodules?|lesions?|cysts?|masses)\b[^.]{0,20}\b(?:larger|smaller|less|greater|<"
     r"|>)|\bdiagnosis of exclusion\b)",
-    re.IGNORECASE,
 )
 _HISTORY = re.compile(
     r"(?:\bhistory of\b|\bh/o\b|\bhx\b|\bstatus[- ]post\b|\bs/p\b"
@@ -94,7 +89,6 @@ _HISTORY = re.compile(
     r"|\bhistory\b[^.]{0,30}$|\bsurveillance (?:of|for)\b|\bknown (?:case|to have|with|primary)\b"
     r"|\bprevious(?:ly)? (?:resected|treated|operated|excised)\b)"
     r"[^.,;]{0,60}$",
-    re.IGNORECASE,
 )
 _ORIGIN = re.compile(
     r"\b(?:from|secondary to|due to|caused by|related to|because of|upstream (?:of|from|to)|proximal to"
@@ -111,14 +105,12 @@ _GONE = re.compile(
     r"[^.;,]{0,60}?\b(?:is|are|was|were|can|could)\s(?:not|no longer|never)\s(?:be\s)?(?:\w+ly\s)?"
     + _VERB
     + r"\b",
-    re.IGNORECASE,
 )
 _DISEASE = re.compile(
     r"(?:lymphoma|carcinoma|cancer|tumou?r|melanoma|sarcoma|myeloma|malignancy|mesothelioma|neoplasm)s?$",
-    re.IGNORECASE,
 )
 _FOLLOWED = re.compile(
-    r"\s(?:\w+\s){0,2}(?:on|in|under)\s(?:follow[- ]?up|surveillance|treatment|remission)\b", re.IGNORECASE
+    r"\s(?:\w+\s){0,2}(?:on|in|under)\s(?:follow[- ]?up|surveillance|treatment|remission)\b",
 )
 _OPERATED_FOR = re.compile(
     r"\b(?:\w+ectomy|\w+plasty|resection|excision|ablation|removal|transplant\w*|surgery|operation|radiotherapy"
@@ -127,7 +119,6 @@ _OPERATED_FOR = re.compile(
     r"|given)\b(?:(?!\b(?:there|with|now|currently|shows?|showing|demonstrat\w+|reveals?|residual"
     r"|recurren\w+|new)\b)"
     r"[^.;,]){0,80}$",
-    re.IGNORECASE,
 )
 _DEFINITE_ARTICLE = re.compile(
     r"\b(?:the|this|these|that|those|said|aforementioned|above(?:-|\s)(?:mentioned|described)|described"
@@ -155,6 +146,7 @@ def polarity(sentence: str, start: int, end: int, *, measured: bool) -> Polarity
     >>> polarity(text, 25, 29, measured=False)
     'negated'
     """
+    sentence = lowered(sentence)
     before, after = sentence[:start], sentence[end:]
     if _RESOLVED.search(after):
         return "resolved"

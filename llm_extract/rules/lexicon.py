@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
 
 _MAX_REMEMBERED = 200_000
-_OPENING = re.compile(r"(?<!\w)[^\w\s](?=\w)")
-_SOFT_BREAK = re.compile(r"(?<=[a-z,])\n(?=[a-z])")
+_OPENING = re.compile(r"[^\w\s](?<!\w[^\w\s])(?=\w)")
+_SOFT_BREAK = re.compile(r"\n(?<=[a-z,]\n)(?=[a-z])")
 
 
 @dataclass(frozen=True, slots=True)

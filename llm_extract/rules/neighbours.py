@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from llm_extract.lower_case import lowered
 from llm_extract.rules.lexicon import Mark
 
 RELATION = re.compile(
@@ -18,8 +19,8 @@ RELATION = re.compile(
     r"|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)|extension "
     r"(?:in)?to|protruding (?:in)?to|bulging (?:in)?to|contiguous with|distal to|proximal to)\s"
     r"(?:[\w/-]+[\s-]){0,4}$",
-    re.IGNORECASE,
 )
+"""Given lower case."""
 
 
 _LEVEL = re.compile(r"\blevel of\s(?:the\s)?(?:[\w-]+\s){0,2}$", re.IGNORECASE)
@@ -27,13 +28,12 @@ _PHRASE_END = re.compile(
     r"[,;:.()]|\b(?:in|of|and|or|with|is|are|was|were|at|on|to|from|by|for|which|that|there|shows?|has"
     r"|have|contains?"
     r"|demonstrates?|reveals?|an?|the)\b",
-    re.IGNORECASE,
 )
 
 
 def is_landmark(text: str, start: int) -> bool:
     """True for a place that only says how high something lies, or what it is next to."""
-    return RELATION.search(text[max(0, start - 40) : start]) is not None or (
+    return RELATION.search(lowered(text[max(0, start - 40) : start])) is not None or (
         re.search(r"\b(?:level of|between|above|below|at)\s(?:the\s)?$", text[max(0, start - 24) : start])
         is not None
     )
@@ -44,15 +44,15 @@ def is_neighbour(text: str, mark: Mark, head: Mark | None) -> bool:
     if head is not None and mark.end <= head.start and same_phrase(text[mark.end : head.start]):
         return False
     if head is not None and mark.end <= head.start:
-        window = text[max(0, mark.start - 60) : mark.start]
+        window = lowered(text[max(0, mark.start - 60) : mark.start])
         cue = RELATION.search(window)
         return cue is not None
-    return RELATION.search(text[max(0, mark.start - 60) : mark.start]) is not None
+    return RELATION.search(lowered(text[max(0, mark.start - 60) : mark.start])) is not None
 
 
 def same_phrase(gap: str) -> bool:
     """True if a place and the finding behind it make one noun phrase: "adjacent to the right rib lesion"."""
-    return len(gap) < 50 and _PHRASE_END.search(gap) is None
+    return len(gap) < 50 and _PHRASE_END.search(lowered(gap)) is None
 
 
 def is_level(text: str, mark: Mark) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from llm_extract.anatomy import Anatomy
+from llm_extract.lower_case import lowered
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.neighbours import RELATION, is_level, same_phrase
 
@@ -40,7 +41,7 @@ def _of_neighbour(
     text: str, side: Mark, head: Mark | None, places: Sequence[Mark], organ: str | None
 ) -> bool:
     """True for the side of something that the finding is only next to; a level and the own organ are none."""
-    if RELATION.search(text[max(0, side.start - 40) : side.start]) is None or is_level(text, side):
+    if RELATION.search(lowered(text[max(0, side.start - 40) : side.start])) is None or is_level(text, side):
         return False
     if head is not None and side.end <= head.start and same_phrase(text[side.end : head.start]):
         return False

@@ -125,7 +125,8 @@ def _set_topics(statements: list[Statement]) -> None:
     for statement in statements:
         if statement.sentence.section != section:
             section, topic, heading = statement.sentence.section, (), ()
-        match = _HEADING.match(statement.text)
+        has_mark = ":" in statement.text or "-" in statement.text
+        match = _HEADING.match(statement.text) if has_mark else None
         if match is not None and len(match["title"].split()) <= _MAX_TITLE_WORDS:
             end = statement.start + match.end("title")
             organs = tuple(
