@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_extract.chat.engine import ChatAnswer, ChatRequest, EngineInfo, ModelOptions, message_dicts
-from llm_extract.chat.model_folder import context_of, folder_sha256, require_folder
+from llm_extract.chat.model_folder import folder_info, require_folder
 from llm_extract.errors import ResourceError
 
 LARGEST_BATCH = 16
@@ -27,10 +27,8 @@ class TransformersEngine:
     def __init__(self, options: ModelOptions) -> None:
         self._options = options
         self._folder = require_folder(options, backend="transformers")
-        self._context = min(options.max_model_len, context_of(self._folder) or options.max_model_len)
-        self._info = EngineInfo(
-            self._folder.name, options.revision or folder_sha256(self._folder), context_tokens=self._context
-        )
+        self._info = folder_info(self._folder, options)
+        self._context = self._info.context_tokens or options.max_model_len
         self._batch_size = min(options.concurrency, LARGEST_BATCH)
         self._waiting: deque[tuple[ChatRequest, str, int]] = deque()
         self._failed: list[ChatAnswer] = []

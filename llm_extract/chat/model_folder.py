@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from llm_extract.chat.engine import ModelOptions
+from llm_extract.chat.engine import EngineInfo, ModelOptions
 from llm_extract.errors import UsageError
 
 _ENDS_BYTES = 1 << 20
@@ -37,6 +37,13 @@ def require_folder(options: ModelOptions, *, backend: str) -> Path:
             hint="convert the weights to safetensors",
         )
     return folder.resolve()
+
+
+def folder_info(folder: Path, options: ModelOptions) -> EngineInfo:
+    """The folder's name, a hash of its files as revision unless one is given, and the context there is for it."""
+    held = context_of(folder)
+    context = options.max_model_len if held is None else min(options.max_model_len, held)
+    return EngineInfo(folder.name, options.revision or folder_sha256(folder), context_tokens=context)
 
 
 def folder_sha256(folder: Path) -> str:

@@ -18,7 +18,7 @@ from llm_extract.records import Evidence, ReportRecord
 from llm_extract.reports import Report
 from llm_extract.rules.extractor import RulesExtractor
 from llm_extract.rules.lexicon import Lexicon
-from llm_extract.rules.statements import Reading, Statement, read
+from llm_extract.rules.statements import Reading, Statement
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,10 @@ class Preparer:
 
     def prepare(self, report: Report) -> Prepared:
         """Everything that is known of a report before a model reads it."""
-        rules = self._rules.extract(report)
-        lexicon = self._rules.lexicon
-        text = report.text if rules.status != "failed" else ""
-        reading = read(text, lexicon, source=rules.source)
+        rules, reading = self._rules.extract_with_reading(report)
         known = (name for name, statement in rules.organs.items() if statement.status != "not_mentioned")
         named = frozenset((*_named(reading.statements), *known))
-        return Prepared(report, rules, reading, lexicon, self.anatomy, named)
+        return Prepared(report, rules, reading, self._rules.lexicon, self.anatomy, named)
 
 
 @lru_cache(maxsize=1)

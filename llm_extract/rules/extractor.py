@@ -16,7 +16,7 @@ from llm_extract.rules.lesions import LesionReader
 from llm_extract.rules.lexicon import Lexicon
 from llm_extract.rules.organs import organ_drafts
 from llm_extract.rules.pathology.reader import PathologyReader
-from llm_extract.rules.statements import read
+from llm_extract.rules.statements import Reading, read
 from llm_extract.rules.surroundings import sign_drafts, surgery_drafts, technique_draft
 
 RULES_VERSION = "1.0.0"
@@ -44,10 +44,15 @@ class RulesExtractor:
 
     def extract(self, report: Report) -> ReportRecord:
         """What one report says; always a record, ``failed`` with a code where it cannot be read."""
+        return self.extract_with_reading(report)[0]
+
+    def extract_with_reading(self, report: Report) -> tuple[ReportRecord, Reading]:
+        """The record and what it was made from: the report's sentences with the known phrases, none where it failed."""
         source = source_of(report)
         code = _unreadable(report)
         if code is not None:
-            return failed_record(report, code, source=source, provenance=_PROVENANCE)
+            failed = failed_record(report, code, source=source, provenance=_PROVENANCE)
+            return failed, read("", self.lexicon, source=source)
         if len(self.lexicon.nlp.vocab) > MAX_VOCABULARY:
             self.lexicon = Lexicon(self.anatomy)
         reading = read(report.text, self.lexicon, source=source)
@@ -76,10 +81,11 @@ class RulesExtractor:
             if lesions.overfull or len(reading.measurements) >= MAX_MEASUREMENTS
             else report
         )
-        return assemble(
+        record = assemble(
             report, draft, measurements=reading.measurements, sections=reading.sections, source=source,
             provenance=_PROVENANCE, anatomy=self.anatomy,
         )  # fmt: skip
+        return record, reading
 
 
 def source_of(report: Report) -> Source:

@@ -44,12 +44,10 @@ class Server:
         command += ["--max-model-len", "8192", "--max-num-seqs", "64", "--enforce-eager"]
         command += ["--kv-cache-memory-bytes", str(KV_CACHE_BYTES), "--enable-prefix-caching"]
         command += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
-        in_process_only = "VLLM_ENABLE_V1_MULTIPROCESSING"
         self._process = subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={name: value for name, value in os.environ.items() if name != in_process_only},
             start_new_session=True,
         )
         until = time.monotonic() + 600
