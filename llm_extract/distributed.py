@@ -10,10 +10,11 @@ import logging
 import os
 import queue
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -227,6 +228,7 @@ def _cluster(cluster: RayOptions) -> Iterator[Any]:
                 hint="start one with `ray start --head`, or give --ray local",
             ) from error
         stack.callback(ray.shutdown)
+        stack.enter_context(redirect_stdout(sys.stderr))  # what Ray says is not the answer of the program
         if threading.current_thread() is threading.main_thread():
             signal.signal(
                 signal.SIGTERM, on_terminate

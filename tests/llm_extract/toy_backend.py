@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from llm_extract import Evidence, Lesion, OrganStatement, ReportRecord
+from llm_extract.ledger import Result
 from llm_extract.records import Provenance
 from llm_extract.reports import Report
 
@@ -58,3 +59,19 @@ class ToyBackend:
 
 class NotABackend:
     """Lacks what a backend needs."""
+
+
+class ToyBatchBackend(ToyBackend):
+    """The same for a loop that has many reports in hand; CRASH ends whatever process runs it."""
+
+    name = "toy-batch"
+
+    def run(self, jobs, *, stop):
+        for job in jobs:
+            if stop():
+                return
+            record = self.extract(job.report)
+            yield Result(job.key, "done", record_json=record.model_dump_json())
+
+    def close(self) -> None:
+        pass
