@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from llm_extract.cli_errors import failures, program_of
+from llm_extract.cli_options import AnatomyOption
 
 HELP = """Compare records with gold answers: by field, by organ, and by the harm that an error would do.
 
@@ -41,11 +42,13 @@ def score(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Also write the scores to this JSON file.")
     ] = None,
+    anatomy: AnatomyOption = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object.")] = False,
 ) -> None:
     """Compare records with gold answers."""
     with failures(as_json=as_json):
+        from llm_extract.anatomy_file import check_anatomy_file
         from llm_extract.private_files import private_text
         from llm_extract.score_errors import errors_of, refuse_other_types, write_errors
         from llm_extract.scoring import read_both
@@ -54,13 +57,18 @@ def score(
 
         if errors is not None:
             refuse_other_types(errors)
+        table = check_anatomy_file(anatomy) if anatomy is not None else None
         answers, made = read_both(records, gold)
-        scores = score_records(made, answers, seed=seed)
+        scores = score_records(made, answers, seed=seed, anatomy=table)
         number = None
         if errors is not None:
             number = write_errors(
                 errors,
-                (error for answer in answers for error in errors_of(answer, made.get(answer.report_id))),
+                (
+                    error
+                    for answer in answers
+                    for error in errors_of(answer, made.get(answer.report_id), anatomy=table)
+                ),
             )
         if out is not None:
             with private_text(out) as file:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from llm_extract.anatomy import Anatomy
 from llm_extract.errors import DataError
 from llm_extract.gold import Finding, GoldReport, organ_name, read_gold
 from llm_extract.harm import HARMS, Target, judge_targets, risk_coverage
@@ -60,13 +61,16 @@ class Tally:
         both[1] += denominator
 
 
-def score_files(records_path: Path, gold_path: Path, *, seed: int = 0) -> dict[str, Any]:
+def score_files(
+    records_path: Path, gold_path: Path, *, seed: int = 0, anatomy: Anatomy | None = None
+) -> dict[str, Any]:
     """Score a ``records.jsonl`` against a gold file.
 
     Args:
         records_path: records, one a line, or the folder of an extraction.
         gold_path: gold answers, one a line.
         seed: seed of the bootstrap.
+        anatomy: the table of organs that the records were made with; the built-in one by default.
 
     Returns:
         Figures with intervals, ready for JSON.
@@ -75,7 +79,7 @@ def score_files(records_path: Path, gold_path: Path, *, seed: int = 0) -> dict[s
         DataError: a file is broken, or no record belongs to a gold answer.
     """
     gold, records = read_both(records_path, gold_path)
-    return score(records, gold, seed=seed)
+    return score(records, gold, seed=seed, anatomy=anatomy)
 
 
 def read_both(records_path: Path, gold_path: Path) -> tuple[list[GoldReport], dict[str, ReportRecord]]:
@@ -92,7 +96,11 @@ def read_both(records_path: Path, gold_path: Path) -> tuple[list[GoldReport], di
 
 
 def score(
-    records: Mapping[str, ReportRecord], gold: Sequence[GoldReport], *, seed: int = 0
+    records: Mapping[str, ReportRecord],
+    gold: Sequence[GoldReport],
+    *,
+    seed: int = 0,
+    anatomy: Anatomy | None = None,
 ) -> dict[str, Any]:
     """Score records against gold answers; a report without a record is one in which nothing was found.
 
@@ -100,6 +108,8 @@ def score(
         records: by report id.
         gold: the answers.
         seed: seed of the bootstrap.
+        anatomy: the table of organs that the records were made with, which says what part lies in which; the
+            built-in one by default.
 
     Returns:
         ``figures`` (value, low, high, numerator, denominator by name), ``organs`` (F1 by organ),
@@ -114,7 +124,7 @@ def score(
         tally = Tally()
         record = records.get(report.report_id)
         is_right = _score_report(report, record, judged, tally)
-        targets += _score_targets(report, record, tally)
+        targets += _score_targets(report, record, tally, anatomy)
         if report.layout == "hard_case" and not is_right:
             not_right.append(report.report_id)
         if tally.sums["harmful_negatives"][0]:
@@ -141,9 +151,11 @@ def score(
     }
 
 
-def _score_targets(gold: GoldReport, record: ReportRecord | None, tally: Tally) -> list[Target]:
+def _score_targets(
+    gold: GoldReport, record: ReportRecord | None, tally: Tally, anatomy: Anatomy | None
+) -> list[Target]:
     """Harmful ones over the lesions that would supervise; a false negative adds to the harmful ones alone."""
-    targets = judge_targets(gold, record)
+    targets = judge_targets(gold, record, anatomy=anatomy)
     for target in targets:
         supervises = target.lesion is not None
         tally.add("harmful_targets", target.is_harmful, supervises, organ=target.organ)

@@ -136,3 +136,35 @@ def test_extraction_takes_it_from_the_command_line_and_by_workers(tmp_path, mine
     mine.write_text("organs: {liver: {synonyms: x}}")
     again = CliRunner().invoke(build_app(), arguments)
     assert (again.exit_code, "line 1" in again.stderr) == (2, True)
+
+
+def test_scores_know_the_parts_of_the_users_own_table(tmp_path, mine):
+    """An answer that places a lesion in a part of the user's own is held against the record by that part."""
+    text = "Nodule of 8 mm in segment 6 of the liver."
+    made = RulesExtractor(check_anatomy_file(mine)).extract(Report(report_id="A", text=text))
+    (tmp_path / "records.jsonl").write_text(made.model_dump_json() + "\n", "utf-8")
+    finding = {
+        "organ": "liver", "location": "papillary process", "laterality": None, "kind": "nodule", "diameters_mm": [8],
+        "count": 1, "attenuation": None, "certainty": "definite", "evidence_span": [0, len(text)],
+    }  # fmt: skip
+    answer = {"id": "A", "text": text, "kind": "radiology", "findings": [finding], "organs_negative": []}
+    (tmp_path / "gold.jsonl").write_text(json.dumps(answer) + "\n", "utf-8")
+
+    def harmful(*options: str) -> int:
+        errors = tmp_path / f"errors{len(options)}.jsonl"
+        files = [str(tmp_path / "records.jsonl"), str(tmp_path / "gold.jsonl"), "--errors", str(errors)]
+        result = CliRunner().invoke(build_app(), ["score", *files, "--json", *options])
+        assert result.exit_code == 0, result.output
+        parts = sum(json.loads(line)["field"] == "part" for line in errors.read_text("utf-8").splitlines())
+        assert json.loads(result.stdout)["harms"]["part"] == min(parts, 1)
+        return parts
+
+    assert harmful() == 0  # the built-in table knows no such part, so nothing is held against the record
+    assert harmful("--anatomy", str(mine)) > 0
+
+
+def test_scoring_refuses_a_broken_file(tmp_path):
+    (tmp_path / "broken.yaml").write_text("organs: [liver]\n", "utf-8")
+    files = [str(tmp_path / "records.jsonl"), str(tmp_path / "gold.jsonl")]
+    result = CliRunner().invoke(build_app(), ["score", *files, "--anatomy", str(tmp_path / "broken.yaml")])
+    assert result.exit_code == 2
