@@ -152,3 +152,80 @@ def test_a_signal_stops_the_run_so_that_it_can_go_on(
     every = [line.split()[0] for line in log.read_text().splitlines()]
     assert len(every) == len(set(every)), "a finished report was extracted again"
     assert len((tmp_path / "out" / "records.jsonl").read_text().splitlines()) == N_REPORTS
+
+
+SHARED = """
+import os, sys
+from pathlib import Path
+from llm_extract.archive import ArchiveOptions, Shard, extract_archive
+from llm_extract.reports import ReportSource
+
+reports, out, backend, shard = sys.argv[1:]
+shard = None if shard == "all" else Shard.parse(shard)
+options = ArchiveOptions(out=Path(out), backend=backend, shard=shard)
+os._exit(extract_archive(ReportSource(Path(reports)), options).exit_code)
+"""
+
+
+def started(reports, out, shard, environment):
+    command = [sys.executable, "-c", SHARED, str(reports), str(out), BACKEND, shard]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for_lines(log: Path, n_lines: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if log.exists() and log.read_text().count("\n") >= n_lines:
+            return
+        time.sleep(0.02)
+    pytest.fail("no report was extracted in two minutes")
+
+
+def extracted_by(log: Path) -> dict[int, list[str]]:
+    """Report ids by process, in the order of extraction."""
+    by_process: dict[int, list[str]] = {}
+    for line in log.read_text().splitlines():
+        report_id, process = line.split()
+        by_process.setdefault(int(process), []).append(report_id)
+    return by_process
+
+
+@pytest.mark.parametrize(
+    "shards", [("all",) * 4, ("1/4", "2/4", "3/4", "4/4")], ids=["one ledger", "four shards"]
+)
+def test_four_processes_of_which_two_are_killed_write_the_bytes_of_one(tmp_path, environment, shards):
+    """The ones that are left take over what the dead had in hand; nothing that is finished is done again."""
+    n_reports = 240
+    reports = tmp_path / "reports.jsonl"
+    texts = ("a mass", "BOOM", "", "LIE mass", "normal", "REVIEW mass")
+    rows = ({"id": f"R{index}", "text": f"{texts[index % 6]} {index}"} for index in range(n_reports))
+    reports.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    whole, out, log = tmp_path / "whole", tmp_path / "out", tmp_path / "log"
+    extract_archive(ReportSource(reports), ArchiveOptions(out=whole, backend=BACKEND))
+    slow = environment | {"TOY_SECONDS": "0.02", "TOY_LOG": str(log)}
+    processes = [started(reports, out, shard, slow) for shard in shards]
+    wait_for_lines(log, 40)
+    for process in processes[:2]:
+        process.send_signal(signal.SIGKILL)
+    codes = [process.wait(timeout=300) for process in processes]
+    assert codes[:2] == [-signal.SIGKILL] * 2
+    assert codes[2:] == [4, 4]
+    if shards[0] != "all":  # a job array is started again: only what the dead left is done
+        survivors = {
+            report_id for process in processes[2:] for report_id in extracted_by(log).get(process.pid, [])
+        }
+        log.write_text("")
+        again = [started(reports, out, shard, slow) for shard in shards]
+        assert [process.wait(timeout=300) for process in again] == [4] * 4
+        assert not survivors & {report_id for ids in extracted_by(log).values() for report_id in ids}
+        log.write_text("")
+        result = extract_archive(ReportSource(reports), ArchiveOptions(out=out, backend=BACKEND))
+        assert (result.extracted, log.read_text()) == (0, "")
+    else:
+        by_process = extracted_by(log)
+        assert all(len(ids) == len(set(ids)) for ids in by_process.values())
+        alive = [report_id for process in processes[2:] for report_id in by_process.get(process.pid, [])]
+        assert len(alive) == len(set(alive)), "two processes did the same work"
+    assert {name: (out / name).read_bytes() for name in COMPARED} == {
+        name: (whole / name).read_bytes() for name in COMPARED
+    }
