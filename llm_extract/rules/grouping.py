@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llm_extract.measurements import Measurement
+from llm_extract.rules.counting import count_of
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import Location
@@ -45,7 +46,7 @@ class GroupReader(MentionMaker):
         """Reads "numerous metastases, the largest 3.4 cm in segment 7": an index lesion and the remainder."""
         if index.start < head.mark.start:
             return False
-        count, count_kind = self._count(statement, head)
+        count, count_kind = count_of(statement, head)
         if count == 1 and count_kind == "exact":
             return False
         group_marks = [m for m in statement.marks if head.start <= m.start < index.start]

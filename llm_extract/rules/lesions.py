@@ -22,10 +22,9 @@ from llm_extract.rules.statements import Statement
 
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
-_NOT_EXCLUDED = re.compile(
-    r"\s(?:(?:cannot|can not|could not) be (?:excluded|ruled out)"
-    r"|(?:differentiation|distinction|discrimination)\s(?:cannot|can not|could not))\b",
-    re.IGNORECASE,
+_NOT_EXCLUDED = re.compile(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", re.IGNORECASE)
+_UNDECIDED = re.compile(
+    r"\s(?:differentiation|distinction|discrimination)\s(?:cannot|can not|could not)\b", re.IGNORECASE
 )
 _HOLLOW = frozenset(
     {
@@ -134,13 +133,20 @@ class LesionReader(ContinuationReader):
         open_ = asked or _NOT_EXCLUDED.match(after) is not None
         names = [m for m in head.anchors if m.value.diagnosis]
         reads = hedges.opens_reading(statement.text)
+        alone = not any(m.category in {"place", "short", "excluded"} for m in marks)
+        if last is not None and alone and not names and _UNDECIDED.match(after):
+            last.diagnosis_certainty = last.diagnosis_certainty or "possible"
+            self._last_at = self._index
+            return True
         if last is None or not names or not (hedges.names_other(before) or open_ or reads):
             return False
         if any(m.category in {"place", "short"} and m.value.organ != last.organ for m in marks):
             return False
         if re.search(r"\bthere\s(?:is|are|was|were)\b", before, re.IGNORECASE):
             return False
-        if not PRONOUN.match(statement.text) and len(before) > 34 and not open_ and not reads:
+        goes_on = alone and not statement.measurements and head.mark.value.organ in {None, last.organ}
+        reach = 90 if goes_on else 34
+        if not PRONOUN.match(statement.text) and len(before) > reach and not open_ and not reads:
             return False
         named = Head(
             last.head or head.mark, "affirmed", [(m, before + "?" if open_ else before) for m in names]

@@ -128,7 +128,10 @@ def resolve(
             if name is not None:
                 parts[name] = (mark.start, mark.end)
     parts |= shared_noun(text, [*usable, *(m for m in marks if m.category == "short")], organ, parts)
-    side, side_spans = side_of(text, marks, head, places, organ=organ)
+    own = (
+        [m for m in places if m.value.organ == organ] if free else places
+    )  # all it is beside lies on its side
+    side, side_spans = side_of(text, marks, head, own, organ=organ)
     if side is None and head is not None and head.plural:
         side, side_spans = both_sides(places, organ, anatomy)
     names, one_of, implied = expand_parts(anatomy, organ, tuple(parts), side)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from llm_extract.measurements import Measurement
 from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
 from llm_extract.rules import attributes, context, hedges
+from llm_extract.rules.counting import count_of, is_quantified, listed_places
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import WEAK, Location, resolve
@@ -27,18 +27,6 @@ _VERB = re.compile(
     re.IGNORECASE,
 )
 _BOTH_ARE = re.compile(r"^[^;:]*\b(?:are|were)\s(?:\w+\s){1,4}$", re.IGNORECASE)
-_LARGEST_OF = re.compile(
-    r"\b(?:largest|larger|biggest|dominant)\s(?:one\s)?of\s(?:the|these|those)\s(?:\w+\s){0,2}$",
-    re.IGNORECASE,
-)
-_MASS_NOUNS = (
-    "adenopathy",
-    "lap",
-    "lymphadenomegaly",
-    "carcinomatosis",
-    "metastatic disease",
-    "nodal disease",
-)
 _ON_PLEURA = re.compile(
     r"\bpleural?[- ]based\b|\b(?:sitting|seated|based|arising|originating)\s(?:on|from|in)\s(?:the\s)?pleura\b",
     re.IGNORECASE,
@@ -80,6 +68,7 @@ class MentionMaker:
     _groups: int = 0
     _last_at: int = -9
     _index: int = 0
+    _in_sentences: bool | None = None
 
     def _mention(
         self, statement: Statement, head: Head, sizes: tuple[Measurement, ...], marks: Sequence[Mark],
@@ -104,9 +93,9 @@ class MentionMaker:
         if location.laterality is None:
             location = replace(location, laterality=self._known_side(statement, head, organ, where, group))
         made = Mention(mark, organ, location, statement, (low, high), list(sizes), kind=mark.value.kind)
-        made.count, made.count_kind = self._count(statement, head)
-        listed = _listed_places(references)
-        if listed > 1 and made.count is None and not _quantified(marks):
+        made.count, made.count_kind = count_of(statement, head)
+        listed = listed_places(references)
+        if listed > 1 and made.count is None and not is_quantified(marks):
             made.count, made.count_kind = listed, "at_least"
         self._name(made, head, before)
         describe(made, head, list(marks), list(references))
@@ -160,7 +149,9 @@ class MentionMaker:
         every = self.reading.statements
         if self._index * 2 < len(every) or has_verb(statement.text) or self.reading.pathology:
             return False
-        return sum(has_verb(s.text) for s in every) * 2 > len(every)
+        if self._in_sentences is None:
+            self._in_sentences = sum(has_verb(s.text) for s in every) * 2 > len(every)
+        return self._in_sentences
 
     def _weigh(self, made: Mention, head: Head, stretch: str) -> None:
         """What is only suspected settles nothing, and what cannot be characterised has an open nature."""
@@ -172,26 +163,6 @@ class MentionMaker:
             made.diagnosis_certainty = "possible"
             if made.malignancy == "unknown":
                 made.malignancy, made.malignancy_basis = "indeterminate", "stated"
-
-    def _count(self, statement: Statement, head: Head) -> tuple[int | None, str]:
-        before = statement.text[max(0, head.start - statement.start) : head.mark.start - statement.start]
-        plural = head.plural
-        marks = [m for m in statement.marks if head.start <= m.start < head.mark.end]
-        multiple = any(m.category == "multiple" for m in marks) and plural
-        if head.mark.value.kind == "lymph_node" and re.search(
-            r"conglomerate|matted|confluent",
-            statement.text[head.start - statement.start : head.mark.end - statement.start],
-            re.IGNORECASE,
-        ):
-            return None, "multiple_unknown"
-        noun = self.reading.text[head.mark.start : head.mark.end].lower()
-        if noun.endswith(_MASS_NOUNS):
-            plural = not _measured_once(statement, head)
-        if noun.endswith("destruction"):
-            plural = multiple = any(m.category == "multiple" for m in marks)
-        if len(statement.measurements) == 1 and _LARGEST_OF.search(before):
-            return 1, "exact"
-        return attributes.count_of(before, plural=plural or _in_many(statement, head), multiple=multiple)
 
     def _topic(self, statement: Statement) -> tuple[str, ...]:
         """Organs of the heading, unless the heading is a region and the sentence has named an organ already."""
@@ -302,47 +273,6 @@ def _settle(made: Mention, marks: Sequence[Mark]) -> None:
     stated = any(m.category == "malignant" for m in marks)
     if made.sizes and made.is_group and stated and made.malignancy == "unknown":
         made.malignancy = "malignant"
-
-
-def _measured_once(statement: Statement, head: Head) -> bool:
-    """Reads "lymphadenopathy with a short axis of 11 mm in one station": a mass noun that stands for one."""
-    marks = [m for m in statement.marks if head.start <= m.start < head.end]
-    sizes = [m for m in statement.measurements if head.start <= m.start < head.end and m.tense == "current"]
-    text = statement.text[head.start - statement.start : head.end - statement.start]
-    stations = {m.start for m in marks if m.category in {"place", "short"} and m.start >= head.mark.end}
-    return (
-        len(sizes) == 1
-        and sizes[0].qualifier in {"exact", "approximate"}
-        and not any(m.category in {"index", "multiple"} for m in marks)
-        and len(stations) <= 1
-        and re.search(r"\b(?:are|were|up to|to \d|both|bilateral\w*)\b", text, re.IGNORECASE) is None
-    )
-
-
-def _in_many(statement: Statement, head: Head) -> bool:
-    """Reads "metastasis in multiple ribs": a singular noun in several bones stands for several."""
-    marks = [m for m in statement.marks if head.start <= m.start < head.end]
-    return any(
-        left.category == "multiple"
-        and right.category == "place"
-        and right.plural
-        and right.value.organ == "bone"
-        and right.start - left.end < 24
-        for left, right in itertools.pairwise(marks)
-    )
-
-
-def _listed_places(references: Sequence[Reference]) -> int:
-    """Number of segments or vertebrae listed one by one: "T5, T6, L2" are three."""
-    listed = [
-        r.get("segments") or r.get("vertebra") or "" for r in references if r.kind in {"segment", "vertebra"}
-    ]
-    names = [name for text in listed for name in re.split(r"\s?(?:,|and|&|;)\s?", text) if name]
-    return 0 if any(re.search(r"[-–/]|\b(?:to|or|through)\b", text) for text in listed) else len(names)
-
-
-def _quantified(marks: Sequence[Mark]) -> bool:
-    return any(m.category == "multiple" for m in marks)
 
 
 def _starts_item(text: str, statement: Statement) -> bool:

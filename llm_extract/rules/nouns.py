@@ -11,7 +11,7 @@ from llm_extract.rules.statements import Statement
 _READ_AS = (
     r"(?:compatible|consistent|in favou?r|in the direction|suggest\w*|consider\w*|which (?:is|are|may be)"
     r"|secondary|due"
-    r"|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|reflect\w*|belong\w*"
+    r"|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|interpreted|regarded|assessed|reflect\w*|belong\w*"
     r"|(?:thought|felt|believed|presumed|assumed|known|considered) to be|thought of as)[^.;]{0,40}\b"
 )
 _EXPLAINED = re.compile(
@@ -58,7 +58,6 @@ _SPREAD_OUT = re.compile(
 
 def counts(statement: Statement, mark: Mark) -> bool:
     """A noun that needs a qualifying word has one, and is not a stone, plaque or effusion in other words."""
-    needs = mark.value.needs
     before = statement.text[: mark.start - statement.start]
     after = statement.text[mark.end - statement.start :]
     noun = statement.text[mark.start - statement.start : mark.end - statement.start]
@@ -79,6 +78,12 @@ def counts(statement: Statement, mark: Mark) -> bool:
         return False
     if _INSIDE.match(after) and _PARENT.search(before):
         return False
+    return _has_its_need(statement, mark, after)
+
+
+def _has_its_need(statement: Statement, mark: Mark, after: str) -> bool:
+    """True if the words that make a vague noun a finding are there: a size, a density."""
+    needs = mark.value.needs
     if needs == "alone":
         return not any(
             m.category == "finding" and m is not mark and m.value.needs is None for m in statement.marks
@@ -89,6 +94,10 @@ def counts(statement: Statement, mark: Mark) -> bool:
     if needs == "density_or_size" and (sizes_near(statement, mark) or _in_solid_organ(statement)):
         return True
     if needs in {"density", "density_or_size"}:
+        after_of = re.match(r"\sof\s(?:the\s|an?\s)?", after)
+        at = mark.end + after_of.end() if after_of is not None else -1
+        if any(m.category == "excluded" and m.start == at for m in statement.marks):
+            return False
         return any(m.category == "attenuation" and _describes(statement, m, mark) for m in statement.marks)
     return True
 

@@ -19,6 +19,7 @@ _LEFT_OVER = re.compile(
 )
 
 
+_SIDE_WORD = re.compile(r"(?:left|right)\b", re.IGNORECASE)
 _SIDE_BREAK = re.compile(r"[,;:(]|\b(?:and|while|with|but|which|there)\b", re.IGNORECASE)
 
 
@@ -37,26 +38,42 @@ def usable_nouns(places: Sequence[Mark], organ: str) -> list[Mark]:
     return [m for m in places if m.value.organ == organ and not m.value.adjective and not m.value.part]
 
 
-def _of_neighbour(
-    text: str, side: Mark, head: Mark | None, places: Sequence[Mark], organ: str | None
-) -> bool:
+def _of_neighbour(text: str, side: Mark, head: Mark | None, own: Sequence[Mark]) -> bool:
     """True for the side of something that the finding is only next to; a level and the own organ are none."""
     if RELATION.search(lowered(text[max(0, side.start - 40) : side.start])) is None or is_level(text, side):
         return False
     if head is not None and side.end <= head.start and same_phrase(text[side.end : head.start]):
         return False
-    return not any(p.value.organ == organ and 0 < p.start - side.end < 3 for p in places)
+    return not any(0 < p.start - side.end < 3 for p in own)
+
+
+def _side_words(text: str, marks: Sequence[Mark], organ: str | None) -> list[Mark]:
+    """Reads "the right lateral wall of the trachea": the side in the name of a part that another organ has."""
+    found = []
+    for mark in marks:
+        side = _SIDE_WORD.match(text, mark.start, mark.end) if mark.category == "short" else None
+        if side is not None and all(owner != organ for owner, _ in mark.value.candidates):
+            found.append(Mark(side.start(), side.end(), "side", side[0].lower()))
+    return found
 
 
 def side_of(
-    text: str, marks: Sequence[Mark], head: Mark | None, places: Sequence[Mark], *, organ: str | None
+    text: str, marks: Sequence[Mark], head: Mark | None, own: Sequence[Mark], *, organ: str | None
 ) -> tuple[str | None, tuple[tuple[int, int], ...]]:
-    """The side that counts, and its words: the nearest one that is not only a neighbour's."""
+    """The side that counts, and its words: the nearest one that is not only a neighbour's.
+
+    Args:
+        text: the whole report.
+        marks: place, short and side marks of the stretch.
+        head: the finding.
+        own: places whose side is that of the finding, also where it is only next to them.
+        organ: organ of the finding.
+    """
     sides = [
-        m for m in marks
+        m for m in sorted((*marks, *_side_words(text, marks, organ)), key=lambda m: m.start)
         if m.category == "side" and not _NOT_SIDE.search(text[max(0, m.start - 24) : m.start])
         and not _LEFT_OVER.match(text[m.end + 1 : m.end + 14])
-        and not _of_neighbour(text, m, head, places, organ)
+        and not _of_neighbour(text, m, head, own)
     ]  # fmt: skip
     if not sides:
         return None, ()

@@ -136,7 +136,7 @@ def _set_topics(statements: list[Statement]) -> None:
                     if m.category == "place" and m.end <= end and m.value.organ
                 )
             )
-            holds_finding = any(m.category == "finding" and m.end <= end for m in statement.marks)
+            holds_finding = _holds_finding(statement.marks, end)
             if organs:
                 topic, heading = organs, _placing(statement.marks, end, organs)
                 if not holds_finding and not statement.sentence.item:
@@ -152,6 +152,13 @@ def _set_topics(statements: list[Statement]) -> None:
             ):
                 topic, heading = (), ()
         statement.topic, statement.heading = topic, heading
+
+
+def _holds_finding(marks: list[Mark], end: int) -> bool:
+    """True if a heading names a finding; "Lymph nodes:" before a sentence on lymph nodes is only a heading."""
+    titled = [m for m in marks if m.category == "finding" and m.end <= end]
+    said = {m.value.kind for m in marks if m.category == "finding" and m.start >= end}
+    return any(m.value.needs != "qualified" or m.value.kind not in said for m in titled)
 
 
 def _only_side(marks: list[Mark], match: re.Match[str], offset: int) -> bool:

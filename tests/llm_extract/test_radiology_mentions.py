@@ -1,0 +1,147 @@
+"""What is a lesion, how many, and which mentions are one: invented sentences with known truth."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_extract.records import ReportRecord
+from llm_extract.reports import Report
+from llm_extract.rules import extract_record
+
+
+def read(text: str) -> ReportRecord:
+    return extract_record(Report(report_id="r1", text=text, kind="radiology"))
+
+
+NONE = (
+    "Two nodules in the gallbladder, thought to be stones.",
+    "A nodule beside the spleen, considered to be an accessory spleen.",
+    "A lesion of segment 4 that is seen in the arterial phase only, is isodense in all of the other phases and was "
+    "interpreted as an arterioportal shunt.",
+    "Dense appearance of the prosthetic valve.",
+    "Low density of the liver parenchyma, as in steatosis.",
+)
+
+
+@pytest.mark.parametrize("text", NONE)
+def test_what_the_text_explains_away_is_no_lesion(text):
+    assert read(text).lesions == ()
+
+
+SOME = {
+    "Low-density shadow in the renal parenchyma.": ("kidney", "hypo"),
+    "Multiple patchy low-density shadows in the liver, postoperative change or new lesions.": (
+        "liver",
+        "hypo",
+    ),
+    "Patchy low-density foci in the pancreas.": ("pancreas", "hypo"),
+    "Questionable 7 mm hypodensity in the spleen, perhaps volume averaging.": ("spleen", "hypo"),
+    "A nodular density compatible with an implant lies on the liver.": ("liver", "unknown"),
+    "Multiple bone destruction throughout the body.": ("bone", "unknown"),
+}
+
+
+@pytest.mark.parametrize("text", SOME)
+def test_a_hedge_or_a_vague_word_does_not_make_a_lesion_disappear(text):
+    (lesion,) = read(text).lesions
+    assert (lesion.organ, lesion.attenuation) == SOME[text]
+
+
+def test_what_a_lesion_holds_is_no_lesion_of_its_own():
+    (lesion,) = read("A 6 cm cyst in the left kidney with dense nodules inside.").lesions
+    assert (lesion.kind, lesion.count) == ("cyst", 1)
+
+
+COUNTS = {
+    "There is lymphadenopathy with a short axis of 13 mm in the subcarinal area.": 1,
+    "Mediastinal lymphadenopathy up to 13 mm.": None,
+    "Mediastinal and hilar lymphadenopathy, 13 mm.": None,
+    "Osteolysis in multiple ribs, suggesting bone metastasis.": None,
+    "Osteolysis in the fourth rib, suggesting bone metastasis.": 1,
+    "The largest of these nodules in the right lung measures 5 mm.": 1,
+}
+
+
+@pytest.mark.parametrize("text", COUNTS)
+def test_a_singular_noun_may_stand_for_several_and_a_mass_noun_for_one(text):
+    (lesion,) = read(text).lesions
+    assert lesion.count == COUNTS[text]
+
+
+NODES = {
+    "Mediastinal lymphadenopathy is present.": ("lymph_node_mediastinal",),
+    "Enlarged right axillary lymph node, 17 mm.": ("lymph_node_axillary",),
+    "LYMPH NODES: There are mesenteric lymph nodes of up to 16 mm.": ("lymph_node_mesenteric",),
+    "Enlarged inguinal nodes.": ("lymph_node_inguinal",),
+}
+
+
+@pytest.mark.parametrize("text", NODES)
+def test_a_station_does_not_hide_the_node(text):
+    (lesion,) = read(text).lesions
+    assert (lesion.organ, lesion.parts) == ("lymph_node", NODES[text])
+
+
+def test_a_denied_station_is_a_denial():
+    assert read("No axillary lymphadenopathy.").organs["lymph_node"].status == "explicitly_lesion_free"
+
+
+def test_a_size_in_brackets_behind_a_size_word_is_a_current_one():
+    (lesion,) = read("A millimetric (3 mm) nodule in the right lower lobe.").lesions
+    assert (lesion.diameters_mm, lesion.prior_diameters_mm) == ((3.0,), ())
+
+
+def test_the_largest_of_a_group_named_in_the_next_sentence():
+    text = (
+        "Millimetric nodules in both lungs. The largest of these nodules, 6 mm, is in the right upper lobe."
+    )
+    group, index = read(text).lesions
+    assert (group.group_role, group.laterality, group.parts, group.size_max_mm) == (
+        "remainder",
+        "bilateral",
+        (),
+        6.0,
+    )
+    assert (index.group_role, index.diameters_mm, index.laterality) == ("index", (6.0,), "right")
+
+
+def test_the_summary_of_some_nodules_does_not_move_the_others():
+    text = (
+        "FINDINGS: Nodules of 9 mm and 8 mm in the left lower lobe. Small nodules in both lungs.\n"
+        "IMPRESSION: Two nodules in the left lower lobe."
+    )
+    first, second, others = read(text).lesions
+    assert {first.parts, second.parts} == {("lung_left_lower_lobe",)}
+    assert (others.laterality, others.parts, others.count) == ("bilateral", (), None)
+
+
+def test_a_summary_without_a_size_is_no_proof_of_a_side():
+    text = (
+        "FINDINGS: A 4 mm lesion is seen in the lumen of a bronchus.\n"
+        "IMPRESSION: Calcified lesion in the right upper lobe."
+    )
+    assert [(lesion.laterality, lesion.diameters_mm) for lesion in read(text).lesions] == [
+        ("unknown", (4.0,)),
+        ("right", ()),
+    ]
+
+
+def test_one_nodule_of_a_summary_may_be_the_nodules_of_the_findings():
+    text = (
+        "FINDINGS: 19 mm nodules of the left lower lobe are stable.\n"
+        "IMPRESSION: Stable nodule of the left lower lobe."
+    )
+    assert len(read(text).lesions) == 1
+
+
+GOES_ON = (
+    "A low-density nodule in the left kidney. CT value 6 HU, clear border, considering a simple renal cyst.",
+    "A hypodense nodule in the left kidney. It is low density.",
+    "A hypodense nodule in the left kidney. Tumor differentiation could not be made.",
+)
+
+
+@pytest.mark.parametrize("text", GOES_ON)
+def test_a_sentence_that_only_describes_is_no_second_lesion(text):
+    (lesion,) = read(text).lesions
+    assert (lesion.organ, lesion.laterality, lesion.attenuation) == ("kidney", "left", "hypo")

@@ -1,0 +1,125 @@
+"""Where a finding lies: invented sentences in which a neighbour, a level or a list invites a wrong place."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_extract.records import Lesion, ReportRecord
+from llm_extract.reports import Report
+from llm_extract.rules import extract_record
+
+
+def read(text: str) -> ReportRecord:
+    return extract_record(Report(report_id="r1", text=text, kind="radiology"))
+
+
+def place(lesion: Lesion) -> tuple[str, tuple[str, ...], str]:
+    return lesion.organ, lesion.parts, lesion.laterality
+
+
+PLACES = {
+    # a region gives way to any organ named beside it, and stands where nothing else does
+    "Tumor implant in the peritoneum of the right lower abdomen, 14 mm.": ("peritoneum", (), "right"),
+    "A 3 cm mass in the right hemithorax at the level of the thoracic spine.": ("lung", (), "right"),
+    "A 3 cm mass in the right renal pelvis.": ("kidney", (), "right"),
+    # what is only in front of a bone is not in it
+    "A 4 cm mass lies in front of the right femur.": ("soft_tissue", (), "right"),
+    "A 4 cm mass adjacent to the left kidney.": ("peritoneum", (), "left"),
+    # a rib is a landmark for what sits on the pleura
+    "A 12 mm lesion at the left 4th rib sitting on the pleura.": ("pleura", (), "left"),
+    "A 12 mm lesion in the left 4th rib.": ("bone", ("bone_rib",), "left"),
+    # a level of the same organ is a part, and its side is the side of the finding
+    "A 6 mm nodule at the level of the lingula in the left lung.": ("lung", ("lung_lingula",), "left"),
+    "At the level of the right adrenal body there is a 15 mm nodule, an adenoma.": (
+        "adrenal_gland",
+        ("adrenal_gland_body",),
+        "right",
+    ),
+    "A 4 mm nodule along the right major fissure.": ("lung", (), "right"),
+    "A 30 mm mass in the pancreatic tail abutting the left kidney.": ("pancreas", ("pancreas_tail",), "n/a"),
+    # segments of the lung name their lobe once the side is known
+    "An 8 mm nodule in the posterobasal segment of the left lung.": (
+        "lung",
+        ("lung_left_lower_lobe",),
+        "left",
+    ),
+    "An 8 mm nodule in the apicoposterior segment.": ("lung", ("lung_left_upper_lobe",), "left"),
+    # the name of a part that another organ has still gives its side
+    "A 9 mm polyp on the left lateral wall of the trachea.": ("other", (), "left"),
+    "A 5 mm nodule in the left main bronchus.": ("lung", (), "left"),
+    # the side of an organ without sides is kept where it is stated
+    "A 5 cm fibroid in the right uterine wall.": ("uterus", (), "right"),
+    "A 5 cm fibroid in the uterus.": ("uterus", (), "n/a"),
+}
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_a_finding_lies_where_the_sentence_puts_it(text):
+    record = read(text)
+    assert [place(lesion) for lesion in record.lesions] == [PLACES[text]]
+
+
+def test_a_place_of_no_known_name_is_not_guessed_from_its_neighbours_in_a_list():
+    text = "Nodules of 21 mm in the right lower lobe, 17 mm in the left lower lobe and 11 mm in the hyparterial zone."
+    first, second, third = read(text).lesions
+    assert (first.laterality, second.laterality) == ("right", "left")
+    assert (third.diameters_mm, third.organ, third.laterality, third.parts) == (
+        (11.0,),
+        "lung",
+        "unknown",
+        (),
+    )
+
+
+def test_the_largest_of_a_group_lies_where_the_group_does():
+    text = "Four nodules, the largest of which is 7 mm, were observed in the lower lobe of the right lung."
+    group, index = read(text).lesions
+    assert (group.count, group.group_role, index.group_role) == (3, "remainder", "index")
+    assert place(group) == place(index) == ("lung", ("lung_right_lower_lobe",), "right")
+
+
+def test_what_is_no_lesion_keeps_its_own_place():
+    text = "Nodules in both lungs, septal thickening in the lower lobe of the left lung."
+    (lesion,) = read(text).lesions
+    assert place(lesion) == ("lung", (), "bilateral")
+
+
+@pytest.mark.parametrize("first", ["suspected gastric stones", "suspicious for food residue"])
+def test_a_line_without_a_full_stop_ends_its_statement(first):
+    text = (
+        f"A dense nodule in the lumen of the stomach in all of the series, {first}\n"
+        "A low-density nodule at the lower pole of the left kidney, suspected cyst, without any enhancement\n"
+        "No other abnormality of the abdomen"
+    )
+    kidney = [lesion for lesion in read(text).lesions if lesion.organ == "kidney"]
+    assert [place(lesion) for lesion in kidney] == [("kidney", ("kidney_lower_pole",), "left")]
+
+
+def test_a_wrapped_line_does_not_end_its_statement():
+    text = (
+        "There is a small enhancing nodule that measures 12 mm in the lower pole of the\n"
+        "left kidney. No stones.\n"
+    )
+    (lesion,) = read(text).lesions
+    assert place(lesion) == ("kidney", ("kidney_lower_pole",), "left")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Right kidney not visualised, status post nephrectomy.",
+        "Status post right nephrectomy.",
+        "Right nephrectomy.",
+    ],
+)
+def test_an_operation_takes_the_side_of_its_organ(text):
+    record = read(text)
+    assert [(s.organ, s.laterality) for s in record.surgery] == [("kidney", "right")]
+    assert record.organs["kidney"].sides["right"].status == "surgically_absent"
+
+
+def test_parts_listed_from_end_to_end_are_the_whole_organ():
+    assert (
+        read("Pancreas head, body and tail are normal.").organs["pancreas"].status == "explicitly_lesion_free"
+    )
+    assert read("The pancreatic head is normal.").organs["pancreas"].status == "no_statement_on_lesions"
