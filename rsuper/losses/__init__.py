@@ -2,7 +2,7 @@
 
 from rsuper.losses.attenuation import attenuation_loss
 from rsuper.losses.ball import BallLoss, BallTargets, ball_loss, ball_targets, rank_weights
-from rsuper.losses.ball_rules import BallRules
+from rsuper.losses.ball_rules import BallBalance, BallRules
 from rsuper.losses.criteria import (
     AttenuationCriterion,
     BallCriterion,
@@ -18,10 +18,12 @@ from rsuper.losses.report_config import ReportSupervisionConfig, report_ramp
 from rsuper.losses.report_supervision import LossTerms, ReportSupervisionLoss
 from rsuper.losses.segmentation import SegmentationLoss, segmentation_loss
 from rsuper.losses.volume import volume_loss
+from rsuper.losses.volume_rules import VolumeRules
 from rsuper.supervision.types import LesionTarget
 
 __all__ = [
     "AttenuationCriterion",
+    "BallBalance",
     "BallCriterion",
     "BallLoss",
     "BallRules",
@@ -35,6 +37,7 @@ __all__ = [
     "SegmentationCriterion",
     "SegmentationLoss",
     "VolumeCriterion",
+    "VolumeRules",
     "attenuation_loss",
     "ball_loss",
     "ball_targets",

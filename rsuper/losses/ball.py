@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from rsuper.losses.ball_rules import DEFAULT_RULES, BallRules
+from rsuper.losses.ball_rules import DEFAULT_BALANCE, DEFAULT_RULES, BallBalance, BallRules
 from rsuper.losses.boxes import RegionBox, as_tensor, check_pairs, mask_as, pair_boxes, zero_of
 from rsuper.losses.localisation import PlacedLesion, Placement, place_lesions
 from rsuper.losses.search_order import room_voxels
@@ -136,15 +136,13 @@ def ball_loss(
     spacing_mm: SpacingLike,
     rules: BallRules = DEFAULT_RULES,
     weight: Float[Tensor, " P"] | None = None,
-    background_weight: float = 1.0,
-    rank_concentration: float = 0.5,
-    smooth_mm3: float = 1.0,
+    balance: BallBalance = DEFAULT_BALANCE,
 ) -> BallLoss:
     """Cross-entropy and asymmetric Dice on the pseudo-mask of :func:`ball_targets`.
 
     Foreground: rank-weighted BCE, w_i ∝ (1 − c)^(i/N) with mean 1 over the N voxels of a lesion sorted by p,
     averaged over each lesion's own N, then over the lesions by their weight. Background: BCE averaged over its own
-    count, times ``background_weight``.
+    count, times ``balance.background_weight``.
 
     Args:
         logits: [P,D,H,W], any floating dtype.
@@ -153,9 +151,7 @@ def ball_loss(
         spacing_mm: 3 numbers or [P,3], array order.
         rules: how a size becomes voxels.
         weight: [P] certainty of the pairs; None is 1 each.
-        background_weight: weight of the mean background BCE against the mean foreground BCE.
-        rank_concentration: c; 0 weighs all foreground voxels alike.
-        smooth_mm3: s of the Dice.
+        balance: c, s of the Dice, and the weight of the background.
 
     Returns:
         bce and dice, at least float32; both 0 with a graph where no lesion can be located.
@@ -196,9 +192,7 @@ def ball_loss(
         zero=zero_of(logits),
         voxel_mm3=[voxel_volume_mm3(row) for row in rows],
         weight=certainty.tolist(),
-        background_weight=background_weight,
-        rank_concentration=rank_concentration,
-        smooth_mm3=smooth_mm3,
+        balance=balance,
     )
     return replace(result, skipped=result.skipped + (logits.shape[0] - len(boxes)))
 
@@ -210,17 +204,15 @@ def boxed_ball_loss(
     zero: Tensor,
     voxel_mm3: Sequence[float],
     weight: Sequence[float],
-    background_weight: float,
-    rank_concentration: float,
-    smooth_mm3: float,
+    balance: BallBalance,
 ) -> BallLoss:
     """:func:`ball_loss` of pairs that are cut to their boxes and located; rows are looked up by ``RegionBox.pair``."""
     bces, dices, weights, located = [], [], [], []
     for item, placement in zip(boxes, placements, strict=True):
         if not placement.placed:
             continue
-        bces.append(_pair_bce(item.logits, placement, background_weight, rank_concentration))
-        dices.append(_pair_dice(item.logits, placement, voxel_mm3[item.pair], smooth_mm3))
+        bces.append(_pair_bce(item.logits, placement, balance))
+        dices.append(_pair_dice(item.logits, placement, voxel_mm3[item.pair], balance.smooth_mm3))
         weights.append(weight[item.pair])
         located.append(torch.stack([lesion.located for lesion in placement.placed]).any())
     if not bces:
@@ -234,7 +226,7 @@ def boxed_ball_loss(
     )
 
 
-def _pair_bce(logits: Tensor, placement: Placement, background_weight: float, concentration: float) -> Tensor:
+def _pair_bce(logits: Tensor, placement: Placement, balance: BallBalance) -> Tensor:
     flat = logits.flatten()
     total = flat.new_zeros(())
     lit = [item for item in placement.placed if item.weight > 0 and len(item.foreground) > 0]
@@ -243,12 +235,12 @@ def _pair_bce(logits: Tensor, placement: Placement, background_weight: float, co
         weights = weights * torch.stack([item.located & (item.foreground[0] < len(flat)) for item in lit])
         shares = weights * torch.stack([item.share for item in lit]).to(weights.dtype)
         shares = shares * (weights.amax() / shares.sum().clamp(min=torch.finfo(shares.dtype).tiny))
-        means = torch.stack([_foreground_bce(flat, item, concentration) for item in lit])
+        means = torch.stack([_foreground_bce(flat, item, balance.rank_concentration) for item in lit])
         total = total + (shares * means).sum()
-    if background_weight > 0:
+    if balance.background_weight > 0:
         background = mask_as(placement.background, flat.dtype)
         pushed = (functional.softplus(logits) * background).sum() / background.sum().clamp(min=1)
-        total = total + background_weight * pushed
+        total = total + balance.background_weight * pushed
     return total
 
 

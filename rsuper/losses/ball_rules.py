@@ -48,7 +48,24 @@ class BallRules(BaseModel):
     unknown_size_weight: float = Field(default=0.5, ge=0, le=1)
 
 
+class BallBalance(BaseModel):
+    """How the voxels of a pseudo-mask are weighed against each other.
+
+    Args:
+        background_weight: weight of the mean background BCE against the mean foreground BCE.
+        rank_concentration: c of the foreground's weights w_i ∝ (1 − c)^(i/N); 0 weighs all alike.
+        smooth_mm3: s of the Dice.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    background_weight: float = Field(default=1.0, ge=0)
+    rank_concentration: float = Field(default=0.5, ge=0, lt=1)
+    smooth_mm3: float = Field(default=1.0, ge=0)
+
+
 DEFAULT_RULES = BallRules()
+DEFAULT_BALANCE = BallBalance()
 
 
 def without_vacuous_bound(lesion: LesionTarget, room_mm3: float) -> LesionTarget:

@@ -47,8 +47,9 @@ class SegmentationCriterion(_Criterion):
 class BallCriterion(_Criterion):
     """:func:`rsuper.losses.ball_loss` with fixed settings.
 
-    >>> BallCriterion(background_weight=0.5)
-    BallCriterion(background_weight=0.5)
+    >>> from rsuper.losses import BallBalance
+    >>> BallCriterion(balance=BallBalance(background_weight=0.5)).settings["balance"].smooth_mm3
+    1.0
     """
 
     def forward(

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rsuper.losses.ball_rules import BallRules
-from rsuper.losses.volume import VolumeForm, VolumeMass
+from rsuper.losses.ball_rules import BallBalance, BallRules
+from rsuper.losses.volume import VolumeForm
+from rsuper.losses.volume_rules import VolumeMass, VolumeRules
 
 
 def report_ramp(step: int, *, warmup_steps: int, ramp_steps: int) -> float:
@@ -48,14 +49,14 @@ class ReportSupervisionConfig(BaseModel):
         point_tolerance: tolerance of volumes that are points; intervals hold their own.
         softening_mm3: E of the volume loss.
         median_weight: pull towards the calibrated median inside the interval; 0 leaves it out.
-        sharpen: factor on the logits before volumes are summed.
+        sharpen: γ of ``volume_mass``.
         top_mm3: how much of the region must light up for the yes/no loss.
         margin_hu: margin of the attenuation loss.
         head_weights: a, one a head; None weighs all heads alike.
         partial_crops: a crop that holds only part of a region: ``skip`` its ball loss, or keep it for the lesions that
             are not remainders there (``determined``).
         volume_head: head that takes the volume loss; ``auxiliary`` is the last one.
-        volume_mass: what a voxel adds to the volume; see :func:`rsuper.losses.volume_loss`.
+        volume_mass: what a voxel adds to the volume; see :class:`rsuper.losses.VolumeRules`.
         volume_where: ``region`` sums all of it; ``located`` asks for the volume where the balls were located (and where
             a lesion without size may be) and makes the rest of the region cost ``volume_outside``.
         volume_outside: see ``volume_where``.
@@ -99,6 +100,25 @@ class ReportSupervisionConfig(BaseModel):
     attenuation_scale_hu: float = Field(default=100.0, gt=0)
     malignancy: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     malignancy_channels: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def balance(self) -> BallBalance:
+        """How the ball loss weighs the voxels of its pseudo-mask."""
+        return BallBalance(
+            background_weight=self.background_weight,
+            rank_concentration=self.rank_concentration,
+            smooth_mm3=self.smooth_mm3,
+        )
+
+    @property
+    def volume_rules(self) -> VolumeRules:
+        """What counts as predicted volume."""
+        return VolumeRules(
+            mass=self.volume_mass,
+            sharpen=self.sharpen,
+            median_weight=self.median_weight,
+            outside_weight=self.volume_outside,
+        )
 
     @property
     def places_lesions(self) -> bool:

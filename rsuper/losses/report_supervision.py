@@ -26,9 +26,9 @@ class LossTerms:
     Args:
         total: scalar to call ``backward`` on.
         terms: every term before its weight, detached; only those that were computed.
-        diagnostics: detached figures to log: ``pairs``, ``ball_skipped`` (pairs without a located lesion),
-            ``haze_share`` (share of the predicted volume that comes from p < 0.1), ``centre_inside_share`` (share of
-            the located lesions whose centre lies in ``batch.reference``).
+        diagnostics: detached figures to log: ``pairs``, ``ball_skipped`` (pairs without a located lesion), and those of
+            :mod:`rsuper.losses.diagnostics`: haze, volume bias and, where ``batch.reference`` holds masks, whether
+            the balls lie in them.
     """
 
     total: Float[Tensor, ""]
@@ -157,15 +157,12 @@ class ReportSupervisionLoss(nn.Module):
         if config.malignancy > 0 and config.malignancy_channels:
             reports["malignancy"] = (shares[0] * config.malignancy, scene.malignancy())
         if config.volume > 0:
-            diagnostics["haze_share"] = scene.haze_share()
             reports["volume"] = (shares[last] * config.volume, scene.volume())
         if config.presence > 0:
             reports["presence"] = (shares[0] * config.presence, scene.yes_no(present=True))
         if config.absence > 0:
             reports["absence"] = (shares[0] * config.absence, scene.yes_no(present=False))
-        inside = scene.centre_inside_share() if config.places_lesions else None
-        if inside is not None:
-            diagnostics["centre_inside_share"] = inside
+        diagnostics |= scene.figures()
         return reports
 
 

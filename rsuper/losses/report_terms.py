@@ -7,23 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rsuper.losses.attenuation import USABLE, attenuation_error, mean_over
 from rsuper.losses.ball import BallLoss, boxed_ball_loss
 from rsuper.losses.boxes import RegionBox, mask_as
+from rsuper.losses.diagnostics import centre_figures, volume_figures
 from rsuper.losses.localisation import PlacedLesion, Placement, place_lesions
 from rsuper.losses.malignancy import malignancy_error
 from rsuper.losses.presence import boxed_presence_loss
 from rsuper.losses.report_config import ReportSupervisionConfig
-from rsuper.losses.volume import (
-    HAZE_PROBABILITY,
-    median_pull,
-    predicted_volumes,
-    volume_errors,
-    weighted_mean,
-)
+from rsuper.losses.volume import median_pull, predicted_volumes, volume_errors, weighted_mean
 from rsuper.morphology import Spacing, upload, voxel_volume_mm3
 from rsuper.supervision.types import LesionTarget, PairTarget, SupervisionBatch
 
@@ -97,9 +91,7 @@ class ReportTerms:
             zero=self.zero,
             voxel_mm3=self.voxel_mm3,
             weight=[pair.weight for pair in self.pairs],
-            background_weight=self.config.background_weight,
-            rank_concentration=self.config.rank_concentration,
-            smooth_mm3=self.config.smooth_mm3,
+            balance=self.config.balance,
         )
 
     def yes_no(self, *, present: bool) -> Tensor:
@@ -119,13 +111,12 @@ class ReportTerms:
         boxes = [item for item in self.volume_boxes if self.pairs[item.pair].present]
         if not boxes:
             return self.zero
-        predicted = predicted_volumes(boxes, self.voxel_mm3, sharpen=config.sharpen, mass=config.volume_mass)
-        inside = predicted
+        rules = config.volume_rules
+        predicted = predicted_volumes(boxes, self.voxel_mm3, rules=rules)
+        inside = None
         if config.volume_where == "located":
             where = [self._where_located(item) for item in boxes]
-            inside = predicted_volumes(
-                boxes, self.voxel_mm3, sharpen=config.sharpen, mass=config.volume_mass, where=where
-            )
+            inside = predicted_volumes(boxes, self.voxel_mm3, rules=rules, where=where)
         chosen = [self.pairs[item.pair] for item in boxes]
         low = upload([pair.volume_mm3[0] if pair.complete else 0.0 for pair in chosen], predicted)
         high = upload([pair.volume_mm3[1] for pair in chosen], predicted)
@@ -207,34 +198,15 @@ class ReportTerms:
             return self.zero
         return weighted_mean(torch.stack(errors), upload(weights, self.zero) * torch.stack(certainty))
 
-    @torch.no_grad()
-    def haze_share(self) -> Float[Tensor, ""]:
-        """Share of the predicted volume that comes from voxels which no threshold would keep."""
-        haze = total = torch.zeros_like(self.zero)
-        for item in self.volume_boxes:
-            if self.pairs[item.pair].present:
-                probability = torch.sigmoid(item.logits) * mask_as(item.region, item.logits.dtype)
-                total = total + probability.sum()
-                thin = mask_as(probability < HAZE_PROBABILITY, probability.dtype)
-                haze = haze + (probability * thin).sum()
-        return haze / total.clamp(min=torch.finfo(total.dtype).tiny)
-
-    @torch.no_grad()
-    def centre_inside_share(self) -> Float[Tensor, ""] | None:
-        """Share of the located lesions whose centre lies in the reference mask; None without one or without lesions."""
-        if self.batch.reference is None or not self._located:
-            return None
-        hits, counts, seen = [], [], set[tuple[int, int]]()
-        for item, _, lesion, _ in self._located:
-            if (item.pair, lesion.lesion) in seen:  # the best place of a lesion is its first
-                continue
-            seen.add((item.pair, lesion.lesion))
-            pair = self.pairs[item.pair]
-            mask = self.batch.reference[(pair.sample, pair.channel, *item.box)]
-            counts.append(lesion.located.to(self.zero.dtype))
-            first, second, third = lesion.center.view(3, 1)
-            hits.append(mask[first, second, third].to(self.zero.dtype).sum() * counts[-1])
-        return torch.stack(hits).sum() / torch.stack(counts).sum().clamp(min=1)
+    def figures(self) -> dict[str, Tensor]:
+        """What to log of the predicted volumes and of where the lesions were located."""
+        figures = volume_figures(
+            self.volume_boxes, self.pairs, self.voxel_mm3, reference=self.batch.reference
+        )
+        if self.config.places_lesions:
+            places = [(item, lesion) for item, _, lesion, _ in self._located]
+            figures |= centre_figures(places, self.pairs, self.batch.reference)
+        return figures
 
     @torch.no_grad()
     def _where_located(self, item: RegionBox) -> Tensor:

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.boxes import RegionBox, as_tensor, mask_as, pair_boxes, zero_of
-from rsuper.morphology import SpacingLike, spacing_rows, untraced, upload, voxel_volume_mm3
+from rsuper.losses.volume_rules import DEFAULT_VOLUME_RULES, VolumeRules
+from rsuper.morphology import Spacing, SpacingLike, spacing_rows, untraced, upload, voxel_volume_mm3
 
 VolumeForm = Literal["interval", "published"]
-VolumeMass = Literal["sharpened", "power", "thresholded"]
 HAZE_PROBABILITY = 0.1
 
 
@@ -32,11 +32,8 @@ def volume_loss(  # noqa: PLR0913 - the published contract
     weight: Float[Tensor, " P"] | None = None,
     median_mm3: Float[Tensor, " P"] | None = None,
     sigma_log: Float[Tensor, " P"] | None = None,
-    median_weight: float = 0.05,
-    sharpen: float = 1.0,
-    mass: VolumeMass = "sharpened",
     located: Bool[Tensor, "P D H W"] | None = None,
-    outside_weight: float = 1.0,
+    rules: VolumeRules = DEFAULT_VOLUME_RULES,
 ) -> Float[Tensor, ""]:
     """Compare V̂ = v·Σ p over the region with [lo, hi]; the mean over the pairs, weighted by certainty.
 
@@ -57,14 +54,10 @@ def volume_loss(  # noqa: PLR0913 - the published contract
         median_mm3: [P] calibrated median volume, NaN where there is none; adds the pull
             ½·((log V̂ − log median)/σ)² inside the interval, constant beyond its ends.
         sigma_log: [P] standard deviation of the log volume; needed with ``median_mm3``.
-        median_weight: weight of that pull.
-        sharpen: γ of ``mass``; with 1, ``sharpened`` and ``power`` are the plain Σ p.
-        mass: what a voxel adds, so that haze does not pass for a tumour: ``sharpened`` sigmoid(γ·logit), ``power``
-            p^γ, ``thresholded`` max(0, p − 0.1)/0.9 (which leaves haze without a gradient).
         located: bool [P,D,H,W], where the lesions were located. Then the lower end asks for volume there, the upper
             end limits all of the region, and what lies elsewhere in the region costs
-            ``outside_weight``·log((V̂_out + hi' + E)/(hi' + E)) where hi is finite.
-        outside_weight: see ``located``.
+            w·log((V̂_out + hi' + E)/(hi' + E)) where hi is finite, with w = ``rules.outside_weight``.
+        rules: what a voxel adds to V̂, and the weights of the pull and of what lies outside.
 
     Returns:
         Scalar, at least float32; 0 with a graph where P = 0.
@@ -77,29 +70,20 @@ def volume_loss(  # noqa: PLR0913 - the published contract
     >>> volume_loss(logits, everywhere, torch.tensor([[60.0, 70.0]]), spacing_mm=(1, 1, 1)).item()
     0.0
     """
-    count, table = logits.shape[0], as_tensor(volume_mm3)
-    if table.shape != (count, 2):
-        raise ValueError(f"volume_mm3 is [P,2] with P = {count}, got {tuple(table.shape)}")
     if median_mm3 is not None and sigma_log is None:
         raise ValueError("median_mm3 needs sigma_log")
-    asked = (tolerance, weight, median_mm3, sigma_log)
-    rows = [as_tensor(value, math.nan if value is None else 1.0).expand(count) for value in asked]
-    boxes, (intervals, spacing, *columns) = pair_boxes(logits, region, table, as_tensor(spacing_mm), *rows)
-    if not bool(((intervals[:, 0] >= 0) & (intervals[:, 0] <= intervals[:, 1])).all()):
-        raise ValueError(f"volume_mm3 rows are 0 <= lo <= hi, got {intervals.tolist()}")
+    boxes, rows, columns = _read_pairs(
+        logits, region, volume_mm3, spacing_mm, (tolerance, weight, median_mm3, sigma_log)
+    )
     if not boxes:
         return zero_of(logits)
-    voxel_mm3 = [voxel_volume_mm3(row) for row in spacing_rows(spacing, count)]
-    predicted = predicted_volumes(boxes, voxel_mm3, sharpen=sharpen, mass=mass)
-    inside = predicted
+    voxel_mm3 = [voxel_volume_mm3(row) for row in rows]
+    predicted = predicted_volumes(boxes, voxel_mm3, rules=rules)
+    inside = None
     if located is not None:
         where = [located[(item.pair, *item.box)] for item in boxes]
-        inside = predicted_volumes(boxes, voxel_mm3, sharpen=sharpen, mass=mass, where=where)
-
-    chosen = [item.pair for item in boxes]
-    low, high, slack, certainty, median, sigma = (
-        upload(column[chosen], predicted) for column in (*intervals.unbind(1), *columns)
-    )
+        inside = predicted_volumes(boxes, voxel_mm3, rules=rules, where=where)
+    low, high, slack, certainty, median, sigma = (upload(column, predicted) for column in columns)
     losses = volume_errors(
         predicted,
         low,
@@ -108,21 +92,46 @@ def volume_loss(  # noqa: PLR0913 - the published contract
         softening_mm3=softening_mm3,
         form=form,
         inside=inside,
-        outside_weight=outside_weight,
+        outside_weight=rules.outside_weight,
     )
     if median_mm3 is not None:
-        losses = losses + median_weight * median_pull(
-            predicted, low, high, median_mm3=median, sigma_log=sigma
-        )
-    return weighted_mean(losses, torch.ones_like(certainty) if weight is None else certainty)
+        pull = median_pull(predicted, low, high, median_mm3=median, sigma_log=sigma)
+        losses = losses + rules.median_weight * pull
+    return weighted_mean(losses, certainty)
 
 
-def voxel_mass(logits: Float[Tensor, "*n"], *, sharpen: float, mass: VolumeMass) -> Float[Tensor, "*n"]:
-    """How much of a voxel counts as lesion; formulas in :func:`volume_loss`."""
-    if mass == "sharpened":
-        return torch.sigmoid(logits if sharpen == 1 else logits * sharpen)
-    if mass == "power":
-        return torch.exp(sharpen * functional.logsigmoid(logits))
+def _read_pairs(
+    logits: Tensor,
+    region: Tensor,
+    volume_mm3: Tensor,
+    spacing_mm: SpacingLike,
+    asked: Sequence[float | Tensor | None],
+) -> tuple[tuple[RegionBox, ...], tuple[Spacing, ...], list[Tensor]]:
+    """The pairs with a region, a spacing a pair, and of those with a region: lo, hi, then what was asked for."""
+    count, table = logits.shape[0], as_tensor(volume_mm3)
+    if table.shape != (count, 2):
+        raise ValueError(f"volume_mm3 is [P,2] with P = {count}, got {tuple(table.shape)}")
+    tolerance, weight, *prior = asked
+    wanted = [as_tensor(tolerance), as_tensor(weight), *(as_tensor(value, math.nan) for value in prior)]
+    boxes, (intervals, spacing, *columns) = pair_boxes(
+        logits, region, table, as_tensor(spacing_mm), *(value.expand(count) for value in wanted)
+    )
+    if not bool(((intervals[:, 0] >= 0) & (intervals[:, 0] <= intervals[:, 1])).all()):
+        raise ValueError(f"volume_mm3 rows are 0 <= lo <= hi, got {intervals.tolist()}")
+    chosen = [item.pair for item in boxes]
+    return (
+        boxes,
+        spacing_rows(spacing, count),
+        [column[chosen] for column in (*intervals.unbind(1), *columns)],
+    )
+
+
+def voxel_mass(logits: Float[Tensor, "*n"], rules: VolumeRules) -> Float[Tensor, "*n"]:
+    """How much of a voxel counts as lesion; formulas in :class:`VolumeRules`."""
+    if rules.mass == "sharpened":
+        return torch.sigmoid(logits if rules.sharpen == 1 else logits * rules.sharpen)
+    if rules.mass == "power":
+        return torch.exp(rules.sharpen * functional.logsigmoid(logits))
     return (torch.sigmoid(logits) - HAZE_PROBABILITY).clamp(min=0) / (1 - HAZE_PROBABILITY)
 
 
@@ -130,8 +139,7 @@ def predicted_volumes(
     boxes: Sequence[RegionBox],
     voxel_mm3: Sequence[float],
     *,
-    sharpen: float = 1.0,
-    mass: VolumeMass = "sharpened",
+    rules: VolumeRules = DEFAULT_VOLUME_RULES,
     where: Sequence[Bool[Tensor, "d h w"]] | None = None,
 ) -> Float[Tensor, " N"]:
     """V̂ = v·Σ mass over the region of each box, in mm³.
@@ -139,16 +147,14 @@ def predicted_volumes(
     Args:
         boxes: at least one.
         voxel_mm3: one number a pair, looked up by ``RegionBox.pair``.
-        sharpen: γ.
-        mass: what a voxel adds.
+        rules: what a voxel adds.
         where: the part of each region to sum over; None is all of it.
     """
     parts = [item.region for item in boxes]
     if where is not None:
         parts = [region & part for region, part in zip(parts, where, strict=True)]
     volumes = [
-        voxel_mm3[item.pair]
-        * (voxel_mass(item.logits, sharpen=sharpen, mass=mass) * mask_as(part, item.logits.dtype)).sum()
+        voxel_mm3[item.pair] * (voxel_mass(item.logits, rules) * mask_as(part, item.logits.dtype)).sum()
         for item, part in zip(boxes, parts, strict=True)
     ]
     return torch.stack(volumes)
@@ -192,7 +198,7 @@ def volume_errors(
     over = torch.log1p((predicted - ceiling).clamp(min=0) / (2 * ceiling + softening_mm3).clamp(min=tiny))
     too_much = (predicted > ceiling) & bounded
     none = torch.zeros_like(predicted)
-    if inside is None or inside is predicted:
+    if inside is None:
         return torch.where(predicted < floor, under, torch.where(too_much, over, none))
     outside = torch.log1p((predicted - inside).clamp(min=0) / (ceiling + softening_mm3))
     errors = torch.where(inside < floor, under, none) + torch.where(too_much, over, none)

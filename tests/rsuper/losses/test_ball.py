@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rsuper.losses import (
+    BallBalance,
     BallRules,
     LesionTarget,
     ball_loss,
@@ -173,7 +174,11 @@ def test_a_region_smaller_than_the_tumour_is_filled_at_most(make_phantom):
 def test_loss_is_the_balanced_cross_entropy_of_its_masks(make_phantom):
     phantom = make_phantom((12.0, 12.0, 12.0), height=2.0)
     loss = ball_loss(
-        phantom.logits[None], phantom.region[None], [[lesion(12)]], spacing_mm=ONE, background_weight=0.5
+        phantom.logits[None],
+        phantom.region[None],
+        [[lesion(12)]],
+        spacing_mm=ONE,
+        balance=BallBalance(background_weight=0.5),
     )
     found = targets_of(phantom, [lesion(12)])
     inside = phantom.logits[found.foreground].double().sort(descending=True).values
@@ -204,7 +209,7 @@ def test_uncertain_lesions_weigh_less(make_phantom):
             phantom.region[None],
             [[lesion(12, weight=weight)]],
             spacing_mm=ONE,
-            background_weight=0.0,
+            balance=BallBalance(background_weight=0.0),
         ).bce
         for weight in (1.0, 0.25)
     ]
@@ -353,7 +358,7 @@ def test_places_share_the_foreground_by_their_odds(two_places):
             [[lesion(12)]],
             spacing_mm=ONE,
             rules=BallRules(candidates=2),
-            background_weight=0.0,
+            balance=BallBalance(background_weight=0.0),
         )
         (gradient,) = torch.autograd.grad(loss.bce, x)
         gradients.append((gradient[first.tumour].sum().item(), gradient[second.tumour].sum().item()))

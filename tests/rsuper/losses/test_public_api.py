@@ -13,6 +13,7 @@ from rsuper.supervision.types import LesionTarget
 
 PUBLIC = {
     "AttenuationCriterion",
+    "BallBalance",
     "BallCriterion",
     "BallLoss",
     "BallRules",
@@ -26,6 +27,7 @@ PUBLIC = {
     "SegmentationCriterion",
     "SegmentationLoss",
     "VolumeCriterion",
+    "VolumeRules",
     "attenuation_loss",
     "ball_loss",
     "ball_targets",

@@ -295,10 +295,37 @@ def test_centres_are_compared_with_a_reference_where_there_is_one(batch_and_logi
     assert loss(logits, replace(batch, reference=reference)).diagnostics["centre_inside_share"] == 0
     reference[0, 1] = phantom.tumour
     inside = loss(logits, replace(batch, reference=reference))
-    assert inside.diagnostics["centre_inside_share"] == 1
+    assert inside.diagnostics["centre_inside_share"] == inside.diagnostics["centres_compared"] == 1
     assert inside.total == loss(logits, batch).total, "a reference is never learnt from"
     flat = loss(torch.full_like(logits, -3.0), replace(batch, reference=reference))
     assert "centre_inside_share" not in flat.diagnostics
+
+
+def test_volumes_are_compared_with_medians_and_references(batch_and_logits):
+    batch, logits, phantom = batch_and_logits
+    stated = replace(batch.pairs[0], median_mm3=500.0, sigma_log=0.4)
+    ball_only = ReportSupervisionLoss(ReportSupervisionConfig(volume=0.0))
+    predicted = float(torch.sigmoid(logits[0, 1])[phantom.region].sum()) * phantom.voxel_mm3
+
+    def figures(**changes):
+        return ball_only(logits, replace(batch, **changes)).diagnostics
+
+    alone = figures(pairs=(stated,))
+    assert alone["volume_log_ratio"] == pytest.approx(math.log(predicted / 500), rel=1e-5)
+    assert {"haze_share", "ball_skipped"} < set(alone), "also where no volume is learnt"
+    assert not {"predicted_mm3", "volume_log_ratio"} & set(figures(pairs=(replace(stated, median_mm3=None),)))
+    assert "volume_log_ratio" not in figures(pairs=(replace(stated, complete=False),))
+    assert "haze_share" not in figures(pairs=(replace(stated, present=False, lesions=()),))
+
+    reference = torch.zeros_like(batch.labels)
+    nothing = figures(pairs=(stated,), reference=reference)
+    assert nothing["predicted_mm3"] == nothing["reference_mm3"] == nothing["centres_compared"] == 0
+    reference[0, 1] = phantom.tumour
+    other = replace(stated, sample=1)  # a case without a reference says nothing
+    both = figures(pairs=(stated, other), reference=reference)
+    assert both["predicted_mm3"] == pytest.approx(predicted, rel=1e-5)
+    assert both["reference_mm3"] == pytest.approx(phantom.volume_mm3, rel=1e-6)
+    assert both["centre_inside_share"] == both["centres_compared"] == 1
 
 
 def test_the_attenuation_scale_is_a_setting(batch_and_logits):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rsuper.losses import volume_loss
+from rsuper.losses import VolumeRules, volume_loss
 
 ONE = (1.0, 1.0, 1.0)
 
@@ -151,7 +151,8 @@ def test_gradcheck_of_every_branch():
     }
     for sharpen in (1.0, 2.0):
         assert torch.autograd.gradcheck(
-            lambda x, s=sharpen: volume_loss(x, region, intervals, sharpen=s, **options), (logits,)
+            lambda x, s=sharpen: volume_loss(x, region, intervals, rules=VolumeRules(sharpen=s), **options),
+            (logits,),
         )
     assert torch.autograd.gradcheck(
         lambda x: volume_loss(x, region, intervals[:, :1].expand(3, 2), form="published", spacing_mm=ONE),
@@ -160,7 +161,11 @@ def test_gradcheck_of_every_branch():
 
 
 def test_the_median_pulls_inside_the_interval_only():
-    options = {"median_mm3": torch.tensor([600.0]), "sigma_log": torch.tensor([0.5]), "median_weight": 0.1}
+    options = {
+        "median_mm3": torch.tensor([600.0]),
+        "sigma_log": torch.tensor([0.5]),
+        "rules": VolumeRules(median_weight=0.1),
+    }
     assert loss_at(600, 400, 1500, **options) == pytest.approx(0, abs=1e-9)
     assert loss_at(900, 400, 1500, **options) == pytest.approx(
         0.1 * 0.5 * (math.log(1.5) / 0.5) ** 2, rel=1e-6
@@ -174,15 +179,14 @@ def test_the_median_pulls_inside_the_interval_only():
 def test_sharpened_volumes_ignore_haze():
     """p = 0.005 everywhere holds 320 mm³; sharpened it holds next to nothing, and a decided lesion stays."""
     assert loss_at(320, 300, 400) == 0
-    assert loss_at(320, 300, 400, sharpen=2.0) > 0.3
+    assert loss_at(320, 300, 400, rules=VolumeRules(sharpen=2.0)) > 0.3
     lesion = torch.full((1, 20, 20, 20), -9.0)
     lesion[0, 5:12, 5:12, 5:12] = 9.0
     everywhere = torch.ones_like(lesion) > 0
     for sharpen in (1.0, 2.0):
-        assert (
-            volume_loss(lesion, everywhere, torch.tensor([[340.0, 345.0]]), spacing_mm=ONE, sharpen=sharpen)
-            == 0
-        )
+        rules = VolumeRules(sharpen=sharpen)
+        interval = torch.tensor([[340.0, 345.0]])
+        assert volume_loss(lesion, everywhere, interval, spacing_mm=ONE, rules=rules) == 0
 
 
 def test_no_pairs_give_zero_with_a_graph():
@@ -214,7 +218,7 @@ def test_broken_targets_are_refused():
 def test_what_a_voxel_adds(mass, sharpen, voxel):
     """A uniform p = 0.3 over 64,000 voxels of 1 mm³."""
     volume = 64_000 * voxel
-    options = {"mass": mass, "sharpen": sharpen}
+    options = {"rules": VolumeRules(mass=mass, sharpen=sharpen)}
     assert loss_at(0.3 * 64_000, 0.99 * volume, 1.01 * volume, **options) == 0
     assert loss_at(0.3 * 64_000, 1.01 * volume, 2 * volume, **options) > 0
     assert loss_at(0.3 * 64_000, 0.5 * volume, 0.99 * volume, **options) > 0
@@ -224,12 +228,13 @@ def test_what_a_voxel_adds(mass, sharpen, voxel):
 def test_no_mass_takes_haze_for_a_tumour(mass):
     """p = 0.005 over the region holds the volume of the lesion; of decided voxels it holds next to nothing."""
     sharpen = 1.0 if mass == "thresholded" else 2.0
-    assert loss_at(320, 300, 400, mass=mass, sharpen=sharpen) > 0.3
+    assert loss_at(320, 300, 400, rules=VolumeRules(mass=mass, sharpen=sharpen)) > 0.3
     decided = torch.full((1, 20, 20, 20), -12.0)
     decided[0, 5:12, 5:12, 5:12] = 12.0
     everywhere = torch.ones_like(decided) > 0
     interval = torch.tensor([[340.0, 345.0]])
-    assert volume_loss(decided, everywhere, interval, spacing_mm=ONE, mass=mass, sharpen=sharpen) == 0
+    rules = VolumeRules(mass=mass, sharpen=sharpen)
+    assert volume_loss(decided, everywhere, interval, spacing_mm=ONE, rules=rules) == 0
 
 
 @pytest.mark.parametrize("mass", ["power", "thresholded"])
@@ -241,7 +246,12 @@ def test_gradcheck_of_the_masses(mass):
     for intervals in ([[40.0, 50.0], [0.1, 0.2]], [[1.0, math.inf], [30.0, 60.0]]):
         assert torch.autograd.gradcheck(
             lambda x, i=intervals: volume_loss(
-                x, region, torch.tensor(i), spacing_mm=ONE, mass=mass, sharpen=2.0, located=located
+                x,
+                region,
+                torch.tensor(i),
+                spacing_mm=ONE,
+                rules=VolumeRules(mass=mass, sharpen=2.0),
+                located=located,
             ),
             (logits,),
         )
@@ -261,7 +271,7 @@ def test_volume_is_asked_for_where_the_lesion_was_located():
     inside = 600 * 1000 / 64_000
     expected = (500 - inside) / (500 + inside + 500) + math.log1p((600 - inside) / (900 + 500))
     assert loss_at(600, 500, 900, located=located) == pytest.approx(expected, rel=1e-6)
-    assert loss_at(600, 500, 900, located=located, outside_weight=0.0) == pytest.approx(
+    assert loss_at(600, 500, 900, located=located, rules=VolumeRules(outside_weight=0.0)) == pytest.approx(
         (500 - inside) / (500 + inside + 500), rel=1e-6
     )
 
