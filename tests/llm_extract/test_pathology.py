@@ -427,3 +427,203 @@ def test_any_text_gives_a_record_with_true_offsets(text):
     for lesion in found.lesions:
         for quote in lesion.evidence:
             assert f"DIAGNOSIS:\n{text}"[quote.start : quote.end] == quote.text
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "DISTANT METASTASIS (pM):",
+        "Extent of lymph node metastases:",
+        "Colon carcinoma template",
+        "Sarcoma + -",
+        "Primary tumor (pT):",
+    ],
+)
+def test_keys_without_a_value_and_boxes_to_tick_state_nothing(key):
+    text = f"DIAGNOSIS:\nLiver, wedge resection: Hepatocellular carcinoma, 2.4 cm.\nSYNOPTIC REPORT\n{key}\n"
+    assert tumours(text) == [("liver", "n/a", (24.0,))]
+
+
+def test_a_value_on_the_line_below_its_key_belongs_to_it():
+    text = "DIAGNOSIS:\nRectum, resection: Adenocarcinoma.\nTumor size:\n3.6 x 2.2 cm\nNumber of nodes with tumor:\n0 (0/9)\n"
+    assert tumours(text) == [("colon", "n/a", (36.0, 22.0))]
+    assert free(text) == {"lymph_node"}
+
+
+def test_no_node_examined_is_no_node_free():
+    text = (
+        "DIAGNOSIS:\nProstate, resection: Adenocarcinoma.\nLYMPH NODES EXAMINED: 0\nLYMPH NODES POSITIVE: 0\n"
+    )
+    assert "lymph_node" not in free(text)
+
+
+@pytest.mark.parametrize(
+    ("heading", "organ", "side"),
+    [
+        ("PART 2: PARACOLIC MASS, RIGHT, EXCISION-", "peritoneum", "right"),
+        ("PART 2: PERISPLENIC NODULE, EXCISION-", "peritoneum", "unknown"),
+        ("PART 2: BLADDER PERITONEUM, BIOPSY-", "peritoneum", "unknown"),
+        ("PART 2 SPLEEN, SPLENECTOMY-", "spleen", "n/a"),
+        ('SPECIMEN LABELED "TUMOR FROM THE BLADDER":', "bladder", "unknown"),
+    ],
+)
+def test_a_deposit_lies_where_its_own_heading_says_and_never_in_the_organ_of_the_report(heading, organ, side):
+    text = (
+        "FINAL DIAGNOSIS:\nPART 1: LEFT OVARY, OOPHORECTOMY-\nSEROUS CARCINOMA OF THE OVARY.\n"
+        f"{heading}\nMETASTATIC SEROUS CARCINOMA.\n"
+    )
+    assert [(x.organ, x.laterality) for x in record(text).lesions if x.kind == "metastasis"] == [
+        (organ, side)
+    ]
+
+
+def test_a_metastasis_without_any_place_is_left_out():
+    text = (
+        "DIAGNOSIS:\nA. Cervix, cone: Squamous cell carcinoma.\n"
+        "B, C and D), see below.\n1. Metastatic squamous carcinoma to:\n"
+    )
+    assert [x.organ for x in record(text).lesions] == ["uterus"]
+
+
+def test_lines_that_begin_with_of_or_on_are_prose_and_a_bracketed_length_ends_its_line():
+    text = (
+        "DIAGNOSIS:\nLiver, resection: Hepatocellular carcinoma of the liver, well differentiated, which is composed\n"
+        "of a dominant mass (5.1 x 4.0 x 3.3 cm) and of one smaller satellite mass\n(0.6 cm) beside it.\n"
+    )
+    assert sorted(x.diameters_mm for x in record(text).lesions) == [(6.0,), (51.0, 40.0, 33.0)]
+
+
+def test_a_bar_code_is_no_line_of_words():
+    code = "III IIIIIIII III IIIIIIIIIIII IIIIIIIIIIIIIIIIIIIIII IIIIIIIIIIIIIIIIIIIIIII IIIIIIIIIIII IIIIIIIIII IIIII\n"
+    text = (
+        f"{code * 3}GROSS:\nThe cut surface of the kidney shows a round tan\nTumor of 3.1 cm near the hilum.\n"
+        "DIAGNOSIS:\nKidney, right, nephrectomy: Renal cell carcinoma.\n"
+    )
+    assert only(text).diameters_mm == (31.0,)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("A gray nodule of 4 x 3 x 3 cm arising from the right hepatic duct is seen.", (40.0, 30.0, 30.0)),
+        ("- A firm mass: 2.5 x 2 .1 x 2.0 cm at the segment 4", (25.0, 21.0, 20.0)),
+        ("There is a tumor on the left wall and the dome measuring 35 x 22 mm.", (35.0, 22.0)),
+        ("The mass is 3.0 cm. The lesion is soft, tan and 0.4 cm thick.", (30.0,)),
+        ("The mass is 3.0 cm. It grossly extends into the wall over an area of 8.5 cm.", (30.0,)),
+        ("The mass is 3.0 cm. There are focal cystic areas, each 0.6 cm.", (30.0,)),
+        ("The largest fragment of tumor measures 0.4 cm.", ()),
+        ("The serosa shows tumor studding measuring up to 1.0 cm.", ()),
+        ("The inked margin is blue. A 2.2 cm mass abuts it, but is not seen beyond it.", (22.0,)),
+    ],
+)
+def test_what_a_gross_description_measures(sentence, expected):
+    text = f"DIAGNOSIS:\nLiver, left, resection:\nHepatocellular carcinoma.\nGROSS DESCRIPTION:\n{sentence}\n"
+    assert only(text).diameters_mm == expected
+
+
+def test_the_limit_of_a_stage_is_no_size():
+    text = (
+        "DIAGNOSIS:\nCervix, biopsy: Squamous cell carcinoma.\n"
+        "COMMENT:\nA tumor size of more than 4 cm is stage T2a2 according to the seventh edition.\n"
+    )
+    assert only(text).diameters_mm == ()
+
+
+def test_a_cyst_as_large_as_the_diagnosed_tumour_is_that_tumour():
+    text = (
+        'GROSS:\nA. "Left ovary". There is a 5.5 x 4 x 3 cm multiloculated cyst.\n'
+        'DIAGNOSIS:\nA. "LEFT OVARY":\nTYPE: SEROUS ADENOCARCINOMA\nTUMOR SIZE: 5.5 X 4 X 3 CM\n'
+    )
+    assert tumours(text) == [("ovary", "left", (55.0, 40.0, 30.0))]
+
+
+def test_two_named_polyps_with_their_sizes_in_the_gross_description_are_one_group():
+    text = (
+        "DIAGNOSIS:\nSigmoid colon, resection:\n- Adenocarcinoma, 4.0 cm.\n- Two hyperplastic polyps.\n"
+        "GROSS:\nThere is a 4.0 cm tumor. There are two polyps measuring 0.9 and 1.3 cm.\n"
+    )
+    polyps = [x for x in record(text).lesions if x.kind == "polyp"]
+    assert [(x.count, x.diameters_mm) for x in polyps] == [(2, (13.0,))]
+
+
+def test_a_benign_lesion_is_named_by_the_words_behind_a_semicolon():
+    text = "DIAGNOSIS:\nA. Liver, biopsy:\nBenign sclerosing lesion; consistent with an old hemangioma.\n"
+    assert only(text).diagnosis == "hemangioma"
+
+
+@pytest.mark.parametrize(
+    "words", ["MULTIFOCAL DISEASE: Yes", "MULTI FOCAL: Yes", "Tumor focality: Multifocal"]
+)
+def test_a_multifocal_cancer_is_its_largest_focus_and_a_remainder(words):
+    text = f"DIAGNOSIS:\nPROSTATE, PROSTATECTOMY:\nADENOCARCINOMA.\nSYNOPTIC\nTUMOR SIZE: 1.2 cm\n{words}\n"
+    found = {x.group_role: x for x in record(text).lesions}
+    assert set(found) == {"index", "remainder"}
+    assert (found["index"].diameters_mm, found["remainder"].diameters_mm) == ((12.0,), ())
+    assert found["remainder"].count is None
+
+
+@pytest.mark.parametrize(
+    "words", ["MULTIFOCAL DISEASE: No", "HIGH GRADE PIN: Yes - multifocal", "Focality: unifocal"]
+)
+def test_one_focus_stays_one(words):
+    text = f"DIAGNOSIS:\nPROSTATE, PROSTATECTOMY:\nADENOCARCINOMA.\nSYNOPTIC\nTUMOR SIZE: 1.2 cm\n{words}\n"
+    assert (only(text).count, only(text).group_role) == (1, "individual")
+
+
+def test_a_focus_lies_where_the_sentence_before_places_it_and_not_where_it_extends_to():
+    text = (
+        "DIAGNOSIS:\nA. PROSTATE, PROSTATECTOMY:\nADENOCARCINOMA, GLEASON SCORE 7.\nCOMMENT:\n"
+        "The larger tumor focus is located in the right and mid peripheral zone. This tumor focus measures "
+        "2.1 x 1.4 cm and is present in all sections and extensively in the apex and base.\n"
+        "The second tumor focus is located in the left transition zone. This tumor focus measures 0.8 x 0.3 cm.\n"
+    )
+    found = {x.diameters_mm: x.parts for x in record(text).lesions}
+    assert found == {
+        (21.0, 14.0): ("prostate_peripheral_zone",),
+        (8.0, 3.0): ("prostate_transition_zone",),
+    }
+
+
+def test_the_site_of_a_checklist_outranks_the_part_of_its_heading():
+    text = (
+        "DIAGNOSIS:\nRIGHT COLON, HEMICOLECTOMY:\n- ADENOCARCINOMA, 6 CM.\nSYNOPTIC REPORT - COLON & RECTUM\n"
+        "Tumor site: Hepatic flexure\n"
+    )
+    assert only(text).parts == ("colon_hepatic_flexure",)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The remainder of the adrenal gland is unremarkable.",
+        "An intact adrenal gland is attached.",
+        "Adrenal gland margin is negative for tumor.",
+    ],
+)
+def test_the_rest_of_an_organ_its_shape_and_its_margin_leave_it_open(line):
+    text = f"DIAGNOSIS:\nLEFT KIDNEY, NEPHRECTOMY: RENAL CELL CARCINOMA, 4 CM.\nGROSS:\n{line}\n"
+    assert "adrenal_gland" not in free(text)
+
+
+def test_more_on_margins_behind_a_semicolon_is_no_tumour():
+    text = (
+        "DIAGNOSIS:\nProstate, prostatectomy: Adenocarcinoma.\n"
+        "Assessment of surgical margins: positive; right mid, focus < 0.1 cm, left apex, focus < 0.1 cm\n"
+    )
+    lesion = only(text)
+    assert (lesion.laterality, lesion.parts, lesion.size_max_mm) == ("unknown", (), None)
+
+
+def test_a_raised_dot_between_words_is_a_hyphen_and_between_digits_a_point():
+    assert mend("SALPINGO·OOPHORECTOMY, 3·5 cm") == "SALPINGO-OOPHORECTOMY, 3.5 cm"
+
+
+def test_a_container_is_known_by_its_letter():
+    text = (
+        "DIAGNOSIS:\nA: Lymph nodes, pelvic, excision\n- No tumor (0/3).\nB: Liver, left lobe, removal\n"
+        "- Hepatocellular carcinoma.\nGROSS DESCRIPTION:\nContainer B holds a lobe of liver measuring 12 x 9 x 6 cm.\n"
+        "Sectioning reveals a 4.2 x 3.9 cm mass.\n"
+    )
+    lesion = only(text)
+    assert lesion.diameters_mm == (42.0, 39.0)
+    assert set(lesion.parts) == {"liver_segment_2", "liver_segment_3", "liver_segment_4"}

@@ -202,6 +202,13 @@ def split_pathology(text: str) -> tuple[tuple[Section, ...], tuple[Sentence, ...
     return sections, tuple(sentences)
 
 
+def _ends_list(text: str, start: int) -> bool:
+    """False for "Clinical data: PSA 4", one more key of a checklist."""
+    return not re.match(
+        r"clinical (?:data|information)\s?:[^\n]{0,60}\S", text[start : start + 90], re.IGNORECASE
+    )
+
+
 def titles_list(text: str) -> bool:
     """True for the title of a checklist, such as "Colon cancer template", which names no specimen and no tumour."""
     return _ANY_SYNOPTIC.match(text) is not None
@@ -218,7 +225,11 @@ def _sections(text: str) -> tuple[Section, ...]:
             continue
         if name in _SUBORDINATE and held in _DETAILED:
             continue
-        if held == "synoptic" and name in {"history", "intraoperative"} and not sure:
+        if (
+            held == "synoptic"
+            and name in {"history", "intraoperative"}
+            and not (sure and _ends_list(text, start))
+        ):
             continue
         starts.append((start, name))
         if name == "note" and held == "gross" and _KEY_TO_BLOCKS.search(text, start, start + 30):

@@ -40,6 +40,7 @@ class LengthReader(LesionReader):
     _decided: bool = False
     _sites: list[Location] = field(default_factory=list)
     _placed: tuple[int, Location] | None = None
+    _foci: list[tuple[str, Statement, int, int]] = field(default_factory=list)
 
     def _paired(self, organ: str) -> bool:
         return organ in self.anatomy.organs and self.anatomy.organs[organ].paired
@@ -97,6 +98,8 @@ class LengthReader(LesionReader):
             and not m.worded
             and not (wording.is_distance(statement, m) or wording.is_tissue(statement, m))
         ]
+        exact = [m for m in free if m.qualifier not in {"lower_bound", "upper_bound"}]
+        free = exact or free
         if key is None or not free:
             return []
         first = free[0].start - statement.start

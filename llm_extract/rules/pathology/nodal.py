@@ -16,6 +16,7 @@ from llm_extract.rules.pathology.specimens import Specimen
 from llm_extract.rules.statements import Statement
 
 _NODE = Finding("metastasis", "metastasis", "malignant", organ="lymph_node")
+_NONE_EXAMINED = re.compile(r"\bexamined\s{0,2}:\s{0,2}(?:0|O|none|zero)\b", re.IGNORECASE)
 _NODE_NOUN = re.compile(r"\b(?:lymph\s?nod\w+|nodes?|nodal)\b", re.IGNORECASE)
 
 
@@ -42,6 +43,9 @@ class NodeReader(LengthReader):
         return heading or not _other_tumour(statement)
 
     def _deny_nodes(self, statement: Statement, found: NodeFinding) -> None:
+        earlier = self.reading.statements[max(0, self._index - 3) : self._index]
+        if any(_NONE_EXAMINED.search(s.text) for s in (*earlier, statement)):
+            return
         start = statement.start + found.start
         mark = Mark(start, statement.start + found.end, "finding", _NODE)
         self.denials.append(

@@ -200,6 +200,31 @@ class PlaceReader(NodeReader):
                     here[0].location, laterality=site.laterality, side_spans=site.side_spans
                 )
 
+    def _read_foci(self, statement: Statement, specimen: Specimen | None) -> None:
+        """Reads "Multifocality: present": the organ holds more foci than the one that is measured."""
+        match = wording.MULTIFOCAL.search(statement.text)
+        organ = specimen.organ if specimen is not None and specimen.organ else self._main
+        if match is not None and organ is not None and statement.sentence.section != "gross":
+            self._foci.append((organ, statement, match.start(), match.end()))
+
+    def _add_further_foci(self, kept: list[Mention]) -> None:
+        """The only cancer of an organ that is called multifocal is the largest of several."""
+        for organ, statement, start, end in self._foci:
+            here = [m for m in kept if m.organ == organ and m.malignancy == "malignant" and m.kind == "tumor"]
+            if len(here) != 1 or here[0].is_group:
+                continue
+            index = here[0]
+            if not index.sizes:
+                index.count, index.count_kind = None, "multiple_unknown"
+                continue
+            span = (statement.start + start, statement.start + end)
+            rest = replace(
+                index, statement=statement, span=span, sizes=[], count=None, count_kind="multiple_unknown",
+                location=Location(organ), spans=[("count", *span)],
+            )  # fmt: skip
+            self._link(rest, index)
+            kept.append(rest)
+
     def _as_metastases(self, kept: Sequence[Mention]) -> None:
         """A malignant tumour on the peritoneum of an organ's cancer is its metastasis."""
         for mention in kept:

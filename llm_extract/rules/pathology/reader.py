@@ -85,6 +85,9 @@ class PathologyReader(PlaceReader):
         ):
             self._audit(statement)
             return
+        if self._at_margin(statement):
+            self.unused.update({m.id: "margin" for m in statement.measurements})
+            return
         nodes = self._read_nodes(statement, specimen)
         if not nodes:
             heads = find_heads(statement)
@@ -96,7 +99,20 @@ class PathologyReader(PlaceReader):
         self._read_whole(statement, specimen)
         self._read_site(statement, specimen)
         self._read_place(statement, specimen)
+        self._read_foci(statement, specimen)
         self._audit(statement)
+
+    def _at_margin(self, statement: Statement) -> bool:
+        """True for more on margins behind a semicolon: "Margins: positive; left apex, focus of 1 mm"."""
+        before = self.reading.text[max(0, statement.start - 6) : statement.start].rstrip()
+        if not before.endswith(";") or self._index == 0:
+            return False
+        for earlier in reversed(self.reading.statements[max(0, self._index - 6) : self._index]):
+            if wording.MARGIN_KEY.match(earlier.text):
+                return True
+            if ":" in earlier.text or not self.reading.text[: earlier.start].rstrip().endswith(";"):
+                return False
+        return False
 
     def _join(self, first: int) -> None:
         """Reads "adenocarcinoma forming a 4 cm mass": a plain noun with the size of the tumour named before it."""
@@ -214,6 +230,7 @@ class PathologyReader(PlaceReader):
         kept = [t.mention for t in tumours]
         self._as_metastases(kept)
         self._place_at_sites(kept)
+        self._add_further_foci(kept)
         held = {m.id for mention in kept for m in mention.sizes}
         for sighting in self._sightings:
             for size in sighting.mention.sizes:

@@ -18,7 +18,7 @@ _LABEL = re.compile(
     r"\W{0,4}(?:(?P<word>PART|Part|part|SPECIMEN|Specimen|Labeled|Source of"
     r" Tissue|Container|CONTAINER|Jar|JAR)\s{0,2}[:#]?\s{0,2})?[#\"(]{0,2}"
     r"(?P<label>[A-Z](?![a-z])|\d{1,2}|[IVX]{1,4}(?![A-Za-z]))(?:\s?[.):,#\"]{1,3}"
-    r"|\s-|(?(word)\s(?!of\b)|(?!)))\s{0,4}(?:SP\s?:\s?)?(?=\S)"
+    r"|\s-|(?(word)\s(?!of\b)|(?!)))\s{0,4}(?:SP\s?:\s?)?(?=\S|$)"
 )
 _PROCEDURE = re.compile(
     r"\b(?:\w*biops(?:y|ies)|excisions?|resections?|\w+ectom(?:y|ies)|\w+otomy|dissections?|amputation"

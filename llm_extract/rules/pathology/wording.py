@@ -113,6 +113,16 @@ _NOT_STATED = re.compile(
 )
 """Says that something is not there or not known, which of a measured tumour can only be a detail."""
 FURTHER = re.compile(r"^\W{0,4}(?:additional|other)\sdimensions?", re.IGNORECASE)
+_MANY = r"mul\s?ti\s?-?(?:focal|centric)"
+MULTIFOCAL = re.compile(
+    rf"(?:^\W{{0,4}}(?:\w{{1,2}}[.)]\s)?|(?<=[%\d]))(?:(?:tumou?r|carcinoma)\s)?(?:{_MANY}(?:ity)?(?:\sdisease|\stumou?r)?"
+    rf"|focality)\s{{0,2}}[:=-]\s{{0,3}}(?:yes|present|identified|{_MANY}|multiple)"
+    rf"|\b(?:tumou?r|carcinoma|disease)\s(?:is|are)\s(?:\w+\s)?{_MANY}\b"
+    rf"|\b{_MANY}\s(?:(?:prostatic|acinar|invasive|ductal)\s){{0,2}}(?:adenocarcinoma|carcinoma|tumou?rs?)\b",
+    re.IGNORECASE,
+)
+"""Says that a cancer has several foci, of which only the largest is measured."""
+MARGIN_KEY = re.compile(r"[^:.;]{0,60}\bmargins?\b[^:.;]{0,30}:", re.IGNORECASE)
 STAGING = re.compile(
     r"\bstag(?:e|ed|ing)\b|\bAJCC\b|\bTNM\b|\baccording to\b|\bp?T\d[a-d]?\s?:", re.IGNORECASE
 )
