@@ -45,6 +45,7 @@ def augment(
         known=torch.flip(sample.known, dims)[list(swap)],
         image_hu=None if sample.image_hu is None else torch.flip(sample.image_hu, dims),
         organ=None if sample.organ is None else torch.flip(sample.organ, dims)[list(swap)],
+        reference=None if sample.reference is None else torch.flip(sample.reference, dims)[list(swap)],
         pairs=tuple(_flip_pair(pair, axes, shape, swap) for pair in sample.pairs),
     )
 

@@ -88,6 +88,7 @@ class Batches:
                 pairs=pairs if stage == "masks_and_reports" else (),
                 image_hu=_stacked([sample.image_hu for sample in samples]),
                 organ=_stacked([sample.organ for sample in samples]),
+                reference=_references(samples) if stage == "masks_and_reports" else None,
             ),
             case_ids=tuple(sample.case.case_id for sample in samples),
         )
@@ -136,6 +137,18 @@ class Batches:
 
 def _labelled(case: PreparedCase, name: str) -> bool:
     return case.state(name) == "voxels" and bool(case.mask(f"label:{name}").any())
+
+
+def _references(samples: Sequence[Sample]) -> Tensor | None:
+    """Evaluation masks of a batch, empty where a case has none; None where no case has any."""
+    if all(sample.reference is None for sample in samples):
+        return None
+    return torch.stack(
+        [
+            torch.zeros_like(sample.known) if sample.reference is None else sample.reference
+            for sample in samples
+        ]
+    )
 
 
 def _stacked(tensors: Sequence[Tensor | None]) -> Tensor | None:

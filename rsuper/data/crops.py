@@ -32,6 +32,7 @@ class Sample:
         pairs: report targets of the crop; ``sample`` is 0.
         image_hu: [1,D,H,W] in HU, where asked for.
         organ: bool [C,D,H,W], host organ of each lesion channel, where asked for.
+        reference: bool [C,D,H,W], evaluation masks of reported lesions; for logs alone. None where the case has none.
     """
 
     case: PreparedCase
@@ -42,6 +43,7 @@ class Sample:
     pairs: tuple[PairTarget, ...]
     image_hu: Tensor | None = None
     organ: Tensor | None = None
+    reference: Tensor | None = None
 
 
 def choose_crop(
@@ -122,6 +124,7 @@ def cut(
     missing = [side - size for side, size in zip(patch_size, shape, strict=True)]
     padding = (0, missing[2], 0, missing[1], 0, missing[0])
     organ = None if hosts is None else _host_organs(case, start, stop, channels=channels, hosts=hosts)
+    reference = _references(case, start, stop, channels=channels)
     return Sample(
         case=case,
         start=start,
@@ -133,6 +136,7 @@ def cut(
         if hosts is None
         else F.pad(torch.from_numpy(image_hu.astype(np.float32))[None], padding),
         organ=None if organ is None else F.pad(torch.from_numpy(organ), padding),
+        reference=None if reference is None else F.pad(torch.from_numpy(reference), padding),
     )
 
 
@@ -176,6 +180,24 @@ def _host_organs(
             if f"structure:{structure}" in case.channels:
                 organ[number] |= case.mask(f"structure:{structure}", start, stop)
     return organ
+
+
+def _references(
+    case: PreparedCase, start: Sequence[int], stop: Sequence[int], *, channels: Channels
+) -> NDArray[np.bool_] | None:
+    """Bool [C,D,H,W] of the crop: the evaluation masks of the reported classes; None if there is none."""
+    there = {
+        number: f"reference:{name}"
+        for name, number in channels.lesion_index.items()
+        if case.state(name) == "reported" and f"reference:{name}" in case.channels
+    }
+    if not there:
+        return None
+    shape = [last - first for first, last in zip(start, stop, strict=True)]
+    masks = np.zeros((len(channels.names), *shape), dtype=bool)
+    for number, channel in there.items():
+        masks[number] = case.mask(channel, start, stop)
+    return masks
 
 
 def normalise(image_hu: NDArray[np.int16], intensity: IntensityFingerprint) -> NDArray[np.float32]:

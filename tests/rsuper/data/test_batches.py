@@ -292,6 +292,49 @@ def test_the_attenuation_term_gets_hu_and_organ_only_when_asked(toy_prepared):
         assert 95 < inside.max() < 130  # its organ
 
 
+def test_evaluation_masks_come_along_for_the_log_alone(tmp_path):
+    """Two reported cases, one with an evaluation mask that is its image: cut, padded and mirrored with it."""
+    lesion, region = np.zeros(SHAPE, dtype=bool), np.zeros(SHAPE, dtype=bool)
+    lesion[5:9, 6:9, 8:12], region[REGION] = True, True
+    target = ClassTarget(
+        state="reported",
+        region=region,
+        lesions=(LesionTarget(diameters_mm=(4.0,)),),
+        volume_mm3=(20.0, 400.0),
+    )
+    cases = []
+    for name, masks in (("with", {f"reference:{toy_data.LESION_CLASS}": lesion}), ("without", {})):
+        targets = CaseTargets(
+            case_id=name, classes={toy_data.LESION_CLASS: target}, spacing_mm=(1.0, 1.0, 1.0), shape=SHAPE
+        )
+        write_case(
+            tmp_path / name,
+            image_hu=lesion.astype(np.int16),
+            masks={"structure:pancreas": region} | masks,
+            targets=targets,
+            affine=np.eye(4),
+        )
+        cases.append(read_case(tmp_path / name))
+    batches = source(cases, patch_size=(22, 20, 20), mirror_axes=(0, 1, 2), **STILL)
+    seen = 0
+    for step in range(4):
+        batch = batches.batch(step, "masks_and_reports")
+        assert batches.batch(step, "organs").supervision.reference is None
+        reference = batch.supervision.reference
+        for slot, case_id in enumerate(batch.case_ids):
+            expected = (batch.image[slot, 0] == 1) if case_id == "with" else torch.zeros(22, 20, 20)
+            if reference is not None:
+                assert torch.equal(reference[slot, 1], expected.bool())
+                assert not reference[slot, 0].any()
+                seen += int(reference[slot].any())
+            else:
+                assert case_id == "without"
+        assert not batch.supervision.labels[:, 1].any(), "never a label"
+    assert seen > 2
+    alone = source(cases[1:], **STILL).batch(0, "masks_and_reports")
+    assert alone.supervision.reference is None
+
+
 def test_bad_settings_are_refused():
     for wrong in ({"patch_size": (0, 8, 8)}, {"batch_size": 0}, {"report_fraction": 1.5}, {"typo": 1}):
         with pytest.raises(ValidationError):
