@@ -85,7 +85,9 @@ def open_table(path: Path, *, encoding: str | None = None) -> Table:
 
 def text_folder_rows(folder: Path, *, encoding: str | None = None) -> Iterator[Row]:
     """Read a folder of text files (.txt, .rtf, .hl7), in the order of their names; ids are the names without suffix."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _TEXT_FILES and path.is_file())
+    paths = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in _TEXT_FILES and not path.is_dir()
+    )
     if not paths:
         raise DataError(
             f"{folder} holds no .txt files",
@@ -93,7 +95,10 @@ def text_folder_rows(folder: Path, *, encoding: str | None = None) -> Iterator[R
             hint="check the path; .rtf and .hl7 are read too",
         )
     for path in paths:
-        text, issues = decode(path.read_bytes(), encoding)
+        try:
+            text, issues = decode(path.read_bytes(), encoding)
+        except OSError:  # one file that cannot be read stands for itself
+            text, issues = "", ("undecodable_text",)
         yield Row({"id": path.stem, "text": text}, issues)
 
 
@@ -300,16 +305,26 @@ def parquet_table(path: Path, *, encoding: str | None = None) -> Table:
 
 
 def _parquet_records(path: Path, names: Collection[str], encoding: str | None) -> Iterator[Row]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1024, columns=list(names)):
-            columns = [
-                (name, *_arrow_values(batch.column(index), encoding))
-                for index, name in enumerate(batch.schema.names)
-            ]
-            for position in range(batch.num_rows):
-                yield decoded_row({name: (values[position], of) for name, values, of in columns})
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024, columns=list(names)):
+                columns = [
+                    (name, *_arrow_values(batch.column(index), encoding))
+                    for index, name in enumerate(batch.schema.names)
+                ]
+                for position in range(batch.num_rows):
+                    yield decoded_row({name: (values[position], of) for name, values, of in columns})
+                number += batch.num_rows
+    except (pa.ArrowException, OSError) as error:  # its message may quote a value
+        raise DataError(
+            f"{path} cannot be read after {number:,} rows ({type(error).__name__})",
+            code="unreadable_table",
+            hint="write the file again",
+        ) from None
 
 
 def _arrow_values(column: Any, encoding: str | None) -> tuple[list[object], str | None]:

@@ -145,11 +145,17 @@ def read_reports(source: ReportSource) -> Iterator[Report]:
         DataError: the path does not exist, or the file is empty, unreadable, or has no text column.
     """
     columns, rows = _open(source)
-    empty = True
-    for row_number, row in enumerate(rows):
-        empty = False
-        yield _to_report(row, row_number=row_number, columns=columns, source=source)
-    if empty:
+    row_number = -1
+    try:
+        for row_number, row in enumerate(rows):
+            yield _to_report(row, row_number=row_number, columns=columns, source=source)
+    except OSError as error:
+        raise DataError(
+            f"{source.name} cannot be read after {row_number + 1:,} rows: {error.strerror}",
+            code="unreadable_table",
+            hint="check the disk or network that holds it, and run the same command again",
+        ) from error
+    if row_number < 0:
         raise DataError(
             f"{source.name} holds no reports", code="empty_table", hint="check the path and the file"
         )

@@ -67,7 +67,7 @@ def disk_errors_named(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise ResourceError(
                 f"the disk of {out} is full",
                 code="disk_full",
