@@ -36,12 +36,17 @@ def iter_records(path: Path) -> Iterator[ReportRecord]:
         with file.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield _record(line, file, number)
+                    yield parse_record(line, file, number)
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}", code="unreadable_records") from error
 
 
-def _record(line: bytes, file: Path, number: int) -> ReportRecord:
+def parse_record(line: bytes, file: Path, number: int) -> ReportRecord:
+    """The record on one line of a file; lines count from 1.
+
+    Raises:
+        DataError: it is no record.
+    """
     try:
         return ReportRecord.model_validate_json(line)
     except ValidationError as error:

@@ -16,7 +16,7 @@ from rsuper.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-VERBS = sorted(set(re.findall(r"`rsuper ([a-z]+)", README)))
+VERBS = sorted(set(re.findall(r"`rsuper ([a-z]+(?:-[a-z]+)*)", README)))
 
 
 def test_the_python_example_runs_and_gives_a_gradient():
@@ -36,7 +36,7 @@ def test_every_command_has_a_help_with_an_example(verb):
 
 
 def test_the_table_names_every_command_and_no_other():
-    table = re.findall(r"^\| `rsuper ([a-z]+)", README, re.MULTILINE)
+    table = re.findall(r"^\| `rsuper ([a-z]+(?:-[a-z]+)*)", README, re.MULTILINE)
     assert sorted(table) == sorted(get_command(app).commands)
 
 

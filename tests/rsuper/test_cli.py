@@ -23,6 +23,7 @@ VERBS = (
     "extract",
     "score",
     "audit",
+    "release",
     "check",
     "prepare",
     "train",
