@@ -152,19 +152,25 @@ class OpenAIEngine:
                 if error.status_code not in {408, 409, 425, 429} and error.status_code < 500:
                     return self._refuse(request, error)
                 if tries >= MAX_TRIES and error.status_code != 429:
-                    return self._answers.put(_failed(request, "request_refused"))
+                    return self._count_refusal(request, f"HTTP {error.status_code}")
                 if self._out_of_patience():
                     self._fatal = unreachable(self._options, status=error.status_code)
                     return None
             except (APIError, *_UNREADABLE):  # an answer that is no chat completion
                 if tries >= MAX_TRIES:
-                    return self._answers.put(_failed(request, "request_refused"))
+                    return self._count_refusal(request, "answers of another kind")
             else:
-                self._heard_at = time.monotonic()
-                self._served += 1
-                return self._answers.put(answer)
+                return self._hand_over(request, answer)
             await asyncio.sleep(_pause_s(tries))
         return None
+
+    def _hand_over(self, request: ChatRequest, answer: ChatAnswer) -> None:
+        self._heard_at = time.monotonic()
+        if answer.error is not None:
+            self._count_refusal(request, "answers that end in an error")
+        else:
+            self._served += 1
+            self._answers.put(answer)
 
     def _out_of_patience(self) -> bool:
         return time.monotonic() - self._heard_at > self._options.patience_s
@@ -213,12 +219,16 @@ class OpenAIEngine:
         if is_too_long(error):
             self._answers.put(_failed(request, "prompt_too_long"))
             return
+        self._count_refusal(request, f"HTTP {error.status_code}")
+
+    def _count_refusal(self, request: ChatRequest, how: str) -> None:
+        """A request without an answer; many before any success, as where a schema does not compile, end the run."""
         self._refused += 1
         if not self._served and self._refused >= REFUSALS_IN_A_ROW:
             self._fatal = ResourceError(
-                f"the server {self._options.base_url} refuses every request (HTTP {error.status_code})",
+                f"the server {self._options.base_url} refuses every request ({how})",
                 code="server_refuses_requests",
-                hint="it must support chat completions with response_format json_schema",
+                hint="it must support chat completions with response_format json_schema, and compile our schemas",
             )
             return
         self._answers.put(_failed(request, "request_refused"))

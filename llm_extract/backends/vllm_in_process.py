@@ -74,7 +74,7 @@ class VLLMInProcess:
             for bucket in self._schemas:
                 self._engine.add_request(
                     f"warm-up-{bucket}",
-                    {"prompt_token_ids": self._tokenizer("{").input_ids},
+                    {"type": "token", "prompt_token_ids": self._tokenizer("{").input_ids},
                     self._sampling(bucket, _WARM_UP_TOKENS),
                 )
             ended: list[Any] = []
@@ -102,7 +102,7 @@ class VLLMInProcess:
         try:
             self._started().add_request(
                 request.request_id,
-                {"prompt_token_ids": ids},
+                {"type": "token", "prompt_token_ids": ids},
                 self._sampling(request.bucket, request.max_tokens),
             )
         except ValueError:

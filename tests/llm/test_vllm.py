@@ -1,12 +1,11 @@
-"""vLLM in this process with a model that reads: one engine for all tests, as a process can hold only one."""
+"""vLLM without a server, with a model that reads."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
+import signal
 import time
-from pathlib import Path
 
 import pytest
 from engine_checks import one_grounded_record_each, read_by_the_model, run, schema_valid_first
@@ -15,8 +14,10 @@ from tiny_model import REPAIR, made_reports
 pytest.importorskip("vllm", reason="needs a vLLM engine: make test-llm")
 
 from llm_extract.backends import load_backend
+from llm_extract.backends.vllm import VLLMEngine
+from llm_extract.chat.answer_schema import MAX_QUOTE, answer_schema
 from llm_extract.chat.engine import ModelOptions
-from llm_extract.errors import UsageError
+from llm_extract.errors import ResourceError, UsageError
 from llm_extract.ledger import Ledger, settings_sha256
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
@@ -96,35 +97,48 @@ def test_a_context_that_does_not_hold_the_instructions_ends_the_run_before_the_m
         assert "leased" not in ledger.counts()
 
 
-START = """
-import json, sys
-from llm_extract.backends.vllm import VLLMEngine
-from llm_extract.chat.answer_schema import MAX_QUOTE, answer_schema
-from llm_extract.chat.engine import ModelOptions
-from llm_extract.errors import PipelineError
+def test_an_engine_that_is_killed_stops_the_run_and_the_same_command_goes_on(
+    reading_model, write_reports, tmp_path, monkeypatch
+):
+    made = made_reports(80, seed=4)
+    reports, out = write_reports([r.text for r in made]), tmp_path / "out"
+    answered = 0
+    poll = VLLMEngine.poll
 
-good = json.dumps(answer_schema(4, ("liver", "other")))
-bad = good.replace("{4,%d}" % MAX_QUOTE, "{4,%d}" % 129)
-assert bad != good
-engine = VLLMEngine(ModelOptions(model=sys.argv[1], kv_cache_bytes=64 << 20, concurrency=4))
-try:
-    engine.start({0: json.loads(good), 4: json.loads(bad)})
-except PipelineError as error:
-    print(error.code, error, sep=": ")
-else:
-    print("started")
-"""
+    def kill_after_some(engine, timeout_s):
+        nonlocal answered
+        answers = poll(engine, timeout_s)
+        answered += len(answers)
+        if answered >= 20:
+            os.kill(engine._process.pid, signal.SIGKILL)
+        return answers
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VLLMEngine, "poll", kill_after_some)
+        with pytest.raises(ResourceError) as caught:
+            run(reports, out, "vllm", model=str(reading_model), concurrency=8)
+    assert (caught.value.code, caught.value.exit_code) == ("engine_failed", 5)
+    with Ledger(out / "ledger.sqlite") as ledger:
+        counts = ledger.counts()
+    assert "leased" not in counts
+    assert 0 < counts["done"] < len(made)
+    result = run(reports, out, "vllm", model=str(reading_model))
+    assert result.extracted == len(made) - counts["done"]
+    read_by_the_model(made, one_grounded_record_each(reports, out), out, backend="vllm")
 
 
 def test_a_schema_that_the_grammar_cannot_compile_is_noticed_at_the_start(reading_model):
     """Patterns that repeat more than 128 times do not compile; vLLM itself only ends each request that needs one."""
-    ended = subprocess.run(
-        [sys.executable, "-c", START, str(reading_model)],
-        capture_output=True, text=True, timeout=500, check=False, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    said = ended.stdout.splitlines()[-1:]
-    assert said, ended.stderr[-2000:]
-    assert said[0].startswith("schema_not_compiled: ")
+    good = json.dumps(answer_schema(4, ("liver", "other")))
+    bad = good.replace(f"{{4,{MAX_QUOTE}}}", "{4,129}")
+    assert bad != good
+    engine = VLLMEngine(ModelOptions(model=str(reading_model), kv_cache_bytes=64 << 20, concurrency=4))
+    try:
+        with pytest.raises(ResourceError) as caught:
+            engine.start({0: json.loads(good), 4: json.loads(bad)})
+    finally:
+        engine.close()
+    assert (caught.value.code, caught.value.exit_code) == ("schema_not_compiled", 5)
 
 
 def test_the_words_that_the_model_is_wired_to_are_those_of_the_prompts():

@@ -334,10 +334,32 @@ def test_a_small_context_shortens_the_answer_instead_of_failing(serve, run):
     assert 300 <= server.bodies[0]["max_tokens"] < 1140
 
 
-def test_a_server_that_refuses_everything_stops_the_run(serve, run):
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (400, {"error": {"message": "no response_format"}}),
+        (200, chat_server.completion("", finish_reason="error")),
+        (200, [1, 2]),
+    ],
+    ids=["400", "ended in an error", "another shape"],
+)
+def test_a_server_that_refuses_everything_stops_the_run(serve, run, tmp_path, reply):
     with pytest.raises(ResourceError) as caught:
-        run(texts(60), serve(lambda body: (400, {"error": {"message": "no response_format"}})).url)
+        run(texts(60), serve(lambda body: reply).url)
     assert caught.value.code == "server_refuses_requests"
+    with Ledger(tmp_path / "out" / "ledger.sqlite") as ledger:
+        assert sum(ledger.counts().values()) < 40  # most of the archive was not spent on it
+
+
+def test_the_same_refusals_after_an_answer_are_single_reports(serve, run):
+    answered = []
+
+    def answer(body):
+        answered.append(1)
+        return GOOD if len(answered) < 9 else (200, chat_server.completion("", finish_reason="error"))
+
+    result, _ = run(texts(60), serve(answer).url)
+    assert (result.counts.done, result.counts.quarantined, result.exit_code) == (8, 52, 4)
 
 
 def test_the_key_comes_from_a_file_and_a_refused_key_stops_the_run(serve, run, tmp_path, monkeypatch):
