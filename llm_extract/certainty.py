@@ -16,6 +16,7 @@ OWN_ISSUE: Mapping[IssueCode, float] = {
     "ambiguous_laterality": 0.7,
     "conflicting_laterality": 0.6,
     "conflicting_size": 0.6,
+    "extractors_disagree": 0.7,
     "implausible_size": 0.3,
     "inferred_unit": 0.8,
     "unmapped_anatomy": 0.6,

@@ -28,6 +28,7 @@ _NOT_RULES = frozenset(
         "addenda.py",
         "markup.py",
         "rows.py",
+        "cli_agree_records.py",
         "cli_release.py",
         "cli_score.py",
         "deidentify.py",

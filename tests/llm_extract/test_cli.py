@@ -88,7 +88,7 @@ def test_usage_errors_are_exit_code_2_and_missing_files_3(tmp_path, write_report
 
 
 def test_help_has_an_example_for_every_verb():
-    for verb in ("extract", "score", "audit", "release"):
+    for verb in ("extract", "score", "audit", "agree-records", "release"):
         result = invoke(verb, "--help")
         assert result.exit_code == 0
         assert f"llm-extract {verb}" in result.stdout
@@ -98,7 +98,13 @@ def test_help_has_an_example_for_every_verb():
 def test_verbs_can_be_mounted_in_another_program():
     app = typer.Typer()
     register(app)
-    assert {command.name for command in app.registered_commands} == {"extract", "score", "audit", "release"}
+    assert {command.name for command in app.registered_commands} == {
+        "extract",
+        "score",
+        "audit",
+        "agree-records",
+        "release",
+    }
 
 
 def test_the_program_runs_as_a_module_and_tells_its_version():

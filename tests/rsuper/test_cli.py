@@ -23,6 +23,7 @@ VERBS = (
     "extract",
     "score",
     "audit",
+    "agree-records",
     "release",
     "check",
     "prepare",
