@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
@@ -37,7 +38,7 @@ LOCAL = "local"
 _JOBS_A_BLOCK = 1024
 _JOBS_A_BATCH = 32
 _MODEL_JOBS_A_BATCH = 256
-_RESTARTS = 2
+_RESTARTS = 3
 _POLL_S = 0.5
 
 
@@ -138,16 +139,18 @@ def _dataset(ray: Any, jobs: Iterable[Job], options: ArchiveOptions, cluster: Ra
     spec = _Spec(options.backend, options.model, options.anatomy, options.timeout_s)
     size = _MODEL_JOBS_A_BATCH if options.model is not None else _JOBS_A_BATCH
     blocks = [ray.put(block) for block in _job_tables(jobs, n_workers=cluster.workers, batch_size=size)]
-    return from_arrow_refs(blocks).map_batches(
-        _Extractor,
-        fn_constructor_args=(spec,),
-        batch_size=size,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=cluster.workers),
-        num_cpus=1,
-        num_gpus=cluster.gpus_per_worker or None,
-        ray_remote_args_fn=lambda: {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS},
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the only way to end the restarts of an actor
+        return from_arrow_refs(blocks).map_batches(
+            _Extractor,
+            fn_constructor_args=(spec,),
+            batch_size=size,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=cluster.workers),
+            num_cpus=1,
+            num_gpus=cluster.gpus_per_worker or None,
+            ray_remote_args_fn=lambda: {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS},
+        )
 
 
 def _job_tables(jobs: Iterable[Job], *, n_workers: int, batch_size: int) -> Iterator[pa.Table]:

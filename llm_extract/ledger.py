@@ -300,15 +300,18 @@ class Ledger:
 
 
 def _take_over(connection: sqlite3.Connection) -> int:
-    """Copy the finished work of the attached ledger that is not finished here; its results get numbers of their own."""
+    """Copy the finished work of the attached ledger that is not done here; its results get numbers of their own."""
     shift = connection.execute(
         "SELECT (SELECT coalesce(max(id), 0) FROM main.result) - coalesce(min(id), 1) + 1 FROM shard.result"
     ).fetchone()[0]
     connection.execute(
         "CREATE TEMP TABLE taken AS SELECT theirs.key, theirs.state, theirs.attempts, theirs.result "
         "FROM shard.work AS theirs LEFT JOIN main.work AS ours ON ours.key = theirs.key "
-        "WHERE theirs.state IN ('done', 'quarantined') "
-        "AND coalesce(ours.state, 'pending') NOT IN ('done', 'quarantined')"
+        "WHERE theirs.state = 'done' AND coalesce(ours.state, 'pending') <> 'done' "
+        "OR theirs.state = 'quarantined' AND coalesce(ours.state, 'pending') = 'pending'"
+    )
+    connection.execute(
+        "DELETE FROM main.result WHERE id IN (SELECT result FROM main.work WHERE key IN (SELECT key FROM taken))"
     )
     connection.execute(
         f"INSERT INTO main.result (id, {_RESULT_COLUMNS}) SELECT id + ?, {_RESULT_COLUMNS} "  # noqa: S608

@@ -132,14 +132,28 @@ def test_a_merge_keeps_what_leads_to_each_result_apart(tmp_path):
             shard.claim([f"{99:064x}"])
     with Ledger(tmp_path / "all.sqlite") as ledger:
         ledger.claim(keys[:1])
-        ledger.finish([Result(key=keys[-1], state="quarantined", code="extraction_error")])
+        ledger.finish([done(keys[-1], "null")])
         assert [ledger.merge(tmp_path / f"{name}.sqlite") for name in ("a", "b")] == [25, 14]
-        found = {key: result.record_json for key, result in ledger.results(keys).items()}
-        assert found == {
-            key: None if key == keys[-1] else json.dumps(["a" if key in keys[:25] else "b", key])
-            for key in keys
+        found = {key: json.loads(result.record_json) for key, result in ledger.results(keys).items()}
+        assert found == {key: ["a" if key in keys[:25] else "b", key] for key in keys[:-1]} | {keys[-1]: None}
+        assert ledger.counts() == {"done": 40}
+
+
+def test_work_that_a_shard_has_done_after_all_replaces_its_quarantine(tmp_path):
+    failed = [Result(key=key, state="quarantined", code="extraction_error") for key in KEYS[:3]]
+    with Ledger(tmp_path / "shard.sqlite") as shard, Ledger(tmp_path / "all.sqlite") as ledger:
+        shard.finish(failed[:2])
+        assert ledger.merge(tmp_path / "shard.sqlite") == 2
+        shard.reopen_quarantined()
+        shard.finish([done(KEYS[0]), failed[1]])
+        ledger.finish([failed[2]])
+        assert ledger.merge(tmp_path / "shard.sqlite") == 1
+        assert {key: result.state for key, result in ledger.results(KEYS).items()} == {
+            KEYS[0]: "done",
+            KEYS[1]: "quarantined",
+            KEYS[2]: "quarantined",
         }
-        assert ledger.counts() == {"done": 39, "quarantined": 1}
+        assert ledger._connection.execute("SELECT count(*) FROM result").fetchone() == (3,)
 
 
 @pytest.mark.parametrize("content", [b"", b"no database " * 200, None])
