@@ -40,6 +40,7 @@ _SAID = re.compile(
     re.IGNORECASE,
 )
 _EXTENDS = re.compile(r"\b(?:present in|extensively in|focally in|extend\w* (?:in|to|into))\b", re.IGNORECASE)
+_EXTENDING = re.compile(r"\bextend\w*\s(?:from|to|into|onto|through)\s[^.;,]{0,40}$", re.IGNORECASE)
 _BESIDE = re.compile(
     r"\b(?:(?:deep|adjacent|next|close|proximal|distal|superior|inferior|lateral|medial|anterior|posterior)\sto"
     r"|beneath|below|above|under(?:neath)?|near|abut\w*|opposite)\s(?:the\s)?(?:\w+\s){0,2}$",
@@ -59,18 +60,19 @@ class PlaceReader(NodeReader):
     def _read_site(self, statement: Statement, specimen: Specimen | None) -> None:
         """Reads "Tumor site: hepatic flexure" and "Laterality: left": where the tumour of the specimen lies."""
         key = wording.SITE.match(statement.text)
-        if key is None:
+        before = self.reading.statements[self._index - 1].text if self._index else ""
+        above = wording.SITE.fullmatch(before.rstrip() or "-")
+        if key is None and above is None:
             return
-        marks = [m for m in place_marks(statement.marks) if m.start >= statement.start + key.end()]
+        low = key.end() if key is not None else 0
+        marks = [m for m in place_marks(statement.marks) if m.start >= statement.start + low]
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
         if not marks or organ is None or organ == "lymph_node":
             return
         place = resolve(
             self.reading.text, marks, (), anatomy=self.anatomy, head=None, topic=(organ,), inherited=organ
         )
-        sides = {
-            w.lower() for w in re.findall(r"\b(left|right)\b", statement.text[key.end() :], re.IGNORECASE)
-        }
+        sides = {w.lower() for w in re.findall(r"\b(left|right)\b", statement.text[low:], re.IGNORECASE)}
         if place.organ == organ and (place.parts or len(sides) == 1) and len(place.parts) < 4:
             side = next(iter(sides)) if len(sides) == 1 and organ not in SIDELESS else None
             self._sites.append(replace(place, laterality=side))
@@ -146,6 +148,8 @@ class PlaceReader(NodeReader):
         if made.organ == self._main and self._paired(made.organ) and made.location.laterality is None:
             made.location = replace(made.location, laterality=self._side)
         self._as_placed(made)
+        if made.location.parts and _reaches(made, self.reading.text):
+            made.location = replace(made.location, parts=(), relation="unknown")
         made.series = made.image = None
         number = _in_brackets(made, self.reading.text)
         if number is not None and made.is_group:
@@ -266,6 +270,12 @@ def _in_brackets(made: Mention, text: str) -> int | None:
 def _hosted(made: Mention, text: str) -> bool:
     """True if the words say that the tumour lies in the organ: "involving the serosa of the colon"."""
     return any(_HOST.search(text[max(0, start - 60) : start]) for start, _ in made.location.spans)
+
+
+def _reaches(made: Mention, text: str) -> bool:
+    """True if the parts are only where the tumour extends from and to: "extending from the apex to the middle"."""
+    starts = [start for start, _ in made.location.spans]
+    return bool(starts) and all(_EXTENDING.search(text[max(0, start - 60) : start]) for start in starts)
 
 
 def _is_beside(made: Mention, text: str) -> bool:

@@ -256,13 +256,18 @@ class SpecimenReader:
         side_spans = tuple((m.start, m.end) for m in where if m.category == "side")
         whole = (organ == "uterus" and len(organs) > 1) or _names_whole(self._text, own)
         parts = place.parts if place.organ == organ and not whole else ()
+        lateral = None if organ in SIDELESS else self._side(organ, side or place.laterality)
         location = Location(
-            organ, parts, place.relation if parts else "unknown",
-            None if organ in SIDELESS else (side or place.laterality), spans, side_spans if side else (),
-        )  # fmt: skip
+            organ, parts, place.relation if parts else "unknown", lateral, spans, side_spans if side else ()
+        )
         numbered = _NUMBERED_TUMOUR.search(body) is not None
         margin = _MARGIN.search(body) is not None
         return Specimen(label, organ, organs, location, margin=margin, is_tumour=numbered)
+
+    def _side(self, organ: str, side: str | None) -> str | None:
+        """Both sides of a heading are two organs; of an organ that is one, they are those of its neighbours."""
+        paired = organ in self._anatomy.organs and self._anatomy.organs[organ].paired
+        return None if side == "bilateral" and not paired else side
 
 
 def _vague_span(body: str, offset: int) -> tuple[tuple[int, int], ...]:
@@ -319,7 +324,8 @@ def _organs(marks: Sequence[Mark]) -> tuple[str, ...]:
         found = {m.value.organ: None for m in marks if m.category == "finding" and m.value.organ}
     ordered = tuple(found)
     if "lymph_node" in found and ordered[0] != "lymph_node":
-        first = next((m for m in marks if m.category == "place" and m.value.organ not in WEAK), None)
+        solid = {*WEAK, "lymph_node"}
+        first = next((m for m in marks if m.category == "place" and m.value.organ not in solid), None)
         node = next(m for m in marks if (m.category == "finding" and m.value.kind == "lymph_node")
                     or (m.category == "place" and m.value.organ == "lymph_node"))  # fmt: skip
         if first is None or (first.value.adjective and first.end <= node.start):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from llm_extract.measurements import Measurement
+from llm_extract.rules.locations import Location
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology.specimens import Specimen
 
@@ -98,6 +99,7 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         sightings: every mention.
         main: the organ that the report is mostly about.
     """
+    _rehome(sightings)
     tumours: list[Tumour] = []
     decided = any(s.rank == 0 and s.is_specific for s in sightings)
     specific = sorted((s for s in sightings if s.is_specific), key=_order)
@@ -123,6 +125,25 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         elif not tumours:
             tumours.append(Tumour(sighting, [sighting]))
     return _without_doubles(tumours)
+
+
+def _rehome(sightings: Sequence[Sighting]) -> None:
+    """A plain tumour of a specimen of several organs lies in the one whose cancer is named."""
+    for plain in sightings:
+        specimen = plain.specimen
+        if plain.is_specific or specimen is None or len(specimen.organs) < 2:
+            continue
+        own = plain.mention.location.spans
+        if plain.mention.organ != specimen.organ or (own and own != specimen.location.spans):
+            continue
+        named = {
+            s.mention.organ
+            for s in sightings
+            if s.specimen is specimen and s.is_specific and s.mention.malignancy == "malignant"
+        }
+        if len(named) == 1 and specimen.organ not in named and named <= set(specimen.organs):
+            plain.mention.organ = named.pop()
+            plain.mention.location = Location(plain.mention.organ)
 
 
 def _is_known(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
