@@ -184,6 +184,9 @@ CONDITIONS: Mapping[str, Condition] = {
         spoil=without_part,
         ramp_steps=400,
     ),
+    "size_part_ramp_400": Condition(
+        part="candidates", label="size + part; reports come in over 400 steps", ramp_steps=400
+    ),
     "size_part_lit_0.5": Condition(
         part="candidates",
         label="size + part; 3 candidate places, lit from odds of 0.5",
