@@ -53,7 +53,7 @@ _POSITIVE = re.compile(
     r"\b(?:there (?:is|are|was|were)|(?:is|are|was|were|has been|have been)\s(?:also\s|again\s)?"
     + _VERB
     + r"|shows?|showing|contains?|demonstrates?"
-    r"|reveals?|measur\w+)\b",
+    r"|reveals?|measures?|(?:is|are|was|were)\smeasur\w+)\b",
 )
 _ON_PRIOR = re.compile(r"\b(?:previous|prior|earlier|old|last|before|comparison)\b")
 _RESOLVED = re.compile(

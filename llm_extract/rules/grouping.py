@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from llm_extract.measurements import Measurement
 from llm_extract.rules.counting import count_of
 from llm_extract.rules.heads import Head
+from llm_extract.rules.largest import start_of_all
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import Location
 from llm_extract.rules.making import MentionMaker
 from llm_extract.rules.mentions import Mention, Piece, pieces, place_marks
 from llm_extract.rules.neighbours import is_neighbour
+from llm_extract.rules.several_organs import places_by_organ
 from llm_extract.rules.statements import Statement
 
 _MEMBER = re.compile(
@@ -23,11 +25,6 @@ _MEMBER = re.compile(
 )
 
 
-_ALL_ARE = re.compile(
-    r",?\s(?:are|were|have been)\s(?:also\s)?(?:seen|observed|noted|present|detected|identified"
-    r"|visuali[sz]ed|scattered)\b",
-    re.IGNORECASE,
-)
 _ANOTHER = re.compile(r"\b(?:others?|another|second|third|smaller|smallest|next|remaining)\b", re.IGNORECASE)
 
 
@@ -51,7 +48,16 @@ class GroupReader(MentionMaker):
             return False
         group_marks = [m for m in statement.marks if head.start <= m.start < index.start]
         index_marks = [m for m in statement.marks if index.start <= m.start < head.end]
-        after = _whole_group(statement, sizes, index, head)
+        organs = places_by_organ(self.reading.text, group_marks, head)
+        if organs and not self._one_of_several(statement, head, organs, index_marks):
+            self.unused.update({m.id: "other" for m in sizes})
+            return True
+        if organs:
+            theirs = [
+                m for places in organs if _organ_named(places) != _organ_named(index_marks) for m in places
+            ]
+            group_marks = [m for m in group_marks if m not in theirs]
+        after = start_of_all(statement, sizes, index, head)
         if after is not None and not place_marks(group_marks):
             group_marks += [m for m in index_marks if m.start >= after]
             head = replace(head, end=after)
@@ -64,9 +70,11 @@ class GroupReader(MentionMaker):
             if later and remainder.organ == "other":
                 remainder.organ = later[0].value.organ or "other"
         largest = [m for m in sizes if m.start > index.start]
-        if not largest:
-            return False
-        listed = pieces(statement, replace(head, start=index.start), largest)
+        if largest:
+            listed = pieces(statement, replace(head, start=index.start), largest)
+        else:  # "nodules of 7 mm in both lungs, the largest in the left lower lobe"
+            behind = tuple(r for r in statement.references if index.start <= r.start < head.end)
+            listed = [Piece(index.start, head.end, tuple(sizes), tuple(index_marks), behind)]
         lesion = self._of_group(statement, head, listed[0], group_marks, remainder)
         if lesion is None:
             return True
@@ -79,6 +87,36 @@ class GroupReader(MentionMaker):
         self._close_group(remainder, lesion, members)
         return True
 
+    def _one_of_several(
+        self, statement: Statement, head: Head, organs: Sequence[Sequence[Mark]], index_marks: Sequence[Mark]
+    ) -> bool:
+        """State the organs of a list that the largest lesion does not lie in; False if the text does not say where."""
+        known, own = _organ_named(index_marks), head.mark.value.organ
+        inside = any((_organ_named(places) or own) == known for places in organs)
+        rest = [places for places in organs if not inside or (_organ_named(places) or own) != known]
+        self._spread(statement, head, rest, ())
+        return inside
+
+    def _spread(
+        self,
+        statement: Statement,
+        head: Head,
+        organs: Sequence[Sequence[Mark]],
+        sizes: tuple[Measurement, ...],
+    ) -> None:
+        """Reads "metastases in the liver and both lungs": one group an organ."""
+        others = [
+            m for m in statement.marks if head.start <= m.start < head.end and m not in place_marks([m])
+        ]
+        for places in organs:
+            low = places[0].start if places else head.mark.start
+            high = places[-1].end if places else head.mark.end
+            references = [r for r in statement.references if low <= r.start < high + 24]
+            made = self._mention(statement, head, sizes, [*others, *places], references, None)
+            if made is not None:
+                made.count, made.count_kind = None, "multiple_unknown"
+                self._add(made)
+
     def _of_group(
         self, statement: Statement, head: Head, piece: Piece, marks: Sequence[Mark], group: Mention
     ) -> Mention | None:
@@ -89,7 +127,7 @@ class GroupReader(MentionMaker):
         )  # fmt: skip
         if made is not None:
             made.count, made.count_kind = 1, "exact"
-            if not piece.references:
+            if not any(r.kind in {"segment", "vertebra"} for r in piece.references):
                 self._inherit(made, group)
         return made
 
@@ -250,6 +288,11 @@ def _organ_alone(made: Mention, before: Sequence[Mention]) -> tuple[str, Locatio
     return organ, Location(organ if organ != "other" else None, certain=False)
 
 
+def _organ_named(marks: Sequence[Mark]) -> str | None:
+    """Organ of the first place among some marks."""
+    return next((m.value.organ for m in marks if m.category == "place"), None)
+
+
 def _whole_organ(mark: Mark) -> Mark:
     """The organ of a place, without its part."""
     return replace(mark, value=replace(mark.value, part=None))
@@ -262,15 +305,6 @@ def _owner(prior: Measurement, listed: Sequence[Piece]) -> Piece:
         return ahead[0]
     stated = [p for p in listed if p.sizes[-1].end <= prior.start]
     return stated[-1] if stated else listed[0]
-
-
-def _whole_group(statement: Statement, sizes: Sequence[Measurement], index: Mark, head: Head) -> int | None:
-    """Where in "nodules, the largest 5 mm, were observed in both lungs" the words on all of them begin."""
-    first = next((m for m in sizes if m.start > index.start), None)
-    if first is None:
-        return None
-    found = _ALL_ARE.search(statement.text, first.end - statement.start, head.end - statement.start)
-    return None if found is None else statement.start + found.start()
 
 
 def _stands_alone(statement: Statement, piece: Piece) -> bool:

@@ -25,6 +25,7 @@ MAX_FINDINGS = 40
 """Findings read in one sentence; more is not language."""
 
 
+_WITHIN = re.compile(r"\b(?:within|inside)\s(?:the|this|these|those|that)\s(?:described\s)?$", re.IGNORECASE)
 _PROCESS = re.compile(
     r"thickening|effusion|opacit|granuloma|bulla|air cyst|bronchiect|tree-in-bud|shadow|splenule|accessory spleen",
     re.IGNORECASE,
@@ -74,7 +75,7 @@ def find_heads(statement: Statement) -> list[Head]:
                 continue
             if last.value.needs == "named" and len(between) < 2 and mark.value.diagnosis is None:
                 continue  # "considering metastatic tumour": the noun of the adjective
-        if mark.value.needs == "named":
+        if mark.value.needs == "named" or _only_holds(statement, mark, before):
             continue
         measured = bool(sizes_near(statement, mark))
         polarity = context.polarity(
@@ -87,6 +88,15 @@ def find_heads(statement: Statement) -> list[Head]:
     _share_polarity(statement, heads)
     _share_stretches(statement, heads)
     return heads
+
+
+def _only_holds(statement: Statement, mark: Mark, before: str) -> bool:
+    """Reads "vessels within the lesion": a look back at what holds something else."""
+    if mark.value.diagnosis is not None or _WITHIN.search(before) is None or sizes_near(statement, mark):
+        return False
+    later = [m for m in statement.marks if m.start >= mark.end]
+    named = any(m.category == "finding" and m.value.diagnosis for m in later)
+    return not named and not any(m.category in {"place", "short"} for m in later)
 
 
 def _compounds(statement: Statement, marks: Sequence[Mark]) -> list[tuple[Mark, list[Mark]]]:

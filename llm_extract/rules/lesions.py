@@ -14,15 +14,22 @@ from llm_extract.rules.abnormal import qualified
 from llm_extract.rules.continuations import PRONOUN, ContinuationReader
 from llm_extract.rules.grouping import is_member
 from llm_extract.rules.heads import Head, find_heads
+from llm_extract.rules.largest import marks_of_all, placed_index
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import DIGESTIVE, WEAK, resolve
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention, pieces, place_marks, respectively
+from llm_extract.rules.several_organs import places_by_organ
 from llm_extract.rules.statements import Statement
 
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
 _NOT_EXCLUDED = re.compile(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", re.IGNORECASE)
+_MAY_BE = re.compile(
+    r"\W{0,3}(?:it|this|these|they)\s(?:\w+ly\s)?(?:may|might|could|can|is|are|was|were)\s(?:\w+\s){0,2}?"
+    r"(?:be|represent|thought|considered|felt|likely|suggestive|suspicious)\b",
+    re.IGNORECASE,
+)
 _UNDECIDED = re.compile(
     r"\s(?:differentiation|distinction|discrimination)\s(?:cannot|can not|could not)\b", re.IGNORECASE
 )
@@ -52,7 +59,8 @@ class LesionReader(ContinuationReader):
         """Read all statements."""
         for index, statement in enumerate(self.reading.statements):
             self._index = index
-            if len(self.mentions) >= MAX_MENTIONS or len(self.denials) >= 3 * MAX_MENTIONS:
+            read = max(self._made, len(self.denials))
+            if len(self.mentions) >= MAX_MENTIONS or read >= 3 * MAX_MENTIONS:
                 self.overfull = True
                 break
             if not statement.current:
@@ -134,7 +142,8 @@ class LesionReader(ContinuationReader):
         names = [m for m in head.anchors if m.value.diagnosis]
         reads = hedges.opens_reading(statement.text)
         alone = not any(m.category in {"place", "short", "excluded"} for m in marks)
-        if last is not None and alone and not names and _UNDECIDED.match(after):
+        vague = _UNDECIDED.match(after) is not None or _MAY_BE.match(before) is not None
+        if last is not None and alone and not names and vague:
             last.diagnosis_certainty = last.diagnosis_certainty or "possible"
             self._last_at = self._index
             return True
@@ -182,8 +191,12 @@ class LesionReader(ContinuationReader):
     ) -> None:  # fmt: skip
         index = next(
             (m for m in marks if m.category == "index" and any(s.start > m.start for s in sizes)), None
-        )
+        ) or placed_index(head, sizes, marks)
         if index is not None and self._grouped(statement, head, sizes, priors, index):
+            return
+        organs = [] if any(_is_exact(m) for m in sizes) else places_by_organ(self.reading.text, marks, head)
+        if organs:
+            self._spread(statement, head, organs, tuple(sizes))
             return
         listed = respectively(statement, head, sizes) or (
             pieces(statement, head, sizes) if len(sizes) > 1 else None
@@ -191,13 +204,13 @@ class LesionReader(ContinuationReader):
         if listed is not None and len(listed) > 1:
             self._several(statement, head, listed, priors)
             return
-        made = self._mention(statement, head, tuple(sizes), marks, references, None)
+        made = self._mention(statement, head, tuple(sizes), marks_of_all(head, marks), references, None)
         if made is None or (made.kind == "wall_thickening" and made.organ not in _HOLLOW):
             return
         made.priors = priors
         if (index is not None or any(m.category == "index" for m in marks)) and self._index_of_last(made):
             return
-        if self._continues(statement, head, made):
+        if self._continues(statement, head, made) or self._is_loose(made, marks):
             return
         last = self._last(2)
         if (
@@ -213,6 +226,13 @@ class LesionReader(ContinuationReader):
         ):
             self._member(made, last)
         self._add(made)
+
+    def _is_loose(self, made: Mention, marks: Sequence[Mark]) -> bool:
+        """True for "the described lesions" where no lesion of that organ was described: areas, densities, changes."""
+        generic = made.kind in {"lesion", "nodule"} and made.diagnosis is None
+        placed = any(m.category in {"short", "side"} or m.value.organ not in WEAK for m in place_marks(marks))
+        described = any(m.organ == made.organ for m in self.mentions)
+        return made.refers_back and generic and not made.sizes and not described and not placed
 
     def _deny(
         self,
@@ -292,6 +312,10 @@ class LesionReader(ContinuationReader):
             sides = [m for m in statement.marks if m.category == "side" and m.value in {"left", "right"}]
             self._subject_side = sides[0].value if len(sides) == 1 else None
             self._subject_line = statement.sentence.line
+
+
+def _is_exact(measurement: Measurement) -> bool:
+    return measurement.qualifier in {"exact", "approximate", "range"} and not measurement.worded
 
 
 def _without_umbrella(statement: Statement, heads: list[Head]) -> list[Head]:

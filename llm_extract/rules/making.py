@@ -26,6 +26,7 @@ _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|had|shows?|measures?|demonstrates?|reveals?|contains?|remains?|appears?|be)\b",
     re.IGNORECASE,
 )
+_TWO_OF = frozenset({"lung", "kidney", "adrenal_gland", "breast", "ovary"})
 _BOTH_ARE = re.compile(r"^[^;:]*\b(?:are|were)\s(?:\w+\s){1,4}$", re.IGNORECASE)
 _ON_PLEURA = re.compile(
     r"\bpleural?[- ]based\b|\b(?:sitting|seated|based|arising|originating)\s(?:on|from|in)\s(?:the\s)?pleura\b",
@@ -69,6 +70,7 @@ class MentionMaker:
     _last_at: int = -9
     _index: int = 0
     _in_sentences: bool | None = None
+    _made: int = 0
 
     def _mention(
         self, statement: Statement, head: Head, sizes: tuple[Measurement, ...], marks: Sequence[Mark],
@@ -76,6 +78,7 @@ class MentionMaker:
         anchor: Measurement | None = None,
     ) -> Mention | None:  # fmt: skip
         mark = head.mark
+        self._made += 1
         low, high = start if start is not None else head.start, end if end is not None else head.end
         before = statement.text[max(0, head.start - statement.start) : mark.start - statement.start]
         after = statement.text[mark.end - statement.start : high - statement.start]
@@ -269,7 +272,10 @@ def _organ_of(location: Location, head: Head, statement: Statement, group: Menti
 def _settle(made: Mention, marks: Sequence[Mark]) -> None:
     """What follows from number, side and size together."""
     if made.location.laterality == "bilateral" and not made.is_group:
-        made.location = replace(made.location, laterality=None)
+        if made.organ in _TWO_OF and not made.sizes:  # "a millimetric nodule in both lungs"
+            made.count, made.count_kind = None, "multiple_unknown"
+        else:
+            made.location = replace(made.location, laterality=None)
     stated = any(m.category == "malignant" for m in marks)
     if made.sizes and made.is_group and stated and made.malignancy == "unknown":
         made.malignancy = "malignant"

@@ -15,7 +15,8 @@ _READ_AS = (
     r"|(?:thought|felt|believed|presumed|assumed|known|considered) to be|thought of as)[^.;]{0,40}\b"
 )
 _EXPLAINED = re.compile(
-    _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
+    _READ_AS
+    + r"(?:accessory spleen|splenule|calcul\w+|(?:gall)?stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
     r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical"
     r"|operation"
     r"|(?:breast|dental|silicone|metal\w*|mesh) implants?"
@@ -26,7 +27,7 @@ _EXPLAINED = re.compile(
     re.IGNORECASE,
 )
 _STONE = re.compile(
-    _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|stones?|\w*lithiasis|catheter\w*|stents?)\b",
+    _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|(?:gall)?stones?|\w*lithiasis|catheter\w*|stents?)\b",
     re.IGNORECASE,
 )
 _SPLEEN = re.compile(r"[^.;]{0,60}\([^()]{0,20}(?:accessory spleen|splenule|calcul\w+|stone)", re.IGNORECASE)
@@ -37,6 +38,7 @@ _OR_LESION = re.compile(
     r"[^.;]{0,30}\bor\b[^.;]{0,40}\b(?:lesions?|mass(?:es)?|tumou?rs?|metasta\w+|cysts?|nodules?|cancer|carcinoma)\b",
     re.IGNORECASE,
 )
+_CALCIFIED = re.compile(r"\b(?:calcifi\w+|plaques?|atheroscl\w+)\b", re.IGNORECASE)
 _INSIDE = re.compile(
     r"\s(?:inside|therein|within(?: it)?|in it|in its (?:interior|centre|center))"
     r"(?=[\s,.;]*(?:$|[,.;]|and\b))",
@@ -93,6 +95,8 @@ def _has_its_need(statement: Statement, mark: Mark, after: str) -> bool:
         return any(m.start < min(later, default=m.end) for m in sizes_near(statement, mark))
     if needs == "density_or_size" and (sizes_near(statement, mark) or _in_solid_organ(statement)):
         return True
+    if needs == "density" and _CALCIFIED.search(after[:90]):
+        return False
     if needs in {"density", "density_or_size"}:
         after_of = re.match(r"\sof\s(?:the\s|an?\s)?", after)
         at = mark.end + after_of.end() if after_of is not None else -1

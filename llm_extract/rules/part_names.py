@@ -75,6 +75,8 @@ def vertebra_levels(
     return found
 
 
+_HOLDS = {"lung_left_upper_lobe": "lung_lingula", "bone_spine": "bone_vertebra_"}
+"""Parts that give way to what they hold: "the lingula of the left upper lobe", "the L2 vertebra"."""
 _LEVELS = {
     "lung": {"upper": "lung_upper_lobe", "middle": "lung_right_middle_lobe", "lower": "lung_lower_lobe"},
     "kidney": {"upper": "kidney_upper_pole", "mid": "kidney_interpolar", "lower": "kidney_lower_pole"},
@@ -143,6 +145,9 @@ def expand_parts(
         options = [p for p in part.one_of if side is None or table[p].side in {None, side}]
         one_of = one_of or len(options) > 1
         expanded.update(dict.fromkeys(options))
+    for whole, inside in _HOLDS.items():
+        if any(name.startswith(inside) for name in expanded):
+            expanded.pop(whole, None)
     implied = {table[name].side for name in expanded} - {None}
     has_all = all(table[name].side is not None for name in expanded)
     return tuple(expanded), one_of, (next(iter(implied)) if len(implied) == 1 and has_all else None)

@@ -68,6 +68,71 @@ def test_a_singular_noun_may_stand_for_several_and_a_mass_noun_for_one(text):
     assert lesion.count == COUNTS[text]
 
 
+SEVERAL_ORGANS = {
+    "Metastases in the liver, both lungs and bones.": [
+        ("liver", "n/a"),
+        ("lung", "bilateral"),
+        ("bone", "unknown"),
+    ],
+    "Cysts are seen in the liver and left kidney.": [("liver", "n/a"), ("kidney", "left")],
+    "Hepatic and renal cysts.": [("liver", "n/a"), ("kidney", "unknown")],
+    "Multiple liver and lung metastases.": [("liver", "n/a"), ("lung", "unknown")],
+    "In the liver and spleen, multiple hypodense lesions are seen.": [("liver", "n/a"), ("spleen", "n/a")],
+    "A mass in the liver, spleen normal.": [("liver", "n/a")],
+    "Cysts in the liver adjacent to the right kidney.": [("liver", "n/a")],
+}
+
+
+@pytest.mark.parametrize("text", SEVERAL_ORGANS)
+def test_one_noun_states_lesions_of_every_organ_it_is_joined_to(text):
+    found = [(lesion.organ, lesion.laterality) for lesion in read(text).lesions]
+    assert found == SEVERAL_ORGANS[text]
+
+
+def test_the_largest_of_several_organs_lies_in_one_of_them():
+    text = "Multiple cysts in the liver and both kidneys, the largest in the left kidney measuring 4 cm."
+    liver, kidneys, largest = read(text).lesions
+    assert (liver.organ, liver.size_max_mm, liver.diameters_mm) == ("liver", None, ())
+    assert (kidneys.laterality, kidneys.size_max_mm, kidneys.group_role) == ("bilateral", 40.0, "remainder")
+    assert (largest.laterality, largest.diameters_mm, largest.group_role) == ("left", (40.0,), "index")
+
+
+def test_a_size_that_may_be_of_either_organ_is_given_to_none():
+    record = read("Multiple cysts in the liver and both kidneys, the largest 4 cm.")
+    assert [lesion.diameters_mm for lesion in record.lesions] == [(), ()]
+    assert [m.reason for m in record.unused_measurements] == ["other"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Several nodules with a diameter of 4 mm in both lungs, the largest of which is in the left lower lobe.",
+        "Several nodules in both lungs, the largest of which is 4 mm in the left lower lobe.",
+    ],
+)
+def test_the_place_of_the_largest_is_not_that_of_the_others(text):
+    group, index = read(text).lesions
+    assert (group.laterality, group.parts, group.size_max_mm) == ("bilateral", (), 4.0)
+    assert (index.laterality, index.parts, index.diameters_mm) == ("left", ("lung_left_lower_lobe",), (4.0,))
+
+
+def test_a_single_noun_in_both_lungs_stands_for_several():
+    (lesion,) = read("A millimetric nodule is observed in both lungs.").lesions
+    assert (lesion.laterality, lesion.count, lesion.count_kind) == ("bilateral", None, "multiple_unknown")
+
+
+LOOSE = (
+    "Ground-glass areas in both lungs. The described lesions are peripheral. Wide vessels are seen within the lesion.",
+    "Axillary lymph nodes measured in pathological dimensions were not detected.",
+    "A dense shadow in the area of the coronary calcification.",
+)
+
+
+@pytest.mark.parametrize("text", LOOSE)
+def test_a_look_back_at_no_lesion_and_a_denied_participle_are_none(text):
+    assert read(text).lesions == ()
+
+
 NODES = {
     "Mediastinal lymphadenopathy is present.": ("lymph_node_mediastinal",),
     "Enlarged right axillary lymph node, 17 mm.": ("lymph_node_axillary",),

@@ -37,6 +37,11 @@ PLACES = {
     ),
     "A 4 mm nodule along the right major fissure.": ("lung", (), "right"),
     "A 30 mm mass in the pancreatic tail abutting the left kidney.": ("pancreas", ("pancreas_tail",), "n/a"),
+    "A 9 mm mass with clear borders in the liver.": ("liver", (), "n/a"),
+    # the innermost part counts
+    "A 3 mm nodule in the lingula of the left upper lobe.": ("lung", ("lung_lingula",), "left"),
+    "A lytic lesion of the L2 vertebral body.": ("bone", ("bone_vertebra_l2",), "unknown"),
+    "A 6 mm hypodense lesion in the second segment of the liver.": ("liver", ("liver_segment_2",), "n/a"),
     # segments of the lung name their lobe once the side is known
     "An 8 mm nodule in the posterobasal segment of the left lung.": (
         "lung",

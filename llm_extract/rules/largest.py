@@ -1,0 +1,46 @@
+"""Where the largest lesion of a group lies, and where the whole group does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from llm_extract.measurements import Measurement
+from llm_extract.rules.heads import Head
+from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.mentions import place_marks
+from llm_extract.rules.statements import Statement
+
+_ALL_ARE = re.compile(
+    r",?\s(?:are|were|have been)\s(?:also\s)?(?:seen|observed|noted|present|detected|identified"
+    r"|visuali[sz]ed|scattered)\b",
+    re.IGNORECASE,
+)
+
+
+def placed_index(head: Head, sizes: Sequence[Measurement], marks: Sequence[Mark]) -> Mark | None:
+    """Reads "nodules of 7 mm in both lungs, the largest in the left lower lobe": the size is the largest one's."""
+    if not head.plural or len(sizes) != 1 or sizes[0].worded:
+        return None
+    index = next((m for m in marks if m.category == "index" and m.start > sizes[0].start), None)
+    before = [m for m in marks if m.category in {"place", "short"} and m.start > head.start]
+    placed = index is not None and any(m.start > index.start for m in before)
+    return index if index is not None and placed and any(m.start < index.start for m in before) else None
+
+
+def marks_of_all(head: Head, marks: Sequence[Mark]) -> list[Mark]:
+    """Marks of a group without the place of its largest lesion: "in both lungs, the largest in the right one"."""
+    index = next((m.start for m in marks if m.category == "index" and m.start > head.mark.end), None)
+    where = place_marks(marks)
+    if index is None or not head.plural or not any(m.start < index and m.category != "side" for m in where):
+        return list(marks)
+    return [m for m in marks if m.start < index or m not in where]
+
+
+def start_of_all(statement: Statement, sizes: Sequence[Measurement], index: Mark, head: Head) -> int | None:
+    """Where in "nodules, the largest 5 mm, were observed in both lungs" the words on all of them begin."""
+    first = next((m for m in sizes if m.start > index.start), None)
+    if first is None:
+        return None
+    found = _ALL_ARE.search(statement.text, first.end - statement.start, head.end - statement.start)
+    return None if found is None else statement.start + found.start()
