@@ -1,11 +1,12 @@
 """What the loop around a language model costs: throughput against the bare engine, and 10,000 reports end to end.
 
 Run in the environment of ``make test-llm``: ``PYTHONPATH=tests/support .venv-llm/bin/python benchmarks/engines.py PART
-[--reports N] [--rounds N] [--json PATH]``, PART being ``ratios``, ``server``, ``large`` or ``tokens``. The model is
-the tiny one of the tests: the hardest case for the loop, as a report costs it milliseconds. ``ratios`` alternates in
-one run between vLLM's own offline batch (``LLM.chat``) and ``extract`` (reading, rules, prompts, checks, ledger,
-export) on the same reports; ``server`` between a bare client and ``extract``, both with 64 requests at a time at one
-``vllm serve``. Neighbours are compared, the median of the rounds counts.
+[--reports N] [--rounds N] [--json PATH]``, PART being ``ratios``, ``server``, ``large``, ``tokens`` or ``cost``.
+
+The model is the tiny one of the tests: the hardest case for the loop, as a report costs it milliseconds. ``ratios``
+alternates in one run between vLLM's own offline batch (``LLM.chat``) and ``extract`` (reading, rules, prompts, checks,
+ledger, export) on the same reports; ``server`` between a bare client and ``extract``, both with 64 requests at a time
+at one ``vllm serve``. Neighbours are compared, the median of the rounds counts.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -326,9 +328,55 @@ def tokens(folder: Path, *, n: int, rounds: int) -> dict[str, Any]:
     return found
 
 
+REPORTS = 100_000
+GPU_HOUR_USD, MILLION_TOKENS_USD = 3.0, 0.9
+SUSTAINED_FLOPS, SUSTAINED_BYTES_S = 4e14, 2e12
+"""Of one 80 GB GPU: arithmetic with 8-bit weights, and memory; both well below the data sheet."""
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one report asks of a model, in tokens."""
+
+    fixed: int
+    report: int
+    output: int
+    requests: float
+    cached: bool
+
+    def gpu_s(self, parameters: float) -> float:
+        """GPU seconds: reading costs arithmetic, writing costs a pass over the weights for the whole batch."""
+        read = self.report + (0 if self.cached else self.fixed)
+        reading = read * 2 * parameters / SUSTAINED_FLOPS
+        writing = self.output * parameters / SUSTAINED_BYTES_S / BATCH
+        return self.requests * (reading + writing)
+
+
+def cost(folder: Path, *, n: int, rounds: int) -> dict[str, Any]:
+    """Estimate what 100,000 reports of 600 tokens cost; arithmetic with the assumptions above, nothing measured."""
+    loads = {
+        "this package": Load(fixed=1_233, report=600, output=160, requests=1.05, cached=True),
+        "three prose requests, prefix cached": Load(3_290, 600, 400, 3, cached=True),
+        "three prose requests, nothing cached": Load(3_290, 600, 400, 3, cached=False),
+    }
+    found: dict[str, Any] = {}
+    for name, load in loads.items():
+        tokens_all = REPORTS * load.requests * (load.fixed + load.report + load.output)
+        row: dict[str, float] = {}
+        for size in (8, 70):
+            hours = REPORTS * load.gpu_s(size * 1e9) / 3600
+            row[f"{size}B: GPU hours"] = round(hours, 1)
+            row[f"{size}B: USD"] = round(hours * GPU_HOUR_USD)
+        row["by the token: million tokens"] = round(tokens_all / 1e6)
+        row["by the token: USD"] = round(tokens_all / 1e6 * MILLION_TOKENS_USD)
+        found[name] = row
+    return found
+
+
 def main() -> None:
     """Run one part and print it."""
-    parts = {"ratios": ratios, "server": server, "large": large, "tokens": tokens}
+    parts = {"ratios": ratios, "server": server, "large": large, "tokens": tokens, "cost": cost}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=parts)
     parser.add_argument("--reports", type=int, default=256)
