@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -68,12 +69,16 @@ _NODES_NORMAL = re.compile(
 )
 
 
+_MAX_PREDICATES = 30
+"""Words such as "normal" that are read in one sentence."""
+
+
 def normal_organs(
     statement: Statement, limited: frozenset[str], paired: frozenset[str]
 ) -> Iterator[OrganDraft]:
     """What one sentence calls normal or absent."""
     text = statement.text
-    for match in _ABSENT.finditer(statement.low):
+    for match in itertools.islice(_ABSENT.finditer(statement.low), _MAX_PREDICATES):
         for organ, side in _subjects(statement, match.start(), match.end(), paired):
             if organ == "lymph_node":
                 continue
@@ -84,7 +89,7 @@ def normal_organs(
                 quote=text[:2000],
                 quote_start=statement.start,
             )
-    for match in _NORMAL.finditer(statement.low):
+    for match in itertools.islice(_NORMAL.finditer(statement.low), _MAX_PREDICATES):
         if _NOT_NORMAL.search(text[max(0, match.start() - 26) : match.start()]):
             continue
         clause = _clause(text, match.start(), match.end())

@@ -15,12 +15,17 @@ _SEPARATOR = re.compile(
 )
 
 
+# every word is read in one way only: repeated readings of one word would multiply
 _MODIFIERS = re.compile(
-    r"\s{0,2}(?:and\s|with\s)?(?:an?|the|another|additional|one|two|three|up to|approximately|about"
-    r"|small|large|new|stable|left|right|[\d.,]+|x|×|mm|cm|by|\s|-"
-    r"|\w+(?:ed|ing|al|ic|ous|ar|ary|ense|le|ly))*\s{0,2}",
+    r"\s{0,2}(?:and\s|with\s)?(?>(?:an?|the|another|additional|one|two|three|up to|approximately|about"
+    r"|small|large|new|stable|left|right)\b|an?(?=\d)|[\d.,]+|×|(?:x|mm|cm|by)(?![^\W\d])|\s|-"
+    r"|\w+\b(?:(?<=\wed)|(?<=\wing)|(?<=\wal)|(?<=\wic)|(?<=\wous)|(?<=\war)|(?<=\wary)|(?<=\wense)|(?<=\wle)"
+    r"|(?<=\wly)))*\s{0,2}",
     re.IGNORECASE,
 )
+
+
+_JOINING = re.compile(r"(?:\s?,)?\s?(?:and|or|/|&|,)\s?(?:the\s)?", re.IGNORECASE)
 
 
 def cut_between(statement: Statement, left: int, right: int) -> int:
@@ -40,15 +45,19 @@ def cut_between(statement: Statement, left: int, right: int) -> int:
     return left + cuts[chosen]
 
 
-def joined_places(statement: Statement) -> list[tuple[int, int]]:
-    """The words between two places of one organ, or two sides, that only join them."""
+def joined_places(
+    statement: Statement, start: int | None = None, end: int | None = None
+) -> list[tuple[int, int]]:
+    """The words between two places of one organ, or two sides, that only join them; in a stretch if one is given."""
+    low = statement.start if start is None else start
+    high = statement.start + len(statement.text) if end is None else end
     places = [m for m in statement.marks if m.category in {"place", "short", "side"}]
     found = []
     for left, right in itertools.pairwise(places):
+        if right.start <= low or left.end >= high:
+            continue
         gap = statement.text[left.end - statement.start : right.start - statement.start]
-        if re.fullmatch(r"(?:\s?,)?\s?(?:and|or|/|&|,)\s?(?:the\s)?", gap, re.IGNORECASE) and _same_organ(
-            left, right
-        ):
+        if _JOINING.fullmatch(gap) and _same_organ(left, right):
             found.append((left.end, right.start))
     return found
 
@@ -69,7 +78,7 @@ def _mask(statement: Statement, left: int, right: int, gap: str) -> str:
     inside = [(m.start, m.end) for m in statement.measurements] + [
         (r.start, r.end) for r in statement.references
     ]
-    inside += joined_places(statement)
+    inside += joined_places(statement, left, right)
     for start, end in inside:
         for at in range(max(start, left), min(end, right)):
             chars[at - left] = "_"

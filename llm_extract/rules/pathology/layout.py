@@ -159,6 +159,8 @@ _NO_STOP = re.compile(
     r"(?:\b(?:dr|mr|mrs|no|approx|vs|cf|ca|fig|e\.g|i\.e|incl|max|min|st|ca|resp|avg|diam|dim))$",
     re.IGNORECASE,
 )
+_LOOKED_BACK = 80
+"""Characters before a full stop that can show that it is none."""
 _LENGTH_BEFORE = re.compile(r"\d\s{0,2}(?:cms?|mm|em|gm?|grams?|crn)$", re.IGNORECASE)
 _REST_OF_LENGTH = re.compile(r"\d{1,2}\s{0,3}(?:x|cm|mm|em|crn|om)\b", re.IGNORECASE)
 _VALUE = re.compile(
@@ -353,7 +355,7 @@ def _stops(text: str, cuts: list[int]) -> Iterator[int]:
     for start, end in itertools.pairwise(cuts):
         last = start
         for match in _STOP.finditer(text, start, end):
-            before = text[last : match.start()]
+            before = text[max(last, match.start() - _LOOKED_BACK) : match.start()]
             ahead = text[match.end() : match.end() + 12].lstrip()
             if match[0][0] != ";" and (
                 len(before.strip(' "(#-')) <= 3
