@@ -79,27 +79,47 @@ def timed(work: Callable[[], object], repeats: int, device: torch.device | None 
     return statistics.median(seconds_of(work, device) for _ in range(repeats))
 
 
+def alternating(
+    works: dict[str, Callable[[], object]], repeats: int, device: torch.device
+) -> dict[str, float]:
+    """Median seconds of each after one warm-up call, in turns: what disturbs the machine disturbs all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for work in works.values():
+        work()
+    for _ in range(repeats):
+        for name, work in works.items():
+            seconds[name].append(seconds_of(work, device))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def ball_work(logits, region, lesions) -> Callable[[], object]:
+    """Forward and backward of the ball loss of two pairs."""
+    pair = logits[:, LESION_CHANNEL].clone().requires_grad_()
+    where = region.expand(2, *region.shape)
+
+    def ball():
+        loss = ball_loss(pair, where, [lesions, lesions], spacing_mm=ONE)
+        (loss.bce + loss.dice).backward()
+        pair.grad = None
+
+    return ball
+
+
 def measure(size: int, repeats: int, device: torch.device) -> dict[str, float]:
     """All rows of one patch size."""
     rows: dict[str, float] = {}
+    works: dict[str, Callable[[], object]] = {}
     for count, diameter in SCENES:
         if diameter > 0.65 * size:
             continue
         logits, region, lesions = scene(size, count, diameter)
         logits, region = logits.to(device), region.to(device)
-        pair = logits[:, LESION_CHANNEL].clone().requires_grad_()
-        where = region.expand(2, *region.shape)
-
-        def ball(x=pair, where=where, lesions=lesions):
-            loss = ball_loss(x, where, [lesions, lesions], spacing_mm=ONE)
-            (loss.bce + loss.dice).backward()
-            x.grad = None
-
-        rows[f"ball {count} x {diameter} mm"] = timed(ball, repeats, device)
+        works[f"ball {count} x {diameter} mm"] = ball_work(logits, region, lesions)
         if count == 3:
             rows.update(parts(logits, region, repeats))
             rows.update(everything(logits, region, lesions, repeats))
             rows.update(yardsticks(logits, region, diameter))
+    rows |= alternating(works, repeats, device)
     if "ball 1 x 60 mm" in rows:
         rows["ratio: 60 mm to 5 mm"] = rows["ball 1 x 60 mm"] / rows["ball 1 x 5 mm"]
     return rows

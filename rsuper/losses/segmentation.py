@@ -17,6 +17,7 @@ from rsuper.morphology import SpacingLike, read_once, spacing_rows, untraced, vo
 
 TILE_VOXELS = 1 << 17
 BLOCK_VOXELS = 1 << 25
+VOXELS_A_LOGARITHM = 8
 ASYMMETRY_RANGE = (0.2, 0.8)
 
 
@@ -48,6 +49,11 @@ class _KnownSums(torch.autograd.Function):
             p = torch.sigmoid(x)
             positive: float | Tensor = 0.0
             overlap: float | Tensor = 0.0
+            if y is None and k is None and _all_low(x):
+                sums[0, tile[0]] += _low_softplus_sum(p)
+                sums[1, tile[0]] += p.sum(dim=1)
+                sums[4, tile[0]] += float(x.shape[1])
+                continue
             if y is None:
                 bce = functional.softplus(x)
             elif labels.dtype == torch.bool:
@@ -88,6 +94,23 @@ class _KnownSums(torch.autograd.Function):
         for place, share in zip(ctx.places, boxes, strict=True):
             dense[place] += share.to(dense.dtype)
         return dense, None, None, None
+
+
+def _all_low(x: Tensor) -> bool:
+    """True if no logit of a tile is above 0, where that is cheap to see; most tiles hold background alone."""
+    return x.device.type == "cpu" and x.shape[1] % VOXELS_A_LOGARITHM == 0 and bool(x.amax() <= 0)
+
+
+def _low_softplus_sum(p: Tensor) -> Tensor:
+    """Σ log(1 + e^x) = −Σ log(1 − p) of each row, for p = sigmoid(x) ≤ ½, with one logarithm for eight voxels.
+
+    (1 − a)(1 − b) = 1 − (a + b − ab): the complement keeps the digits of a small p.
+    """
+    count = VOXELS_A_LOGARITHM
+    while count > 1:
+        first, second = p.chunk(2, dim=1)
+        p, count = torch.addcmul(first + second, first, second, value=-1), count // 2
+    return torch.log1p(p.neg_()).sum(dim=1).neg_()
 
 
 def _rows(array: Tensor) -> Tensor:

@@ -177,3 +177,20 @@ def test_memory_layout_does_not_matter():
     again = segmentation_loss(straight, labels, known)
     (again.bce + again.dice).backward()
     torch.testing.assert_close(last.grad, straight.grad)
+
+
+@pytest.mark.parametrize("top", [0.0, -5.0, -25.0, 3.0])
+@pytest.mark.parametrize("voxels", [4096, 4095])
+def test_background_is_summed_to_the_digits_of_single_precision(top, voxels):
+    """Tiles of background take one logarithm for eight voxels; p of 1e-11 must not vanish in 1 − p."""
+    generator = torch.Generator().manual_seed(0)
+    logits = top - 4 * torch.rand(1, 1, 1, 1, voxels, generator=generator)
+    logits[..., 5] = top
+    x, exact = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    nothing = torch.zeros_like(logits) > 0
+    loss = segmentation_loss(x, nothing)
+    expected = torch.nn.functional.softplus(exact).mean()
+    assert loss.bce.item() == pytest.approx(expected.item(), rel=2e-6)
+    loss.bce.backward()
+    expected.backward()
+    torch.testing.assert_close(x.grad.double(), exact.grad, rtol=1e-5, atol=0)
