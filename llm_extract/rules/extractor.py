@@ -62,12 +62,10 @@ class RulesExtractor:
         pathology = lesions if isinstance(lesions, PathologyReader) else None
         spoken = reading.statements if pathology is None else pathology.on_organs
         technique = technique_draft(reading)
+        organs = organ_drafts(spoken, lesions.denials, self._paired, phase=technique.phase)
         draft = RecordDraft(
             lesions=tuple(mention.draft(report.text) for mention in lesions.mentions),
-            organs=(
-                *organ_drafts(spoken, lesions.denials, self._paired, phase=technique.phase),
-                *(() if pathology is None else pathology.organs),
-            ),
+            organs=tuple(organs if pathology is None else pathology.organ_drafts(organs, self._paired)),
             signs=tuple(sign_drafts(reading)),
             surgery=tuple(surgery_drafts(reading)),
             technique=technique,

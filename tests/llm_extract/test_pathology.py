@@ -630,3 +630,30 @@ def test_a_container_is_known_by_its_letter():
     lesion = only(text)
     assert lesion.diameters_mm == (42.0, 39.0)
     assert set(lesion.parts) == {"liver_segment_2", "liver_segment_3", "liver_segment_4"}
+
+
+@pytest.mark.parametrize(
+    ("text", "organ", "limited"),
+    [
+        ("DIAGNOSIS:\nSpleen, splenectomy: Unremarkable spleen.", "spleen", False),
+        ("DIAGNOSIS:\nA. Liver, nodule, biopsy:\nBenign liver, no tumor.", "liver", True),
+        ("DIAGNOSIS:\nStomach, resection: Benign gastric mucosa.", "stomach", True),
+        (
+            "DIAGNOSIS:\nKidney, left, nephrectomy: Oncocytoma.\nAdrenal gland: Unremarkable.",
+            "adrenal_gland",
+            True,
+        ),
+        ("DIAGNOSIS:\nOvaries, oophorectomy: Both ovaries are unremarkable.", "ovary", False),
+    ],
+)
+def test_a_piece_or_one_of_two_frees_its_organ_only_in_part(text, organ, limited):
+    said = record(text).organs[organ]
+    assert (said.status, said.limited) == ("explicitly_lesion_free", limited)
+
+
+def test_a_plain_size_in_a_specimen_of_two_organs_belongs_to_the_named_cancer():
+    text = (
+        "DIAGNOSIS:\nA: Lymph nodes, right: No tumor (0/2).\nB: Bladder and prostate, cystoprostatectomy\n"
+        "Histologic type: papillary urothelial carcinoma\nTumor size: 8.5 cm\nProstate: glandular atrophy\n"
+    )
+    assert tumours(text) == [("bladder", "unknown", (85.0,))]

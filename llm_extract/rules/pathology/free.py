@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from llm_extract.drafts import OrganDraft
@@ -34,6 +35,17 @@ _PART_ONLY = re.compile(
     r"|fibroadipose|adipose|connective|mesothelial|soft tissue"
     r"|skeletal muscle|residual|in situ|perineural|pelvis|calyc\w+|cut surface|cortex|cortical|external"
     r"|parenchymal)\b",
+    re.IGNORECASE,
+)
+_TISSUE = re.compile(
+    r"\bbenign\s(?:[\w-]+\s){0,3}(?:tissue|parenchyma|mucosa|epithelium|urothelium|prostatic glands)\b",
+    re.IGNORECASE,
+)
+_BLOCK = re.compile(r"\W{0,3}[A-Z]{1,2}\d{1,2}\b")
+_LINE = 100
+"""Characters of a line of a list."""
+_BOTH_SIDES = re.compile(
+    r"\b(?:both|bilateral|right and left|left and right|ovaries|kidneys|lungs|breasts|adrenals|glands)\b",
     re.IGNORECASE,
 )
 _SHAPE = re.compile(r"\b(?:intact|clear)\b", re.IGNORECASE)
@@ -112,6 +124,38 @@ def _whole(statement: Statement, match: re.Match[str]) -> bool:
         and not _AT_MARGIN.search(statement.text[max(0, m.start - statement.start - 24) : match.start()])
         for m in statement.marks
     )
+
+
+def is_margin(statement: Statement) -> bool:
+    """True for a short line on a margin or a block: "Bile duct margin: no tumor present", "F4 normal stomach"."""
+    found = re.search(r"\bmargins?\b", statement.text, re.IGNORECASE) or _BLOCK.match(statement.text)
+    return len(statement.text) < _LINE and found is not None
+
+
+def weakened(
+    drafts: Sequence[OrganDraft],
+    statements: Sequence[Statement],
+    assigned: Sequence[Specimen | None],
+    paired: frozenset[str],
+) -> Iterator[OrganDraft]:
+    """What is said of a whole organ counts as limited where only a piece, or one of two, was looked at.
+
+    Args:
+        drafts: organs called free and the like.
+        statements: the report.
+        assigned: specimen of each statement.
+        paired: organs that exist on both sides.
+    """
+    starts = [statement.start for statement in statements]
+    for draft in drafts:
+        index = bisect_right(starts, -1 if draft.quote_start is None else draft.quote_start) - 1
+        specimen = assigned[index] if index >= 0 else None
+        piece = (specimen is not None and specimen.sampled) or _TISSUE.search(draft.quote) is not None
+        one = draft.organ in paired and draft.laterality == "unknown" and not _BOTH_SIDES.search(draft.quote)
+        if draft.status == "explicitly_lesion_free" and (piece or one):
+            yield draft.model_copy(update={"limited": True})
+        else:
+            yield draft
 
 
 def is_shape(statement: Statement) -> bool:

@@ -34,6 +34,7 @@ class LengthReader(LesionReader):
 
     organs: list[OrganDraft] = field(default_factory=list)
     on_organs: list[Statement] = field(default_factory=list)
+    _assigned: list[Specimen | None] = field(default_factory=list)
     _sightings: list[Sighting] = field(default_factory=list)
     _main: str | None = None
     _side: str | None = None

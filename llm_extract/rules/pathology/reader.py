@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from llm_extract.drafts import OrganDraft
 from llm_extract.records import UnusedReason
 from llm_extract.rules.heads import Head, find_heads
 from llm_extract.rules.lexicon import Finding
@@ -14,7 +15,7 @@ from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import wording
-from llm_extract.rules.pathology.free import free_organs, is_rest, is_shape
+from llm_extract.rules.pathology.free import free_organs, is_margin, is_rest, is_shape, weakened
 from llm_extract.rules.pathology.layout import CURRENT
 from llm_extract.rules.pathology.nodal import measured_mass
 from llm_extract.rules.pathology.nodes import mentions_nodes
@@ -32,7 +33,7 @@ class PathologyReader(PlaceReader):
         """Read all statements, then reduce the mentions to tumours."""
         specimens = SpecimenReader(self.reading.text, self.anatomy)
         assigned = specimens.assign(self.reading.statements)
-        self._main, self._side = specimens.main, specimens.side
+        self._main, self._side, self._assigned = specimens.main, specimens.side, assigned
         self._decided = any(s.sentence.section == "diagnosis" for s in self.reading.statements)
         held: Specimen | None = None
         for index, (statement, specimen) in enumerate(zip(self.reading.statements, assigned, strict=True)):
@@ -56,10 +57,18 @@ class PathologyReader(PlaceReader):
             statement
             for statement, specimen in pairs
             if (specimen is None or not specimen.margin)
-            and not is_rest(statement.text)
-            and not is_shape(statement)
+            and not (is_rest(statement.text) or is_shape(statement) or is_margin(statement))
         ]
         self.organs = list(free_organs(self.reading.statements, assigned))
+
+    def organ_drafts(self, spoken: Sequence[OrganDraft], paired: frozenset[str]) -> tuple[OrganDraft, ...]:
+        """All that is said of whole organs, each as strong as what was looked at.
+
+        Args:
+            spoken: what the statements of :attr:`on_organs` say.
+            paired: organs that exist on both sides.
+        """
+        return tuple(weakened((*spoken, *self.organs), self.reading.statements, self._assigned, paired))
 
     def _enter(self, specimen: Specimen | None, statement: Statement) -> None:
         """What a statement without an organ or side of its own is about."""

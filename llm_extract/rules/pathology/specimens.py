@@ -17,7 +17,7 @@ from llm_extract.rules.statements import Statement
 _LABEL = re.compile(
     r"\W{0,4}(?:(?P<word>PART|Part|part|SPECIMEN|Specimen|Labeled|Source of"
     r" Tissue|Container|CONTAINER|Jar|JAR)\s{0,2}[:#]?\s{0,2})?[#\"(]{0,2}"
-    r"(?P<label>[A-Z](?![a-z])|\d{1,2}|[IVX]{1,4}(?![A-Za-z]))(?:\s?[.):,#\"]{1,3}"
+    r"(?P<label>[A-Z](?![a-z])|\d{1,2}|[IVX]{1,4}(?![A-Za-z]))(?:\s?[.):,#\"_]{1,3}"
     r"|\s-|(?(word)\s(?!of\b)|(?!)))\s{0,4}(?:SP\s?:\s?)?(?=\S|$)"
 )
 _PROCEDURE = re.compile(
@@ -27,6 +27,10 @@ _PROCEDURE = re.compile(
     r"|cytology|brushings?"
     r"|shave|donuts?|polypectomy|ectomy|whipple|product of|core|cores|procedure|operation|sampling"
     r"|sectorectomy)\b",
+    re.IGNORECASE,
+)
+_PIECE = re.compile(
+    r"\b(?:biops\w+|cores?|needle|fragments?|shave|curett\w+|TUR\w*|cytology|brushings?|washings?|wedge|aspirat\w+)\b",
     re.IGNORECASE,
 )
 _MARGIN = re.compile(r"\b(?:margins?|donuts?|doughnuts?|anastomotic rings?|resection line)\b", re.IGNORECASE)
@@ -82,6 +86,7 @@ class Specimen:
         margin: True for a separately sent margin.
         bare: True for a numbered item without a heading of its own.
         is_tumour: True for a numbered tumour that is the whole specimen ("tumor #2").
+        sampled: True for a biopsy, which says nothing of the rest of its organ.
     """
 
     label: str | None = None
@@ -91,6 +96,7 @@ class Specimen:
     margin: bool = False
     bare: bool = False
     is_tumour: bool = False
+    sampled: bool = False
 
 
 class SpecimenReader:
@@ -262,7 +268,8 @@ class SpecimenReader:
         )
         numbered = _NUMBERED_TUMOUR.search(body) is not None
         margin = _MARGIN.search(body) is not None
-        return Specimen(label, organ, organs, location, margin=margin, is_tumour=numbered)
+        sampled = _PIECE.search(body) is not None
+        return Specimen(label, organ, organs, location, margin=margin, is_tumour=numbered, sampled=sampled)
 
     def _side(self, organ: str, side: str | None) -> str | None:
         """Both sides of a heading are two organs; of an organ that is one, they are those of its neighbours."""
