@@ -202,6 +202,9 @@ def _named(error: Exception) -> PipelineError:
 @contextmanager
 def _cluster(cluster: RayOptions) -> Iterator[Any]:
     """A connection to the cluster; a local one listens on this machine alone and ends with the block."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray has no other switch for these two, and reads them once
+    if cluster.address == LOCAL:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listen at 127.0.0.1, on any system
     try:
         import ray
     except ImportError as error:
@@ -214,14 +217,8 @@ def _cluster(cluster: RayOptions) -> Iterator[Any]:
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
             )
-            where |= {
-                "num_cpus": cluster.workers,
-                "include_dashboard": False,
-                "_node_ip_address": "127.0.0.1",
-                "_temp_dir": folder,
-            }
+            where |= {"num_cpus": cluster.workers, "include_dashboard": False, "_temp_dir": folder}
         on_terminate = signal.getsignal(signal.SIGTERM)
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # the only switch that Ray has for it
         try:
             ray.init(**where, log_to_driver=False, logging_level="ERROR")
         except Exception as error:

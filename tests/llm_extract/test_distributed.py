@@ -118,3 +118,36 @@ def test_a_worker_that_ends_each_time_ends_the_run_and_what_is_done_is_kept(
     assert json.loads(done.stdout)["error"]["code"] == "ray_failed"
     with Ledger(tmp_path / "out" / "ledger.sqlite") as ledger:
         assert ledger.counts().get("leased") is None
+
+
+LISTENERS = """
+from pathlib import Path
+from llm_extract.distributed import RayOptions, _cluster
+
+def listening():
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return {fields[9]: fields[1].split(":")[0] for fields in lines if fields[3] == "0A"}
+
+before = listening()
+with _cluster(RayOptions("local", 1)):
+    from ray._common.usage import usage_lib
+
+    new = {place for number, place in listening().items() if number not in before}
+    telemetry = usage_lib.usage_stats_enabled()
+print("ANSWER", sorted(new), telemetry)
+"""
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's table of sockets")
+def test_a_local_cluster_listens_on_this_machine_alone_and_reports_to_nobody():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", LISTENERS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    (answer,) = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")]
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    places = set(json.loads(answer.partition(" ")[2].rpartition(" ")[0].replace("'", '"')))
+    assert places
+    assert places <= loopback
+    assert answer.endswith("False")
