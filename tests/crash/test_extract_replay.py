@@ -158,6 +158,7 @@ def test_kill_9_at_any_instant_leaves_the_bytes_of_an_uninterrupted_run(recorded
             assert {name: (out / name).read_bytes() for name in COMPARED} == expected
             finished += 1
             in_a_row = 0
+            longest_s *= 0.8
         driver.stdin.close()
     out = tmp_path / f"out-{finished}"
     replay(recorded, out)

@@ -110,6 +110,7 @@ def test_kill_9_at_any_instant_loses_and_repeats_nothing(tmp_path, reports, envi
             assert {name: (out / name).read_bytes() for name in COMPARED} == expected
             finished_runs += 1
             in_a_row = 0
+            longest_s *= 0.8
         extract_archive(ReportSource(reports), ArchiveOptions(out=out, backend=BACKEND))
         assert {name: (out / name).read_bytes() for name in COMPARED} == expected
         driver.stdin.close()
