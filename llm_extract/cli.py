@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llm_extract import cli_agree_records, cli_audit, cli_model, cli_release, cli_run, cli_score
+from llm_extract import (
+    cli_agree_records,
+    cli_audit,
+    cli_export_chat,
+    cli_model,
+    cli_release,
+    cli_run,
+    cli_score,
+)
 from llm_extract.cli_errors import failures, program_of
 from llm_extract.cli_options import (
     AnatomyOption,
@@ -189,6 +197,7 @@ def register(app: typer.Typer, *, program: str = "llm-extract") -> None:
         ("score", cli_score.HELP, cli_score.score),
         ("audit", cli_audit.HELP, cli_audit.audit),
         ("agree-records", cli_agree_records.HELP, cli_agree_records.agree_records),
+        ("export-chat", cli_export_chat.HELP, cli_export_chat.export_chat),
         ("release", cli_release.HELP, cli_release.release),
     )
     for name, help_text, command in commands:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -39,6 +39,31 @@ def iter_records(path: Path) -> Iterator[ReportRecord]:
                     yield parse_record(line, file, number)
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}", code="unreadable_records") from error
+
+
+def record_places(path: Path, *, tick: Callable[[int], None] = lambda _: None) -> dict[str, tuple[int, int]]:
+    """Offset and number of the line of each report, so that a large file can be read in another order.
+
+    Args:
+        path: a file of records, or the folder of an extraction.
+        tick: called with 1 for each record.
+
+    Returns:
+        By report id; of repeated ids the first.
+
+    Raises:
+        DataError: there is no such file, or a line is no record.
+    """
+    file = records_file(path)
+    places: dict[str, tuple[int, int]] = {}
+    offset = 0
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                places.setdefault(parse_record(line, file, number).report_id, (offset, number))
+                tick(1)
+            offset += len(line)
+    return places
 
 
 def parse_record(line: bytes, file: Path, number: int) -> ReportRecord:

@@ -29,6 +29,7 @@ _NOT_RULES = frozenset(
         "markup.py",
         "rows.py",
         "cli_agree_records.py",
+        "cli_export_chat.py",
         "cli_release.py",
         "cli_score.py",
         "deidentify.py",

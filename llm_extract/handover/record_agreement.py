@@ -17,7 +17,7 @@ from llm_extract.errors import DataError
 from llm_extract.handover.kappa import Share, cohen_kappa
 from llm_extract.private_files import prepare_folder, private_text
 from llm_extract.progress import ProgressReporter
-from llm_extract.record_files import iter_records, parse_record, records_file
+from llm_extract.record_files import iter_records, parse_record, record_places, records_file
 from llm_extract.records import Lesion, OrganStatement, ReportRecord
 
 MEASURES = frozenset({"diameters_mm", "prior_diameters_mm", "parts"})
@@ -155,7 +155,8 @@ def agree_records(first: Path, second: Path, out: Path) -> dict[str, Any]:
     """
     agreement = RecordAgreement()
     counts = agreement.counts
-    places = _places(second)
+    with ProgressReporter("read", None) as progress:
+        places = record_places(second, tick=progress.advance)
     prepare_folder(out)
     with ExitStack() as stack:
         lines = stack.enter_context(private_text(out / "records.jsonl"))
@@ -246,20 +247,6 @@ def _interval(value: Mapping[str, Any]) -> str:
     if value["value"] is None:
         return "–"
     return f"{value['value']:.3f} ({value['low']:.3f}–{value['high']:.3f})"
-
-
-def _places(path: Path) -> dict[str, tuple[int, int]]:
-    """Offset and number of the line of each report; of repeated ids the first."""
-    file = records_file(path)
-    places: dict[str, tuple[int, int]] = {}
-    offset = 0
-    with file.open("rb") as lines, ProgressReporter("read", None) as progress:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                places.setdefault(parse_record(line, file, number).report_id, (offset, number))
-                progress.advance(1)
-            offset += len(line)
-    return places
 
 
 def _comparable(lesion: Lesion, name: str) -> Any:

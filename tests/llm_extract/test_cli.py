@@ -88,7 +88,7 @@ def test_usage_errors_are_exit_code_2_and_missing_files_3(tmp_path, write_report
 
 
 def test_help_has_an_example_for_every_verb():
-    for verb in ("extract", "score", "audit", "agree-records", "release"):
+    for verb in ("extract", "score", "audit", "agree-records", "export-chat", "release"):
         result = invoke(verb, "--help")
         assert result.exit_code == 0
         assert f"llm-extract {verb}" in result.stdout
@@ -103,6 +103,7 @@ def test_verbs_can_be_mounted_in_another_program():
         "score",
         "audit",
         "agree-records",
+        "export-chat",
         "release",
     }
 

@@ -24,6 +24,7 @@ VERBS = (
     "score",
     "audit",
     "agree-records",
+    "export-chat",
     "release",
     "check",
     "prepare",
