@@ -117,7 +117,10 @@ def _with_records(records: Path, reports: ReportSource) -> Iterator[_Known]:
             lines.seek(place[0])
             record = parse_record(lines.readline(), file, place[1])
             same = record.text_sha256 == report.text_sha256
-            yield _Known(report, record=record, unusable=None if same else "other_text")
+            told = {"patient_id": record.patient_id or report.patient_id, "kind": record.source}
+            yield _Known(
+                report.model_copy(update=told), record=record, unusable=None if same else "other_text"
+            )
 
 
 def _with_gold(gold: Path) -> Iterator[_Known]:

@@ -164,6 +164,19 @@ def test_each_shard_and_a_pilot_rewrite_their_own_reports_only(tmp_path, hooks, 
     assert [r.lesions[0].diameters_mm for r in records(out)] == [(float(n),) for n in range(5, 45)]
 
 
+def test_the_backend_is_never_shown_the_original(tmp_path, hooks, toy_backend, write_reports, monkeypatch):
+    import toy_backend as toys
+
+    seen = []
+    extract = toys.ToyBackend.extract
+    monkeypatch.setattr(
+        toys.ToyBackend, "extract", lambda self, report: (seen.append(report), extract(self, report))[1]
+    )
+    run(write_reports(TEXTS), tmp_path / "out", backend=toy_backend, deidentify=HOOK)
+    assert len(seen) == 3
+    assert not any(name in report.model_dump_json() for name in NAMES for report in seen)
+
+
 def test_rewritten_texts_stay_as_they_were_first_written(tmp_path):
     cache = TextCache(tmp_path / "texts.sqlite")
     key = "00" * 32

@@ -156,6 +156,20 @@ def test_patients_are_in_one_file_and_the_same_command_writes_the_same_bytes(tmp
     assert stat.S_IMODE((tmp_path / "a" / "train.jsonl").stat().st_mode) == 0o600
 
 
+def test_patients_are_those_of_the_records_where_the_texts_name_none(tmp_path, archive):
+    """Texts that extraction has cleaned or rewritten stand in a file of ids and texts alone."""
+    records, reports = archive
+    bare = tmp_path / "cleaned_texts.jsonl"
+    rows = [json.loads(line) for line in reports.read_text().splitlines()]
+    bare.write_text("".join(json.dumps({"id": row["id"], "text": row["text"]}) + "\n" for row in rows))
+    for name, source in (("full", reports), ("bare", bare)):
+        export_records(
+            records, ReportSource(source), ChatSetOptions(out=tmp_path / name, validation_share=0.4)
+        )
+    for name in ("train.jsonl", "validation.jsonl"):
+        assert (tmp_path / "full" / name).read_bytes() == (tmp_path / "bare" / name).read_bytes()
+
+
 @given(st.text(min_size=1, max_size=20), st.integers(0, 5), st.floats(0.01, 0.99))
 def test_the_split_depends_on_the_patient_alone(patient, seed, share):
     one = Report(report_id="A", text="x", patient_id=patient)
