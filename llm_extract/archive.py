@@ -250,6 +250,8 @@ class _Run:
 
     def _claimed_jobs(self, keyed: Iterable[tuple[Report, str | None]]) -> Iterator[Job]:
         for chunk in _chunks(keyed, self._claim_size):
+            if self._stop.asked():
+                return
             jobs = {key: Job(key, _neutral(report)) for report, key in self._unfinished(chunk)}
             if not jobs:
                 continue

@@ -67,10 +67,11 @@ def open_table(path: Path, *, encoding: str | None = None) -> Table:
     """
     suffix = path.suffix.lower()
     if suffix not in {".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"}:
+        database = suffix in {".db", ".duckdb", ".sqlite", ".sqlite3"}
         raise UsageError(
             f"{path} is not a .csv, .tsv, .parquet or .jsonl file and not a folder",
             code="unknown_input_type",
-            hint="convert it to one of these",
+            hint=f'--database {path} --sql "SELECT …" reads it' if database else "convert it to one of these",
         )
     try:
         if path.stat().st_size == 0:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llm_extract import ReportRecord
 from llm_extract.archive import ArchiveOptions, Shard, extract_archive
-from llm_extract.errors import DataError, ResourceError, UsageError
+from llm_extract.errors import DataError, InterruptedRunError, ResourceError, UsageError
 from llm_extract.ledger import Ledger
 from llm_extract.reports import ReportSource
 
@@ -135,6 +135,31 @@ def test_a_change_extracts_again_exactly_what_it_touches(tmp_path, toy_backend, 
     monkeypatch.setenv("TOY_VERSION", "2")
     assert run(write_reports(texts), out, toy_backend).extracted == 10
     assert len(records_of(out / "records.jsonl")) == 10
+
+
+def test_a_signal_is_heard_while_finished_work_is_passed_over(
+    tmp_path, toy_backend, write_reports, monkeypatch
+):
+    from llm_extract import archive
+
+    path, out = write_reports([f"mass {index}" for index in range(400)]), tmp_path / "out"
+    run(path, out, toy_backend)
+    path = write_reports([f"mass {index}" for index in range(400)] + ["new"])
+    held = archive._Run._unfinished
+    passes = []
+
+    def asked_in_the_second_pass(self, chunk):
+        passes.append(len(chunk))
+        if len(passes) == 3:  # one chunk of the first pass, then the second in smaller ones
+            self._stop.signal_number = 15
+        return held(self, chunk)
+
+    monkeypatch.setattr(archive._Run, "_unfinished", asked_in_the_second_pass)
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    with pytest.raises(InterruptedRunError):
+        run(path, out, toy_backend)
+    assert len(passes) == 3
+    assert not (tmp_path / "log").exists()
 
 
 def test_quarantined_reports_stay_until_asked_for(tmp_path, toy_backend, write_reports, monkeypatch):

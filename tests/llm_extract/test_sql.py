@@ -244,6 +244,12 @@ def test_the_command_line_reads_queries_and_says_how_to_go_on(tmp_path, sqlite_f
     assert (tmp_path / "out" / "audit.html").exists()
 
 
+def test_a_database_without_a_query_is_told_what_to_type(sqlite_file, tmp_path):
+    result = invoke("extract", sqlite_file, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"--database {sqlite_file} --sql" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [
