@@ -328,6 +328,9 @@ def test_distances_to_landmarks_are_no_sizes():
         ("I.8 cm", "1.8 cm"),
         ("3.1 crn", "3.1 cm "),
         ("2.0 om", "2.0 cm"),
+        ("adenoma ,0-1 cm (measured)", "adenoma, 0.1 cm (measured)"),
+        ("2x1.3xlcm", "2x1.3x1cm"),
+        ("1-3 cm and 10-1 cm", "1-3 cm and 10-1 cm"),
         ("Illness at 10 o'clock", "Illness at 10 o'clock"),
         ("pT1b pN0", "pT1b pN0"),
     ],
@@ -657,3 +660,25 @@ def test_a_plain_size_in_a_specimen_of_two_organs_belongs_to_the_named_cancer():
         "Histologic type: papillary urothelial carcinoma\nTumor size: 8.5 cm\nProstate: glandular atrophy\n"
     )
     assert tumours(text) == [("bladder", "unknown", (85.0,))]
+
+
+def test_a_size_alone_on_its_line_belongs_to_the_tumour_before_it():
+    text = (
+        "1.GROSS ASSESSMENT: The cut section shows a white tumour.\n2x1.4x1cm.\n4.Tumour Site: Cervix\n"
+        "6.HISTOLOGICAL DIAGNOSIS: Squamous cell carcinoma\n"
+    )
+    lesion = only(text)
+    assert (lesion.diameters_mm, lesion.parts) == ((20.0, 14.0, 10.0), ("uterus_cervix",))
+
+
+def test_what_a_mass_is_so_many_centimetres_from_is_not_where_it_lies():
+    text = (
+        "DIAGNOSIS:\nRIGHT KIDNEY, NEPHRECTOMY:\nRENAL CELL CARCINOMA (5.0 cm).\nGROSS:\n"
+        "It is bivalved to reveal a 5.0 x 4.3 x 2.5 cm mass that is 9.0 cm to the ureter and 1.8 cm to the vein.\n"
+    )
+    assert tumours(text) == [("kidney", "right", (50.0, 43.0, 25.0))]
+
+
+def test_both_ovaries_hold_two_tumours():
+    lesion = only("DIAGNOSIS:\nUterus and adnexa, hysterectomy:\nSerous carcinoma involving both ovaries.\n")
+    assert (lesion.organ, lesion.laterality, lesion.count) == ("ovary", "bilateral", 2)

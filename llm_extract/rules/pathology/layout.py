@@ -168,6 +168,7 @@ _VALUE = re.compile(
     re.IGNORECASE,
 )
 """A number with its unit or total, which is the value of the key on the line before."""
+_SIZE_ALONE = re.compile(r"\d{1,2}(?:[.,]\d{1,2})?\s?x[\d\sx.,lIO]{1,20}(?:cms?|mm|em|crn)\.?", re.IGNORECASE)
 _BRACKETED_LENGTH = re.compile(r"\(\s?\d{1,2}(?:[.,]\s?\d{1,2})?\s?(?:x|cm|mm|em|crn)\b", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{2}")
 _PRINTED = re.compile(r"\b[A-Za-z]*[aeouAEOU][A-Za-z]{2,}")
@@ -336,7 +337,9 @@ def _ends_here(text: str, at: int, width: int) -> bool:
         return bool(previous.strip()) and text[at + 1 : at + 400].lstrip()[:1].isupper()
     if previous[-1] in "xX×" and previous[:-1].rstrip()[-1:].isdigit():
         return False
-    if previous[-1] == ":" and _VALUE.match(ahead):
+    if (previous[-1] == ":" and _VALUE.match(ahead)) or (
+        previous[-1] == "." and _SIZE_ALONE.fullmatch(ahead)
+    ):
         return False
     if _STARTS_ITEM.match(following) or previous[-1] in ".:;?!":
         return not (_LENGTH_BEFORE.search(previous[:-1]) and ahead[:1].islower())
@@ -363,6 +366,7 @@ def _stops(text: str, cuts: list[int]) -> Iterator[int]:
                 or (_LENGTH_BEFORE.search(before) and ahead[:1].islower())
                 or (before[-1:].isdigit() and _REST_OF_LENGTH.match(ahead))
                 or re.match(r"\d{0,2}\s?(?:cm|mm|x)\b", ahead)
+                or _SIZE_ALONE.fullmatch(text[match.end() : end].strip())
                 or re.match(r"[a-z]", ahead)
             ):
                 continue

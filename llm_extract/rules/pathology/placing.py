@@ -43,7 +43,8 @@ _EXTENDS = re.compile(r"\b(?:present in|extensively in|focally in|extend\w* (?:i
 _EXTENDING = re.compile(r"\bextend\w*\s(?:from|to|into|onto|through)\s[^.;,]{0,40}$", re.IGNORECASE)
 _BESIDE = re.compile(
     r"\b(?:(?:deep|adjacent|next|close|proximal|distal|superior|inferior|lateral|medial|anterior|posterior)\sto"
-    r"|beneath|below|above|under(?:neath)?|near|abut\w*|opposite)\s(?:the\s)?(?:\w+\s){0,2}$",
+    r"|beneath|below|above|under(?:neath)?|near|abut\w*|opposite|\d\s?(?:cm|mm|em|crn)\.?\s(?:to|from|of))"
+    r"\s(?:the\s)?(?:\w+\s){0,2}$",
     re.IGNORECASE,
 )
 _ORIGIN_AFTER = re.compile(r"\s{0,2}(?:type|origin|primary|derivation)\b", re.IGNORECASE)
@@ -158,9 +159,10 @@ class PlaceReader(NodeReader):
             wording.BOTH.search(made.statement.text)
             and made.organ == "ovary"
             and made.kind == "tumor"
-            and made.count == 1
+            and made.count in {1, None}
         ):
-            made.count, made.location = 2, replace(made.location, laterality="bilateral")
+            made.count, made.count_kind = 2, "exact"
+            made.location = replace(made.location, laterality="bilateral")
         if wording.CONSISTENT.search(made.statement.text):
             made.presence = "definite"
             made.diagnosis_certainty = "definite" if made.diagnosis_certainty else None

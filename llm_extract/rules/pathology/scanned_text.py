@@ -10,11 +10,17 @@ _SAME_LENGTH = str.maketrans(
 _DIGIT_NEIGHBOUR = re.compile(
     r"(?<=\d[.,])[Ool](?=\d|\s?(?:cm|mm|em|x)\b)|(?<=\d)[Ool](?=[.,]\d|\d|\s?(?:cm|mm|crn)\b)"
     r"|(?<![A-Za-z\d])[lIO](?=[.,]\d\s?(?:x|cm|mm|em|crn)\b)|(?<=x\s)[lI](?=\s?[.,]\s?\d)"
-    r"|(?<![A-Za-z\d])[lI](?=\d\s?(?:x\s?\d|mm\b|cm\b))"
+    r"|(?<![A-Za-z\d])[lI](?=\d\s?(?:x\s?\d|mm\b|cm\b))|(?<=\dx)[lI](?=\s?(?:cm|mm|em)\b)"
+    r"|(?<=\dx\s)[lI](?=\s?(?:cm|mm|em)\b)"
 )
 _DIGITS = {"O": "0", "o": "0", "l": "1", "I": "1"}
 _HYPHEN = re.compile(r"(?<=[A-Za-z])·(?=[A-Za-z]|\s{0,2}(?:\n|$))")
 """A raised dot between words is a hyphen, between digits a decimal point."""
+_POINT = re.compile(
+    r"(?<![\d.,-])(?<=0)[-_](?=\d\s?(?:cm|mm)\b)|(?<!from 0)(?<=[\s,(]0)[-_](?=\d\s?(?:cm|mm|x\s?\d))"
+)
+"""Nothing measures from 0: the mark between "0-1 cm" was a decimal point."""
+_COMMA = re.compile(r"(?<=[A-Za-z)]) ,(?=\d)")
 _SPLIT_UNIT = re.compile(r"(?<=\d)(\s?)(?:c\sm|ctn|cin|crn|ern|om|cn|cra)\b")
 
 
@@ -25,11 +31,13 @@ def mend(text: str) -> str:
         text: the report as read.
 
     Returns:
-        A text of the same length: letters inside numbers are digits, soft hyphens and raised dots plain ones.
+        A text of the same length: letters inside numbers are digits, soft hyphens and raised dots plain ones,
+        a comma stands before its blank.
 
     >>> mend("l.5 x 2.O cm") == "1.5 x 2.0 cm"
     True
     """
-    plain = _HYPHEN.sub("-", text).translate(_SAME_LENGTH)
+    plain = _POINT.sub(".", _HYPHEN.sub("-", text)).translate(_SAME_LENGTH)
+    plain = _COMMA.sub(", ", plain)
     plain = _DIGIT_NEIGHBOUR.sub(lambda match: _DIGITS[match[0]], plain)
     return _SPLIT_UNIT.sub(lambda match: (match[1] + "cm").ljust(len(match[0])), plain)

@@ -102,7 +102,8 @@ _UNINVOLVED = re.compile(
 _NO_STATEMENT = re.compile(
     r"primary tumou?r\s?(?:\(?p?T|:)|\(p[TNM]\)"
     r"|\bpM|question|\?\s?$|discrepan|attest|synchronous|insufficient|protocol|checklist"
-    r"|mutation|immunohisto|immunopero|\bstain\w*|\bpositive for (?:ck|p\d|psa|ttf|cd|er\b|pr\b)|procedure:"
+    r"|\b(?:usually|typically|generally)\b|mutation|immunohisto|immunopero|\bstain\w*"
+    r"|\bpositive for (?:ck|p\d|psa|ttf|cd|er\b|pr\b)|procedure:"
     r"|:\s?(?:no|none|absent|negative|unknown)\b"
     r"|\bTNM\b|AJCC|classified as|\bstage\b.{0,30}\btumou?r",
     re.IGNORECASE,
@@ -128,7 +129,7 @@ STAGING = re.compile(
 )
 """A length in words on stages is the limit of a stage."""
 SITE = re.compile(
-    r"\W{0,4}(?:\w{1,2}[.)]\s)?(?:tumou?r\s(?:site|location|laterality)|(?:primary )?site(?: of tumou?r)?"
+    r"\W{0,4}(?:\w{1,2}[.)]\s?)?(?:tumou?r\s(?:site|location|laterality)|(?:primary )?site(?: of tumou?r)?"
     r"|lobe laterality|laterality(?: of tumou?r)?"
     r"|location(?: of tumou?r)?)\s{0,2}:",
     re.IGNORECASE,
