@@ -18,9 +18,9 @@ _NP_WORD = (
     r"|image)\b)[A-Za-z-]+,?\s){0,5}"
 )
 _COUNT = re.compile(
-    r"(?P<at>at least\s|more than\s|over\s|approximately\s|about\s|around\s)?\b(?P<n>one|two|three|four"
+    r"(?P<at>at least\s|more than\s|over\s|approximately\s|about\s|around\s)?(?<![\w.-])(?P<n>one|two|three|four"
     r"|five|six|seven|eight|nine|ten|eleven|twelve|single|solitary|pair of"
-    r"|\d{1,2}(?!\s?(?:mm|cm|x|\.|,|/|:|-)))(?:\s?(?:-|to|or)\s?(?P<hi>\d{1,2}|two|three|four|five|six))?\s"
+    r"|\d{1,2}(?!\s?(?:mm|cm|x|\.|,|/|:|-)))(?:\s?(?:-|to|or)\s?(?P<hi>\d{1,2}|two|three|four|five|six))?\s(?:\d[\d.,\s×x-]{0,14}(?:mm|cm)\s)?"
     + _NP_WORD
     + r"$",
     re.IGNORECASE,

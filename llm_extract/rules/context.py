@@ -43,8 +43,8 @@ _BREAK = re.compile(
     r"|\b" + _VERB + r"\b\W{1,3}(?:and\b|while|,|\()",
 )
 _POST_NEGATION = re.compile(
-    r"\b(?:(?:is|are|was|were|has been|have been|had been|be|can|could)\s)?(?:not|never)\s(?:be\s|been\s)?"
-    r"(?:clearly\s|definitely\s|significantly\s|definitively\s)?" + _VERB + r"\b"
+    r"\b(?:cannot|(?:(?:is|are|was|were|has been|have been|had been|be|can|could)\s)?(?:not|never))\s(?:be\s|been\s)?"
+    r"(?:clearly\s|definitely\s|significantly\s|definitively\s)?" + _VERB + r"\b(?!\s(?:\w+ly\s)?from\b)"
     r"|\b(?:is|are|was|were)\s(?:absent|negative|excluded|ruled out)\b|:\s{0,2}(?:none|no|absent"
     r"|negative|not identified|not present|n/a)\b"
     r"|\b(?:can|could) be (?:excluded|ruled out)\b",

@@ -58,7 +58,8 @@ class GroupReader(MentionMaker):
             ]
             group_marks = [m for m in group_marks if m not in theirs]
         after = start_of_all(statement, sizes, index, head)
-        if after is not None and not place_marks(group_marks):
+        own = [m for m in place_marks(group_marks) if m.end != head.mark.end]
+        if after is not None and not own:
             group_marks += [m for m in index_marks if m.start >= after]
             head = replace(head, end=after)
         group_refs = [r for r in statement.references if head.start <= r.start < index.start]
@@ -261,7 +262,8 @@ class GroupReader(MentionMaker):
         for name in ("attenuation", "enhancement", "malignancy", "change"):
             if getattr(made, name) == "unknown":
                 setattr(made, name, getattr(group, name))
-        if made.location.laterality is None and group.location.laterality in {"left", "right"}:
+        own = made.location.laterality is not None or made.location.spans
+        if not own and group.location.laterality in {"left", "right"}:
             made.location = replace(made.location, laterality=group.location.laterality)
         if not made.location.parts and group.location.parts and not made.location.spans:
             relation = "one_of" if len(group.location.parts) > 1 else group.location.relation

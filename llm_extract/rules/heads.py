@@ -25,6 +25,10 @@ MAX_FINDINGS = 40
 """Findings read in one sentence; more is not language."""
 
 
+_MULTIPLIED = re.compile(
+    r"\b(?:multiple|numerous|several|innumerable)\s(?:(?!(?:in|of|with|and|on|to|the)\b)[\w-]+\s){0,3}$",
+    re.IGNORECASE,
+)
 _WITHIN = re.compile(r"\b(?:within|inside)\s(?:the|this|these|those|that)\s(?:described\s)?$", re.IGNORECASE)
 _PROCESS = re.compile(
     r"thickening|effusion|opacit|granuloma|bulla|air cyst|bronchiect|tree-in-bud|shadow|splenule|accessory spleen",
@@ -83,11 +87,18 @@ def find_heads(statement: Statement) -> list[Head]:
         )
         if polarity == "affirmed" and not measured and context.is_origin(before) and not heads:
             polarity = "history"
-        head = Head(mark, polarity, [(m, "") for m in inner], plural=mark.plural)
+        head = Head(
+            mark, polarity, [(m, "") for m in inner], plural=mark.plural or _is_multiplied(statement, mark)
+        )
         heads.append(head)
     _share_polarity(statement, heads)
     _share_stretches(statement, heads)
     return heads
+
+
+def _is_multiplied(statement: Statement, mark: Mark) -> bool:
+    """Reads "multiple parenchymal nodule": a number word makes a singular noun a plural."""
+    return _MULTIPLIED.search(statement.text, 0, mark.start - statement.start) is not None
 
 
 def _only_holds(statement: Statement, mark: Mark, before: str) -> bool:
@@ -127,7 +138,7 @@ def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool
     own_size = any(
         head.mark.end <= m.start < mark.start and m.tense == "current" for m in statement.measurements
     )
-    new_size = own_size and _adjacent_size(statement, mark)
+    new_size = own_size and _adjacent_size(statement, mark) and not _links_to_size(statement, head, mark)
     if new_size or mark.value.needs == "qualified":
         return False
     if hedges.names_other(between):
@@ -145,6 +156,12 @@ def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool
     specific = mark.value.diagnosis is not None and mark.value.diagnosis not in {"cyst"}
     generic_head = head.mark.value.diagnosis is None
     return specific and generic_head and hedges.is_apposition(between) and head.polarity == "affirmed"
+
+
+def _links_to_size(statement: Statement, head: Head, mark: Mark) -> bool:
+    """Reads "a nodule compatible with a 16 mm adenoma": the size comes with the name."""
+    first = next(m.start for m in statement.measurements if m.start >= head.mark.end)
+    return hedges.names_other(statement.text[head.mark.end - statement.start : first - statement.start])
 
 
 def _adjacent_size(statement: Statement, mark: Mark) -> bool:

@@ -158,7 +158,7 @@ def _from_short(
             held: set[str] = {o for o, _ in mark.value.candidates if o != "lymph_node" or o in owners}
             if organ in held:
                 return organ
-            if len(held) == 1 and mark.end - mark.start > 6:
+            if len(held) == 1 and mark.end - mark.start > 6 and organ != "lung":  # it has segments as well
                 return next(iter(held))
     return None
 

@@ -14,6 +14,7 @@ RELATION = re.compile(
     r"|medial to|lateral to|beneath|below the"
     r"|above the|behind|surround\w*|between(?:\s\w+){0,4}|caudal to|cranial to"
     r"|narrowing|obstruct\w*|occlud\w*|involv\w+|along|bordering|(?:on|at) the border of"
+    r"|iso(?:dense|attenuating|intense)(?: \w+)? (?:with|to)|(?:similar|relative|equal) to"
     r"|touching|reaching|proximity (?:to|of"
     r"|with)|neighbou?rhood of|effacing|inseparable from|separate from|distinct from|unrelated to"
     r"|independent of|vicinity of"

@@ -53,7 +53,8 @@ _ABSENT = re.compile(
 
 
 _LIMITED = re.compile(
-    r"\b(?:limited|suboptimal\w*|not optimal\w*|cannot be (?:\w+ )?(?:evaluated|assessed|excluded)"
+    r"\b(?:limited|suboptimal\w*|not optimal\w*|(?:cannot|could not|can not) be (?:\w+ )?"
+    r"(?:evaluated|assessed|excluded|distinguished|differentiated)"
     r"|could not be evaluated|degraded|incompletely (?:imaged|visuali[sz]ed|evaluated|included)"
     r"|not (?:fully|completely|entirely|well) (?:imaged|visuali[sz]ed|seen|included|evaluated)"
     r"|partially (?:imaged|visuali[sz]ed|included)|lack of (?:iv |intravenous )?contrast|limits? "

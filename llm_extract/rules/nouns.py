@@ -39,6 +39,8 @@ _OR_LESION = re.compile(
     re.IGNORECASE,
 )
 _CALCIFIED = re.compile(r"\b(?:calcifi\w+|plaques?|atheroscl\w+)\b", re.IGNORECASE)
+_LOOK = re.compile(r"\b(?:appearances?|densit(?:y|ies)|structures?|areas?)$", re.IGNORECASE)
+_OF_LOOK = re.compile(r"\b(?:in|of|with)\s(?:an?\s)?(?:[\w-]+\s){1,2}$", re.IGNORECASE)
 _INSIDE = re.compile(
     r"\s(?:inside|therein|within(?: it)?|in it|in its (?:interior|centre|center))"
     r"(?=[\s,.;]*(?:$|[,.;]|and\b))",
@@ -80,6 +82,8 @@ def counts(statement: Statement, mark: Mark) -> bool:
         return False
     if _INSIDE.match(after) and _PARENT.search(before):
         return False
+    if mark.value.diagnosis is None and _LOOK.search(noun) and _is_attribute(statement, mark):
+        return False
     return _has_its_need(statement, mark, after)
 
 
@@ -104,6 +108,18 @@ def _has_its_need(statement: Statement, mark: Mark, after: str) -> bool:
             return False
         return any(m.category == "attenuation" and _describes(statement, m, mark) for m in statement.marks)
     return True
+
+
+def _is_attribute(statement: Statement, mark: Mark) -> bool:
+    """Reads "a nodule of isodense appearance", "accessory spleen appearance": it only says how something looks."""
+    before = statement.text[: mark.start - statement.start]
+    if any(m.category == "excluded" and 0 <= mark.start - m.end < 2 for m in statement.marks):
+        return not before.rstrip().lower().endswith("density")
+    earlier = any(
+        m.category == "finding" and m.end <= mark.start and m.value.needs in {None, "size", "qualified"}
+        for m in statement.marks
+    )
+    return earlier and _OF_LOOK.search(before) is not None
 
 
 def _up_to_next(statement: Statement, mark: Mark) -> str:

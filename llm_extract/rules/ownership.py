@@ -68,6 +68,7 @@ _CORRECTED = re.compile(
     r"\b(?:not|instead of|rather than|(?:incorrectly|erroneously|wrongly|mistakenly)\s(?:\w+\s){1,2}(?:as|to be))"
     r"\s(?:at\s|of\s|as\s|the\s)?$",
 )
+_THICKEST = re.compile(r"\s?(?:in|at)\s(?:its|the)\sthickest\b", re.IGNORECASE)
 _SEGMENT_AFTER = re.compile(r"\s?-?\s?(?:long\s)?(?:segment|portion|length|stretch|in length)\b")
 _DEPTH = re.compile(
     r"\b(?:depth|thickness|invades?|invading|invasion|infiltrat\w+|penetrat\w+)\b[^.;,]{0,30}$"
@@ -96,6 +97,7 @@ def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> U
     if (
         head.mark.value.kind == "wall_thickening"
         or _EXTENT.search(text[:start])
+        or _THICKEST.match(text[end:])
         or (_SEGMENT_AFTER.match(text[end:]) and not measured)
     ):
         return "other"

@@ -59,6 +59,10 @@ COUNTS = {
     "Osteolysis in multiple ribs, suggesting bone metastasis.": None,
     "Osteolysis in the fourth rib, suggesting bone metastasis.": 1,
     "The largest of these nodules in the right lung measures 5 mm.": 1,
+    "Multiple subpleural nodule is observed in the right lung.": None,
+    "In this Covid-19 positive case several nodules are observed in the right lung.": None,
+    "There are two 4 mm diameter nodules in the right lung.": 2,
+    "There are 3 nodules of 4 mm in the right lung.": 3,
 }
 
 
@@ -125,6 +129,8 @@ LOOSE = (
     "Ground-glass areas in both lungs. The described lesions are peripheral. Wide vessels are seen within the lesion.",
     "Axillary lymph nodes measured in pathological dimensions were not detected.",
     "A dense shadow in the area of the coronary calcification.",
+    "At the hilar level a pathologically enlarged lymph node cannot be distinguished.",
+    "Isodense accessory spleen appearance in the hilum of the spleen.",
 )
 
 
@@ -203,6 +209,10 @@ GOES_ON = (
     "A low-density nodule in the left kidney. CT value 6 HU, clear border, considering a simple renal cyst.",
     "A hypodense nodule in the left kidney. It is low density.",
     "A hypodense nodule in the left kidney. Tumor differentiation could not be made.",
+    "A hypodense nodule in the left kidney compatible with a 16 mm diameter cyst.",
+    "A hypodense nodule of the left kidney with a nonspecific hypodense appearance, 16 mm.",
+    "A hypodense nodule of cystic density, 16 mm, in the left kidney.",
+    "A hypodense nodule of the left kidney cannot be clearly distinguished from the spleen.",
 )
 
 

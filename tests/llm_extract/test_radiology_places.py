@@ -76,6 +76,26 @@ def test_a_place_of_no_known_name_is_not_guessed_from_its_neighbours_in_a_list()
     )
 
 
+def test_a_segment_of_the_lung_does_not_move_a_nodule_to_the_liver():
+    first, second = read(
+        "A 5 mm nodule in the right lung. A 6 mm nodule is seen below the anterior segment."
+    ).lesions
+    assert (first.organ, second.organ) == ("lung", "lung")
+
+
+def test_what_a_density_is_compared_with_is_no_place():
+    (lesion,) = read("A nodule of the left adrenal gland, 19 mm, isodense to the spleen.").lesions
+    assert place(lesion) == ("adrenal_gland", (), "left")
+
+
+def test_a_member_of_a_group_keeps_its_own_two_sides():
+    text = "Nodules at the right lung apex. Others, for instance of 3 mm in the right lower lobe and left lower lobe."
+    assert {lesion.laterality for lesion in read(text).lesions if lesion.diameters_mm} <= {
+        "unknown",
+        "bilateral",
+    }
+
+
 def test_the_largest_of_a_group_lies_where_the_group_does():
     text = "Four nodules, the largest of which is 7 mm, were observed in the lower lobe of the right lung."
     group, index = read(text).lesions
