@@ -67,11 +67,12 @@ class OpenAIEngine:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="chat-requests")
         self._thread.start()
         self._client = self._in_loop(_build_client(options))
+        self._sending = asyncio.Semaphore(options.concurrency)
 
     @property
     def capacity(self) -> int:
-        """Requests at the same time."""
-        return self._options.concurrency
+        """Requests at the same time and, half as many, ready to be sent: the server never waits for the next report."""
+        return self._options.concurrency + (self._options.concurrency + 1) // 2
 
     def info(self) -> EngineInfo:
         """The model of the server; the one it serves where none is named.
@@ -140,7 +141,8 @@ class OpenAIEngine:
         while self._fatal is None:
             tries += 1
             try:
-                answer = await self._complete(request)
+                async with self._sending:
+                    answer = await self._complete(request)
             except APITimeoutError:
                 if tries > 1:
                     return self._answers.put(_failed(request, "request_timeout"))
