@@ -107,7 +107,9 @@ class RecordAgreement:
         names = list(dict.fromkeys((*first.organs, *second.organs)))
         for name in names:
             said = _status(first, name), _status(second, name)
-            self._organs.setdefault(name, FieldAgreement()).add([said])
+            if name not in self._organs:
+                self._organs[name] = FieldAgreement()
+            self._organs[name].add([said])
         return [
             *(difference for a, b in pairing.pairs for difference in _on_lesions(a, b)),
             *(Difference("only_first", "lesion", a.lesion_id, first=_words(a)) for a in pairing.only_first),

@@ -12,6 +12,7 @@ from llm_extract.tables import Cell, ColumnType, lesion_columns, lesion_rows
 
 _UNITS = {"_mm": "mm", "_mm3": "mm³", "hounsfield": "HU", "day": "days"}
 _BANDS_MM = (10.0, 20.0, 50.0)
+_LESION_NAMES = ("report_id", "case_id", *(name for name in RELEASED[Lesion] if name != "evidence"))
 _OF_A_LESION = ("report_id", "case_id", "patient_id")
 
 README = """# Records of radiology and pathology reports, without their text
@@ -41,9 +42,7 @@ def lesion_columns_released() -> dict[str, ColumnType]:
 def lesion_rows_released(record: ReportRecord) -> Iterator[dict[str, Cell]]:
     """One row a lesion of a released record."""
     for row in lesion_rows(record):
-        yield {name: row[name] for name in lesion_columns_released() if name in row} | {
-            "patient_id": record.patient_id
-        }
+        yield {name: row[name] for name in _LESION_NAMES} | {"patient_id": record.patient_id}
 
 
 def study_columns_released(organs: Iterable[str]) -> dict[str, ColumnType]:
