@@ -97,6 +97,7 @@ _HEADINGS = {title.strip(): section for section, titles in _TITLES.items() for t
 _TITLE = re.compile(
     r"(?<![^\s.;:,*])"  # what all of the next line need, and quick to tell
     r"(?:(?<=^)|(?<=\n)|(?<=[.;:,*]\s)|(?<=[.;:,*])|(?<=\s\s)|(?<=\n\s))[*#_\s]{0,3}"
+    r"(?=[A-Za-z'&()/ -]{3,60}+[*_]{0,2}\s{0,2}[:\n]|[A-Za-z'&()/\s]{0,60}+[*_]{0,2}\s{0,2}-)"  # a mark follows
     r"(?P<title>[A-Za-z][A-Za-z'&()/ -]{2,36}?)[*_]{0,2}\s{0,2}(?::|(?=\n)|(?=\s-\s))[*_]{0,2}",
 )
 _TAIL = re.compile(r"(?:(?<=[.;)?]\s)[\"“]|(?<=[.;)?])[\"“]|(?<=\s)[•·])\s{0,2}(?=[A-Z])")
@@ -135,11 +136,9 @@ _OPEN_END = re.compile(
 )
 
 
-@dataclass(
-    slots=True, unsafe_hash=True
-)  # made for every line of a report; a frozen one takes three times as long
+@dataclass(slots=True, unsafe_hash=True)
 class Sentence:
-    """A stretch of the report that makes one statement.
+    """A stretch of the report that makes one statement; not frozen, as that takes three times as long to make.
 
     Args:
         start, end: code points, without surrounding white space.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from llm_extract.lower_case import lowered
 from llm_extract.rules.context import Hedge
 
 _HEDGED_LINK = re.compile(
@@ -93,31 +94,32 @@ def is_apposition(between: str) -> bool:
     return bool(_APPOSITION.fullmatch(between))
 
 
+# given lower case
+_POSSIBLE_BEFORE = re.compile(
+    r"(?:\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|suspicion of|vague"
+    r"|possibility of"
+    r"|(?:cannot|not|unable to) (?:be )?(?:exclud\w+|rule out))|\?)\W{0,2}(?:\w+[\s-]){0,5}$"
+)
+_PROBABLE_BEFORE = re.compile(r"\b(?:probabl[ey]|likely|presumed)\W{0,2}(?:\w+[\s-]){0,4}$")
+_POSSIBLE_AFTER = re.compile(
+    r"\s?(?:\w+\s){0,3}(?:cannot|can not|could not) be (?:excluded|ruled out)|\s?(?:is|are) (?:possible"
+    r"|suspected|questionable)|\s?\?"
+)
+_APPEARANCE = re.compile(
+    r"(?:volume averaging|artifact|artefact|pseudolesion|focal fat|perfusion (?:anomaly|alteration))"
+)
+
+
 def existence(before: str, after: str) -> Hedge:
     """How sure the text is that the finding exists, from the words of its own noun phrase and a hedge on its nature."""
-    window = before[-48:]
-    if re.search(
-        r"(?:\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|suspicion of|vague"
-        r"|possibility of"
-        r"|(?:cannot|not|unable to) (?:be )?(?:exclud\w+|rule out))|\?)\W{0,2}(?:\w+[\s-]){0,5}$",
-        window,
-        re.IGNORECASE,
-    ):
+    window, after = lowered(before[-48:]), lowered(after)
+    if _POSSIBLE_BEFORE.search(window):
         return "possible"
-    if re.search(r"\b(?:probabl[ey]|likely|presumed)\W{0,2}(?:\w+[\s-]){0,4}$", window, re.IGNORECASE):
+    if _PROBABLE_BEFORE.search(window):
         return "probable"
-    if re.match(
-        r"\s?(?:\w+\s){0,3}(?:cannot|can not|could not) be (?:excluded|ruled out)|\s?(?:is|are) (?:possible"
-        r"|suspected|questionable)|\s?\?",
-        after,
-        re.IGNORECASE,
-    ):
+    if _POSSIBLE_AFTER.match(after):
         return "possible"
-    if re.search(
-        r"(?:volume averaging|artifact|artefact|pseudolesion|focal fat|perfusion (?:anomaly|alteration))",
-        after,
-        re.IGNORECASE,
-    ) and _POSSIBLE.search(after):
+    if _APPEARANCE.search(after) and _POSSIBLE.search(after):
         return "possible"
     return "definite"
 

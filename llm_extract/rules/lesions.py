@@ -112,6 +112,7 @@ class LesionReader(ContinuationReader):
         return made is not None
 
     def _read_head(self, statement: Statement, head: Head, heads: list[Head]) -> None:
+        self._made += 1
         marks = [m for m in statement.marks if head.start <= m.start < head.end]
         references = [r for r in statement.references if head.start <= r.start < head.end]
         inside = [m for m in statement.measurements if head.start <= m.start < head.end]

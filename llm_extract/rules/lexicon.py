@@ -62,11 +62,9 @@ class Place:
     candidates: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(
-    slots=True, unsafe_hash=True
-)  # a frozen one takes three times as long to make, and a report has hundreds
+@dataclass(slots=True, eq=False)
 class Mark:
-    """A known phrase in the text.
+    """A known phrase in the text; not frozen, as that takes three times as long to make, and a report has hundreds.
 
     Args:
         start, end: code points.

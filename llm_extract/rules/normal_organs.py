@@ -142,10 +142,14 @@ def is_node(mark: Mark) -> bool:
     )
 
 
+_CLAUSE_START = re.compile(r"[;:]|\b(?:but|however|while|and no)\b")
+_CLAUSE_END = re.compile(r"[;]|\b(?:but|however|while|and no)\b")
+
+
 def _clause(text: str, start: int, end: int) -> str:
-    cuts = [m.end() for m in re.finditer(r"[;:]|\b(?:but|however|while|and no)\b", text[:start])]
-    stop = re.search(r"[;]|\b(?:but|however|while|and no)\b", text[end:])
-    return text[cuts[-1] if cuts else 0 : end + (stop.start() if stop else len(text) - end)]
+    cuts = [m.end() for m in _CLAUSE_START.finditer(text, 0, start)]
+    stop = _CLAUSE_END.search(text, end)
+    return text[cuts[-1] if cuts else 0 : stop.start() if stop else len(text)]
 
 
 _SUBJECT_BREAK = re.compile(

@@ -75,9 +75,8 @@ def _same_organ(left: Mark, right: Mark) -> bool:
 def _mask(statement: Statement, left: int, right: int, gap: str) -> str:
     """Hide separators inside sizes, segment lists, image numbers and joined places ("body and tail")."""
     chars = list(gap)
-    inside = [(m.start, m.end) for m in statement.measurements] + [
-        (r.start, r.end) for r in statement.references
-    ]
+    inside = [(m.start, m.end) for m in statement.measurements if m.start < right and m.end > left]
+    inside += [(r.start, r.end) for r in statement.references if r.start < right and r.end > left]
     inside += joined_places(statement, left, right)
     for start, end in inside:
         for at in range(max(start, left), min(end, right)):
