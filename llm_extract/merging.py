@@ -145,6 +145,7 @@ def _contradicted(new: Candidate, pool: Sequence[Candidate], every: Sequence[Can
 def _merge(old: Candidate, new: Candidate) -> None:
     if new.is_group and not old.is_group and new.draft.group_role == "individual":
         old.mentions += new.mentions
+        old.evidence += [e for e in new.evidence if e.field == "diameters_mm"]
         return
     override = new.section == "addendum"
     if {old.side, new.side} == {"left", "right"}:

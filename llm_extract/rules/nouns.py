@@ -67,7 +67,9 @@ def counts(statement: Statement, mark: Mark) -> bool:
     noun = statement.text[mark.start - statement.start : mark.end - statement.start]
     if mark.value.diagnosis is None and mark.value.kind == "lesion":
         spread = _SPREAD_OUT.search(before)
-        if spread is not None and not (spread[0].lower().startswith("patchy") and _in_solid_organ(statement)):
+        solid = spread is not None and spread[0].lower().startswith("patchy") and _in_solid_organ(statement)
+        round_ = noun.lower().startswith("nodul") and bool(sizes_near(statement, mark))
+        if spread is not None and not solid and not round_:
             return False
         reading = _EXPLAINED.search(_up_to_next(statement, mark))
         if reading is not None and not _OR_LESION.match(after, reading.end()):

@@ -14,7 +14,9 @@ import pytest
 from llm_extract import ReportRecord
 from llm_extract.backends import load_backend
 from llm_extract.grounding import evidence_of
+from llm_extract.measurements import scan_measurements
 from llm_extract.reports import Report
+from llm_extract.rules.pathology.scanned_text import mend
 
 pytestmark = pytest.mark.real_data
 
@@ -42,6 +44,22 @@ def test_every_report_has_its_grounded_record_in_order(extracted):
         for evidence in evidence_of(record):
             assert row["text"][evidence.start : evidence.end] == evidence.text
     assert sum(bool(record.lesions) for record in records) > 0.3 * len(records)
+
+
+def test_every_length_is_a_quote_of_the_record_or_has_a_reason_why_not(extracted):
+    rows, out = extracted
+    lines = (out / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    lengths = 0
+    for row, line in zip(rows, lines, strict=True):
+        record = ReportRecord.model_validate_json(line)
+        scanned = record.source == "pathology"
+        text = mend(row["text"]) if scanned else row["text"]
+        accounted = {(u.start, u.end) for u in record.unused_measurements}
+        accounted |= {(e.start, e.end) for e in evidence_of(record)}
+        found = scan_measurements(text, writing="scanned" if scanned else "typed")
+        lengths += len(found)
+        assert {(m.start, m.end) for m in found} <= accounted, record.report_id
+    assert lengths > 2000
 
 
 def test_tables_and_summary_agree_with_the_records(extracted):

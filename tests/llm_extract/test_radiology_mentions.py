@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from llm_extract.grounding import evidence_of
+from llm_extract.measurements import scan_measurements
 from llm_extract.records import ReportRecord
 from llm_extract.reports import Report
 from llm_extract.rules import extract_record
@@ -220,3 +222,19 @@ GOES_ON = (
 def test_a_sentence_that_only_describes_is_no_second_lesion(text):
     (lesion,) = read(text).lesions
     assert (lesion.organ, lesion.laterality, lesion.attenuation) == ("kidney", "left", "hypo")
+
+
+ACCOUNTED = (
+    "FINDINGS: A 4 mm and a 3 mm nodule in the right lung.\nIMPRESSION: Nodules smaller than 5 mm in the right lung.",
+    "A 3 cm cyst in the left kidney, previously 2 cm, with a wall of 2 mm, next to a 9 mm stone.",
+    "The spleen measures 12 cm. Common bile duct 6 mm. Aorta 30 mm. Nodes of up to 7 mm. 5 mm.",
+    "Multiple cysts in the liver and both kidneys, the largest 4 cm. Repeat in 6 months if above 5 mm.",
+)
+
+
+@pytest.mark.parametrize("text", ACCOUNTED)
+def test_every_length_is_a_quote_of_the_record_or_has_a_reason_why_not(text):
+    record = read(text)
+    accounted = {(u.start, u.end) for u in record.unused_measurements}
+    accounted |= {(e.start, e.end) for e in evidence_of(record)}
+    assert {(m.start, m.end) for m in scan_measurements(text)} <= accounted
