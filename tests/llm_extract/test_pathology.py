@@ -682,3 +682,44 @@ def test_what_a_mass_is_so_many_centimetres_from_is_not_where_it_lies():
 def test_both_ovaries_hold_two_tumours():
     lesion = only("DIAGNOSIS:\nUterus and adnexa, hysterectomy:\nSerous carcinoma involving both ovaries.\n")
     assert (lesion.organ, lesion.laterality, lesion.count) == ("ovary", "bilateral", 2)
+
+
+def test_what_a_cancer_invades_is_not_where_it_lies():
+    text = (
+        "DIAGNOSIS:\nA. RIGHT HEMICOLECTOMY:\n- ADENOCARCINOMA OF THE CECUM, 6 X 3 CM.\n"
+        "- CARCINOMA INFILTRATING THROUGH THE BOWEL WALL AND INVADING INTO ADJACENT LIVER PARENCHYMA.\n"
+    )
+    assert tumours(text) == [("colon", "n/a", (60.0, 30.0))]
+
+
+def test_two_tumours_at_two_places_have_their_own_sizes():
+    text = (
+        "DIAGNOSIS:\nLeft kidney, nephrectomy:\n"
+        "- Two oncocytomas located at the lower pole (6.5 cm) and upper pole (0.8 x 0.8 cm).\n"
+    )
+    found = {x.parts: x.diameters_mm for x in record(text).lesions}
+    assert found == {("kidney_lower_pole",): (65.0,), ("kidney_upper_pole",): (8.0, 8.0)}
+
+
+def test_a_gross_description_without_a_title_gives_length_width_and_thickness():
+    text = (
+        "DIAGNOSIS:\n1. Right colon, colectomy:\nTumor type: Adenocarcinoma\n2. Omentum, excision: Benign fat.\n"
+        '1). The specimen is received fresh, labeled "Right colon" and is opened to show a sessile lesion measuring '
+        "6.5 cm in length, 10 cm in width and 2 cm in thickness.\n"
+    )
+    lesion = only(text)
+    assert (lesion.organ, lesion.diameters_mm) == ("colon", (65.0, 100.0, 20.0))
+
+
+def test_a_size_in_the_gross_description_belongs_to_the_letter_of_its_heading():
+    text = (
+        "DIAGNOSIS:\n(A) ANTERIOR PERITONEUM:\nSEROUS CARCINOMA.\n(B) LEFT OVARY:\nOVARIAN SEROUS CARCINOMA.\n"
+        "GROSS DESCRIPTION:\n(A) ANTERIOR PERITONEUM - The specimen consists of a fragment of fat (5.0 x 2.0 cm). "
+        "The specimen is involved by tumor (4.2 cm).\n"
+    )
+    assert tumours(text) == [("ovary", "left", ()), ("peritoneum", "unknown", (42.0,))]
+
+
+def test_one_nodal_metastasis_is_one():
+    text = "DIAGNOSIS:\nRectum, resection: Adenocarcinoma, 7 cm, with a regional lymph node metastasis.\n"
+    assert [x.count for x in record(text).lesions if x.organ == "lymph_node"] == [1]

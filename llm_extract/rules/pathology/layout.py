@@ -114,6 +114,11 @@ _ANY_SYNOPTIC = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _LOST_DIAGNOSIS = re.compile(r"\bFINAL\s{1,3}D[I1l]AGN\w{0,6}|(?<![a-z] )\bPART\s{0,2}1\s{0,2}[:.](?=\s)")
+_RECEIVED = re.compile(
+    r"^[^\w\n]{0,4}(?:[A-Z1-9]\d?\s?[).:]{1,2}\s{0,3})?(?:the\s)?specimens?\s(?:is|are|was|were)\sreceived\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Begins a gross description that has no title."""
 _SCRAP = re.compile(r"[A-Z]?[^A-Za-z\n]{0,8}\w{0,3}[^A-Za-z\n]{0,3}(?:\n|$)")
 _KEY_TO_BLOCKS = re.compile(r"block|section|cassette|code|slide", re.IGNORECASE)
 _NEXT_SPECIMEN = re.compile(
@@ -228,6 +233,8 @@ def _sections(text: str) -> tuple[Section, ...]:
             continue
         if name in _SUBORDINATE and held in _DETAILED:
             continue
+        if _RECEIVED.match(text, start) and held not in {"diagnosis", "synoptic"}:
+            continue
         if (
             held == "synoptic"
             and name in {"history", "intraoperative"}
@@ -285,6 +292,7 @@ def _lost_titles(text: str) -> Iterator[tuple[int, str, bool]]:
         (_LOST_DIAGNOSIS, "diagnosis"),
         (_ANY_DIAGNOSIS, "diagnosis"),
         (_ANY_SYNOPTIC, "synoptic"),
+        (_RECEIVED, "gross"),
     ):
         for match in pattern.finditer(text):
             if not re.search(r"\b(?:see|for|refer)\b", match[0], re.IGNORECASE):

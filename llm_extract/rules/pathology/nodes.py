@@ -56,6 +56,10 @@ _UNKNOWN = re.compile(
     r"|node)",
     re.IGNORECASE,
 )
+_ONE_DEPOSIT = re.compile(
+    r"\b(?:an?|one|single|solitary)\s(?:[\w-]+\s){0,3}(?:lymph\s?node|nodal)\s(?:metastasis|deposit)\b",
+    re.IGNORECASE,
+)
 _ELSEWHERE = re.compile(r"\bdistant\s(?:site\s)?metasta", re.IGNORECASE)
 _STAGE = re.compile(
     r"\bp?T\s?\d[a-d]?\s?p?N|\bpN\s?[0-3OX]|regional lymph\s?nodes? \(p|\bstage\b", re.IGNORECASE
@@ -127,6 +131,8 @@ def _without_ratio(
         return None
     counted = _COUNT.search(text)
     number = _number(counted["n"]) if counted is not None else None
+    if number is None and _ONE_DEPOSIT.search(text):
+        number = 1
     if number is None and heading and re.search(r"\blymph\s?node\b(?!s)", text, re.IGNORECASE):
         number = 1
     return NodeFinding(number or None, anchor.start(), anchor.end())

@@ -23,6 +23,7 @@ _CARCINOMAS = {
 }  # fmt: skip
 _ONLY_ADENO = frozenset({"pancreas", "prostate", "colon", "stomach"})
 _HOLLOW = frozenset({"colon", "stomach", "duodenum", "small_bowel", "esophagus"})
+_SINGLE = frozenset({"uterus", "bladder", "liver", "pancreas", "spleen", "gallbladder"})
 _PERITONEAL = frozenset({"peritoneum", "soft_tissue", "other", "pleura"})
 _HOST = re.compile(
     r"(?:involv(?:ing|es|ed)|in|of|within|from|replac\w+|(?:present|identified|located) in|metastatic to"
@@ -41,6 +42,11 @@ _SAID = re.compile(
 )
 _EXTENDS = re.compile(r"\b(?:present in|extensively in|focally in|extend\w* (?:in|to|into))\b", re.IGNORECASE)
 _EXTENDING = re.compile(r"\bextend\w*\s(?:from|to|into|onto|through)\s[^.;,]{0,40}$", re.IGNORECASE)
+_INVADES = re.compile(
+    r"\b(?:invad\w+|infiltrat\w+|penetrat\w+|extend\w*|extension|adher\w+)\s(?:in|to|into|through|onto|on|beyond)?\s?"
+    r"(?:the\s|adjacent\s|adjac\w*\s\w*\s?|surrounding\s){0,3}(?:\w+\s){0,2}$",
+    re.IGNORECASE,
+)
 _BESIDE = re.compile(
     r"\b(?:(?:deep|adjacent|next|close|proximal|distal|superior|inferior|lateral|medial|anterior|posterior)\sto"
     r"|beneath|below|above|under(?:neath)?|near|abut\w*|opposite|\d\s?(?:cm|mm|em|crn)\.?\s(?:to|from|of))"
@@ -121,6 +127,7 @@ class PlaceReader(NodeReader):
         vague = (
             origin
             or _is_beside(made, self.reading.text)
+            or _is_invaded(made, head, self.reading.text)
             or not made.location.spans
             or not (made.location.certain or hosted)
         )
@@ -149,9 +156,20 @@ class PlaceReader(NodeReader):
         if made.organ == self._main and self._paired(made.organ) and made.location.laterality is None:
             made.location = replace(made.location, laterality=self._side)
         self._as_placed(made)
+        self._limit(made)
+        made.series = made.image = None
+        self._number(made)
+        self._name_tumour(made)
+
+    def _limit(self, made: Mention) -> None:
+        """No part where the tumour only reaches to, no two sides of one organ."""
         if made.location.parts and _reaches(made, self.reading.text):
             made.location = replace(made.location, parts=(), relation="unknown")
-        made.series = made.image = None
+        if made.location.laterality == "bilateral" and made.organ in _SINGLE:
+            made.location = replace(made.location, laterality=None)
+
+    def _number(self, made: Mention) -> None:
+        """The number in brackets, and two for both ovaries."""
         number = _in_brackets(made, self.reading.text)
         if number is not None and made.is_group:
             made.count, made.count_kind = number, "exact"
@@ -163,6 +181,9 @@ class PlaceReader(NodeReader):
         ):
             made.count, made.count_kind = 2, "exact"
             made.location = replace(made.location, laterality="bilateral")
+
+    def _name_tumour(self, made: Mention) -> None:
+        """What pathology settles: presence, malignancy, and the carcinoma of the organ."""
         if wording.CONSISTENT.search(made.statement.text):
             made.presence = "definite"
             made.diagnosis_certainty = "definite" if made.diagnosis_certainty else None
@@ -278,6 +299,14 @@ def _reaches(made: Mention, text: str) -> bool:
     """True if the parts are only where the tumour extends from and to: "extending from the apex to the middle"."""
     starts = [start for start, _ in made.location.spans]
     return bool(starts) and all(_EXTENDING.search(text[max(0, start - 60) : start]) for start in starts)
+
+
+def _is_invaded(made: Mention, head: Head, text: str) -> bool:
+    """True if every place is only what a cancer grows into: "carcinoma invading the adjacent liver"."""
+    starts = [start for start, _ in made.location.spans]
+    grown = made.kind in {"tumor", "mass"} and all(start > head.mark.end for start in starts)
+    before = [" ".join(text[max(0, start - 70) : start].split()) + " " for start in starts]
+    return bool(starts) and grown and all(_INVADES.search(words) for words in before)
 
 
 def _is_beside(made: Mention, text: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from llm_extract.drafts import OrganDraft
 from llm_extract.records import UnusedReason
 from llm_extract.rules.heads import Head, find_heads
+from llm_extract.rules.lesions import MAX_MENTIONS
 from llm_extract.rules.lexicon import Finding
 from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
@@ -38,6 +39,9 @@ class PathologyReader(PlaceReader):
         held: Specimen | None = None
         for index, (statement, specimen) in enumerate(zip(self.reading.statements, assigned, strict=True)):
             self._index = index
+            if len(self._sightings) >= MAX_MENTIONS or self._made >= 3 * MAX_MENTIONS:
+                self.overfull = True
+                break
             if statement.sentence.section not in CURRENT:
                 self._set_aside(statement)
                 continue
@@ -236,7 +240,7 @@ class PathologyReader(PlaceReader):
 
     def _reduce(self) -> None:
         tumours = gather(self._sightings, main=self._main)
-        kept = [t.mention for t in tumours]
+        kept = [t.mention for t in tumours if not _is_empty(t.first)]
         self._as_metastases(kept)
         self._place_at_sites(kept)
         self._add_further_foci(kept)
@@ -246,6 +250,13 @@ class PathologyReader(PlaceReader):
                 if size.id not in held:
                     self.unused.setdefault(size.id, "other")
         self.mentions = sorted(kept, key=lambda m: m.span[0])
+
+
+def _is_empty(sighting: Sighting) -> bool:
+    """True for a bare "tumor" of which neither name nor size nor organ is known."""
+    mention = sighting.mention
+    known = sighting.is_specific or mention.sizes or mention.location.spans or mention.organ != "other"
+    return not known
 
 
 def _share_name(made: Sequence[Mention]) -> None:

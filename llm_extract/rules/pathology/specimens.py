@@ -71,6 +71,8 @@ _LABELLED = re.compile(
 )
 _CONTAINER = re.compile(r"\W{0,4}(?:specimen|container|jar|part)\b", re.IGNORECASE)
 _MAX_HEADING = 190
+_MAX_NAME = 80
+"""Characters of a heading that is the name of its specimen and nothing else."""
 _TRUNK = frozenset({"lymph_node", "bone"})
 
 
@@ -150,8 +152,13 @@ class SpecimenReader:
             return
         end = _body_end(statement.text, match.end())
         made = self._specimen(statement, match.end(), end, match["label"])
+        alone = (
+            end < len(statement.text)
+            and len(statement.text) < _MAX_NAME
+            and not statement.text[end:].strip(" :-")
+        )
         if made.organ is not None and (
-            statement.sentence.section == "specimen" or _PROCEDURE.search(statement.text[:end])
+            statement.sentence.section == "specimen" or alone or _PROCEDURE.search(statement.text[:end])
         ):
             self._by_label[_key(match)] = made
 
@@ -217,7 +224,7 @@ class SpecimenReader:
                     return known, True
                 statement.title_end = statement.start + named.end(name)
                 return made, True
-        worded = _CONTAINER.match(statement.text) is not None
+        worded = _CONTAINER.match(statement.text) is not None or 3 < _body_end(statement.text, 3) < _MAX_NAME
         if known is not None and (
             len(statement.text) < 90 or named is not None or worded or "eceived" in statement.text
         ):
@@ -288,7 +295,7 @@ def _names_whole(text: str, marks: Sequence[Mark]) -> bool:
     places = [m for m in marks if m.category == "place"]
     return any(
         bool(one.value.part) != bool(other.value.part)
-        and re.fullmatch(r"\s{0,2}(?:&|/|and|or)\s(?:the\s)?", text[one.end : other.start])
+        and re.fullmatch(r"\s{0,2}(?:&|/|and|or)\s(?:the\s)?", text[one.end : other.start], re.IGNORECASE)
         for one, other in itertools.pairwise(places)
     )
 

@@ -238,8 +238,10 @@ def _closest(sighting: Sighting, fitting: Sequence[Tumour]) -> Tumour | None:
 
 def _same_specimen(sighting: Sighting, tumour: Tumour) -> bool:
     """False for two letters, which hold two tumours; a statement without a letter may speak of any."""
+    if sighting.label is None:
+        return True
     labels = {s.label for s in tumour.sightings if s.label is not None}
-    return sighting.label is None or not labels or sighting.label in labels
+    return not labels or sighting.label in labels
 
 
 def _same_place(sighting: Sighting, tumour: Tumour) -> bool:

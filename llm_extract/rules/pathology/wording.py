@@ -189,6 +189,12 @@ _DISTANCE_AFTER = re.compile(
     r"|beyond|into|beneath|in depth|in length|long\b|clear)",
     re.IGNORECASE,
 )
+_NEAR = r"(?:[^.;]|\.(?=\d)){0,30}"
+_BY_AXES = re.compile(
+    rf"measur\w+{_NEAR}\bin length\b{_NEAR}\bin width\b|measur\w+{_NEAR}\bin width\b{_NEAR}\bin length\b",
+    re.IGNORECASE,
+)
+_BY_AXIS = re.compile(r"\s?in (?:length|width|thickness|height)\b", re.IGNORECASE)
 _TISSUE_AFTER = re.compile(
     r"\s{0,2}(?:in (?:aggregate|greatest dimension|maximum"
     r" dimension)\s)?(?:(?!at\b|within\b|near\b|from\b|located\b|aris\w+\s|involving\b)[\w-]+[\s,]{1,2}){0,4}?"
@@ -211,7 +217,7 @@ _TISSUE_BEFORE = re.compile(
 )
 _MASS = re.compile(
     r"\b(?:mass(?:es)?|tumou?rs?|lesions?|neoplasms?|carcinomas?|nodules?|polyps?|cysts?|adenocarcinomas?"
-    r"|leiomyomas?|fibroids?|implants?|ad[ec]nomas?)\b",
+    r"|leiomyomas?|fibroids?|implants?|ad[ec]nomas?|(?!stroma|h[ae]*matoma)\w{4,}omas?)\b",
     re.IGNORECASE,
 )
 
@@ -247,9 +253,11 @@ def _organ_measured(statement: Statement, size: Measurement) -> bool:
 
 
 def is_distance(statement: Statement, size: Measurement) -> bool:
-    """True for a distance, depth or thickness."""
+    """True for a distance, depth or thickness, but not for a tumour given by its length and width."""
     text = statement.text
     start, end = size.start - statement.start, size.end - statement.start
+    if _BY_AXES.search(text) and _BY_AXIS.match(text[end:]) and _MASS.search(text[:start]):
+        return False
     return _DISTANCE_BEFORE.search(text[:start]) is not None or _DISTANCE_AFTER.match(text[end:]) is not None
 
 
@@ -275,7 +283,10 @@ def is_tissue(statement: Statement, size: Measurement) -> bool:
     following = _MASS.search(text[end : end + 60])
     return (
         following is None
-        or re.search(r"[.,;]|\b(?:with|and|which|contain\w*)\b", text[end : end + following.start()])
+        or re.search(
+            r"[.,;]|\b(?:with|and|which|that|has|have|showing|contain\w*)\b",
+            text[end : end + following.start()],
+        )
         is not None
     )
 
