@@ -10,91 +10,17 @@ import re
 from collections.abc import Iterator
 
 from llm_extract.records import Section
+from llm_extract.rules.pathology.titles import ANY_TITLE, SECTION_OF
 from llm_extract.sections import Sentence, limit_cuts, section_at
 
-_TITLES: dict[str, str] = {
-    "diagnosis": (
-        "diagnosis; diagnoses; final diagnosis; final diagnoses; final pathologic diagnosis; final pathological "
-        "diagnosis; pathologic diagnosis; pathological diagnosis; surgical pathology diagnosis; pathology diagnosis; "
-        "diagnosis details; diagnosis/diagnoses; diagnosis(es); histopathologic diagnosis; histopathological "
-        "diagnosis; histological diagnosis; anatomic diagnosis; conclusion; conclusions; summary; interpretation; "
-        "revised diagnosis; amended diagnosis; opinion; microscopic diagnosis; final anatomic diagnosis; "
-        "pathology report; final report; final surgical pathology diagnosis; amended final diagnosis; results"
-    ),
-    "gross": (
-        "gross; gross description; gross descriptions; gross examination; gross pathology; gross findings; "
-        "macroscopic; macroscopy; macro; macroscopic description; macroscopic examination; macroscopic findings; "
-        "tissue description; gross and macroscopic description; description of gross; source of tissue"
-    ),
-    "microscopic": (
-        "microscopic; microscopic description; microscopic descriptions; microscopy; light microscopy; histology; "
-        "microscopic examination; microscopic findings; histological description; histopathology; micro; "
-        "microscopic description and comment"
-    ),
-    "synoptic": (
-        "synoptic report; synoptic; synoptic data; synoptic diagnosis; case synopsis; synopsis; cancer case summary; "
-        "case summary; tumor summary; tumour summary; tumor synopsis; tissue checklist; checklist; cancer checklist; "
-        "formatted path report; formatted path reports; synoptic worksheet; cap synoptic report; "
-        "tumor characteristics; tumour characteristics; pathologic data; template; cancer staging summary"
-    ),
-    "specimen": (
-        "specimen; specimens; specimen(s); specimen submitted; specimens submitted; specimen(s) submitted; tissue "
-        "submitted; specimen received; specimens received; specimen(s) received; source of specimen; source of "
-        "specimen(s); specimen source; material submitted; material received; material; type of material; "
-        "nature of specimen; nature of specimens; specimen description; part(s) submitted; specimen details; "
-        "submitted material; specimen type and location"
-    ),
-    "history": (
-        "history; clinical history; clinical information; clinical data; clinical details; clinical notes; clinical "
-        "diagnosis; clinical impression; clinical background; clinical indication; patient history; medical history; "
-        "clinical history/diagnosis; brief clinical history; pre-op diagnosis; preop diagnosis; preoperative "
-        "diagnosis; pre-operative diagnosis; pre op diagnosis; post-op diagnosis; postoperative diagnosis; "
-        "post-operative diagnosis; post op diagnosis; indication; indications; anamnesis; other related clinical "
-        "data; clinical diagnosis & history; clinical diagnosis and history; operative findings; clinical question; "
-        "surgical history; not reported; previous pathology; previous reports; prior pathology; clinical findings; "
-        "relevant history"
-    ),
-    "procedure": "procedure; operation; operative procedure; operative procedures; surgical procedure; procedures",
-    "intraoperative": (
-        "intraoperative consultation; intraoperative consultation diagnosis; intra-operative consultation; frozen "
-        "section; frozen section diagnosis; frozen sections; intraoperative diagnosis; intraoperative consult "
-        "diagnosis; frozen section report; intraoperative findings; frozen section consultation; "
-        "intraoperative consultations; intraoperative frozen section"
-    ),
-    "comment": (
-        "comment; comments; comment(s); note; notes; remark; remarks; addendum; addenda; addendum report; "
-        "supplementary report; addendum comment; additional note; special studies; immunohistochemistry; "
-        "special stains; "
-        "immunohistochemical studies; ancillary studies; note(s); addendum diagnosis; procedures/addenda"
-    ),
-    "note": (
-        "block summary; blocks; section code; section codes; summary of sections; designation of sections; cassette "
-        "summary; key to cassettes; ink code; block key; key to blocks; slide key; summary of cassettes; slides; "
-        "diagnosis discrepancy; hipaa discrepancy; primary tumor site discrepancy; criteria; reviewer initials; "
-        "disclaimer; electronically signed; suggestion; cassettes; tcga pathologic diagnosis discrepancy form; "
-        "tumor bank; gross photo; icd codes; snomed codes; billing; references; performing lab; block; "
-        "sections submitted"
-    ),
-}
-_SECTION_OF = {title.strip(): name for name, titles in _TITLES.items() for title in titles.split(";")}
 CURRENT = frozenset({"preamble", "diagnosis", "gross", "microscopic", "synoptic", "comment"})
 """Sections that speak of the specimen at hand."""
 _SUBORDINATE = frozenset({"procedure", "specimen"})
 _DETAILED = frozenset({"gross", "synoptic", "microscopic"})
 
 
-def _loose(title: str) -> str:
-    """A title as recognition may have broken it: one blank more inside a word, any blanks between words."""
-    words = []
-    for word in title.strip().split():
-        letters = [r"\s?-\s?" if c == "-" else re.escape(c) for c in word]
-        words.append(r"\s?".join(letters) if len(word) > 8 else "".join(letters))
-    return r"\s{1,3}".join(words)
-
-
-_ANY_TITLE = "|".join(_loose(t) for t in sorted(_SECTION_OF, key=len, reverse=True))
 _LINE_TITLE = re.compile(
-    rf"^[^\w\n]{{0,8}}(?:PINAL\s)?(?P<title>{_ANY_TITLE})[*_]{{0,3}}(?P<after>\s{{0,4}}[:;=]"
+    rf"^[^\w\n]{{0,8}}(?:PINAL\s)?(?P<title>{ANY_TITLE})[*_]{{0,3}}(?P<after>\s{{0,4}}[:;=]"
     rf"|\s{{0,3}}[-.]{{1,3}}(?=\s|$|[A-Z])"
     r"|\s{0,4}(?=\n|$)|(?=\s?[\"“(\[])|(?=\s{0,2}[A-Z]))",
     re.IGNORECASE | re.MULTILINE,
@@ -125,8 +51,8 @@ _NEXT_SPECIMEN = re.compile(
     r"^\s{0,6}(?:\(?[A-Z]\s?[.)]\s{0,3}[\"A-Z(]|\d{1,2}\s?[.)]\s{0,3}[\"A-Z(]|Received|The specimen)",
     re.MULTILINE,
 )
-_TITLE_HERE = re.compile(rf"(?:{_ANY_TITLE})\s{{0,3}}[:;=-]?", re.IGNORECASE)
-_SQUEEZED = {title.replace(" ", ""): name for title, name in _SECTION_OF.items()}
+_TITLE_HERE = re.compile(rf"(?:{ANY_TITLE})\s{{0,3}}[:;=-]?", re.IGNORECASE)
+_SQUEEZED = {title.replace(" ", ""): name for title, name in SECTION_OF.items()}
 _ITEM = (
     r"(?:[-*=>_+]{1,3}\s{0,3}(?=[A-Za-z(\d])|o\s{1,3}(?=[A-Z(\d])|\(?(?:[A-Z]|\d{1,2}|[IVX]{1,4})\s?[.):](?!\d)\s{0,4}(?=\S)"
     r"|(?:[A-Z]|\d{1,2})\s-\s(?=[A-Z])|(?:PART|Part|Specimen|SPECIMEN)\s(?:[A-Z]|\d{1,2})\b|\#\s?\d{1,2}\b)"
@@ -273,7 +199,7 @@ def _inner_titles(text: str) -> Iterator[tuple[int, str, bool]]:
         words = match["words"].split()
         for skip in range(len(words)):
             title = " ".join(words[skip:]).lower()
-            name = _SECTION_OF.get(title)
+            name = SECTION_OF.get(title)
             before = text[max(0, match.start() - 2) : match.start()]
             if name is None or not words[skip][0].isupper():
                 continue
@@ -303,7 +229,7 @@ def _name_of(match: re.Match[str]) -> str | None:
     """The section a title opens; a single word needs a colon or a line of its own."""
     title = match["title"]
     words = " ".join(title.lower().split())
-    name = _SECTION_OF.get(words) or _SQUEEZED.get(words.replace(" ", ""))
+    name = SECTION_OF.get(words) or _SQUEEZED.get(words.replace(" ", ""))
     after = match["after"].strip()
     if after[:1] in {":", ";", "="} or (after and title.isupper()):
         return name

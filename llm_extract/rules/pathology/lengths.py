@@ -13,7 +13,7 @@ from llm_extract.rules.lesions import LesionReader
 from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import Location
 from llm_extract.rules.mentions import Mention
-from llm_extract.rules.pathology import wording
+from llm_extract.rules.pathology import measured, wording
 from llm_extract.rules.pathology.nodes import mentions_nodes
 from llm_extract.rules.pathology.specimens import Specimen
 from llm_extract.rules.pathology.tumours import Sighting
@@ -52,11 +52,11 @@ class LengthReader(LesionReader):
         """Lengths of a stretch that are the tumour's: no distances, no depth, nothing of the specimen."""
         own, sure = [], []
         for m in inside:
-            if wording.is_distance(statement, m):
+            if measured.is_distance(statement, m):
                 self.unused[m.id] = "margin"
-            elif wording.is_tissue(statement, m):
+            elif measured.is_tissue(statement, m):
                 self.unused[m.id] = "specimen"
-            elif wording.is_plain(statement, m, head):
+            elif measured.is_plain(statement, m, head):
                 sure.append(m)
             else:
                 own.append(m)
@@ -97,7 +97,7 @@ class LengthReader(LesionReader):
             if m.id not in used
             and m.tense == "current"
             and not m.worded
-            and not (wording.is_distance(statement, m) or wording.is_tissue(statement, m))
+            and not (measured.is_distance(statement, m) or measured.is_tissue(statement, m))
         ]
         exact = [m for m in free if m.qualifier not in {"lower_bound", "upper_bound"}]
         free = exact or free
@@ -136,7 +136,7 @@ class LengthReader(LesionReader):
             return
         used = {m.id for mention in self.mentions for m in mention.sizes}
         size = statement.measurements[0]
-        if size.id in used or not wording.is_tissue(statement, size):
+        if size.id in used or not measured.is_tissue(statement, size):
             return
         self.unused.pop(size.id, None)
         span = (statement.start, statement.start + len(statement.text))

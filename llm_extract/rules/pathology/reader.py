@@ -15,7 +15,7 @@ from llm_extract.rules.lexicon import Finding
 from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
-from llm_extract.rules.pathology import wording
+from llm_extract.rules.pathology import measured, wording
 from llm_extract.rules.pathology.free import free_organs, is_margin, is_rest, is_shape, weakened
 from llm_extract.rules.pathology.layout import CURRENT
 from llm_extract.rules.pathology.nodal import measured_mass
@@ -164,7 +164,7 @@ class PathologyReader(PlaceReader):
         section = statement.sentence.section
         inside = [m for m in statement.measurements if head.start <= m.start < head.end]
         inside = [
-            m for m in inside if not (wording.is_distance(statement, m) or wording.is_tissue(statement, m))
+            m for m in inside if not (measured.is_distance(statement, m) or measured.is_tissue(statement, m))
         ]
         if head.mark.start < statement.title_end or head.mark.value.kind == "lymph_node":
             return

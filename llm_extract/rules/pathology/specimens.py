@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llm_extract.anatomy import Anatomy
-from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import SIDELESS, WEAK, Location, resolve
+from llm_extract.rules.pathology.headings import (
+    BESIDE,
+    IMPLANT,
+    PELVIC,
+    names_whole,
+    only_places,
+    organs_of,
+    says_where,
+    states,
+    vague_span,
+    vote,
+)
 from llm_extract.rules.pathology.layout import CURRENT, titles_list
 from llm_extract.rules.statements import Statement
 
@@ -50,15 +59,7 @@ _KEY_ONLY = re.compile(
     r"|pathologic|metasta\w+|implants?)\b",
     re.IGNORECASE,
 )
-_IMPLANT = re.compile(r"\b(?:implants?|mesenter\w+|serosal nodule)\b", re.IGNORECASE)
 _NUMBERED_TUMOUR = re.compile(r"\b(?:tumou?r|mass|lesion)\s{0,2}#\s?\d", re.IGNORECASE)
-_PELVIC = re.compile(r"\b(?:pelvi[cs]|abdominal|abdomen|side\s?wall|presacral|cuff)\b", re.IGNORECASE)
-_BESIDE = re.compile(
-    r"\b(?:(?:para|peri|infra|sub|supra)-?\s?(?:colic|splenic|hepatic|gastric|rectal|caecal|cecal|umbilical)"
-    r"|cul[-\s]de[-\s]sac|gutter|diaphragm\w*|falciform|umbilic\w+|mesocolon|lesser sac|ligament)\b",
-    re.IGNORECASE,
-)
-"""Places outside every organ whose tumours are deposits on the peritoneum."""
 _SENTENCE = re.compile(
     r"\b(?:is|are|was|were|shows?|showing|free|negative|positive|identified|seen|present|invad\w+|involv\w+"
     r"|measur\w+|received|consists?"
@@ -73,7 +74,6 @@ _CONTAINER = re.compile(r"\W{0,4}(?:specimen|container|jar|part)\b", re.IGNORECA
 _MAX_HEADING = 190
 _MAX_NAME = 80
 """Characters of a heading that is the name of its specimen and nothing else."""
-_TRUNK = frozenset({"lymph_node", "bone"})
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ class SpecimenReader:
 
     def assign(self, statements: Sequence[Statement]) -> list[Specimen | None]:
         """The specimen of each statement; headings are marked by ``title_end`` and set ``topic``."""
-        self.main, self.side = _vote(statements)
+        self.main, self.side = vote(statements)
         for statement in statements:
             if statement.sentence.section in {"specimen", "diagnosis", "preamble"}:
                 self._learn(statement)
@@ -189,17 +189,17 @@ class SpecimenReader:
             return self._by_label[key], True
         word = (match is not None and match["word"] is not None) or _LABELLED.match(text) is not None
         named_only = label is not None and len(body) < 45 and not text[end:].strip(" :-\n")
-        sure = closed and (procedure or (named_only and _says_where(statement, start, end)))
+        sure = closed and (procedure or (named_only and says_where(statement, start, end)))
         if not named and label is not None and (word or sure):
             if procedure:
                 statement.title_end = statement.start + end
             return self._by_label.get(key, Specimen(label, bare=not sure)), True
-        if not named or len(body) > _MAX_HEADING or _states(statement, start, end, sure=sure):
+        if not named or len(body) > _MAX_HEADING or states(statement, start, end, sure=sure):
             return None, False
         if not (label is not None and closed) and _SENTENCE.search(body):
             return None, False
         content = text[end:].strip(" :-\n")
-        alone = label is None and _only_places(body) and made.organ not in WEAK
+        alone = label is None and only_places(body) and made.organ not in WEAK
         if not (procedure or closed or word or alone):
             return None, False
         if section in {"synoptic", "comment", "microscopic"} and content and not procedure and not word:
@@ -242,14 +242,14 @@ class SpecimenReader:
         marks = [m for m in statement.marks if low <= m.start < high]
         body = statement.text[start:end]
         where = [m for m in marks if m.category in {"place", "short", "side"}]
-        organs = _organs(marks)
-        if not organs and not _BESIDE.search(body):
+        organs = organs_of(marks)
+        if not organs and not BESIDE.search(body):
             return Specimen(label, None, (), Location(), _MARGIN.search(body) is not None)
         organ = organs[0] if organs else "peritoneum"
         if organ != "lymph_node" and (
             not organs
-            or _IMPLANT.search(body)
-            or (organ == "other" and _PELVIC.search(body))
+            or IMPLANT.search(body)
+            or (organ == "other" and PELVIC.search(body))
             or ("peritoneum" in organs and self.main not in organs and organ != "peritoneum")
         ):
             organ, organs = "peritoneum", ("peritoneum",)
@@ -265,9 +265,9 @@ class SpecimenReader:
         sides = {m.value for m in where if m.category == "side"} & {"left", "right"}
         side = next(iter(sides)) if len(sides) == 1 else ("bilateral" if len(sides) == 2 else None)
         named = [m for m in own if m.category == "place"] or [m for m in where if m.category == "place"]
-        spans = tuple((m.start, m.end) for m in named) or _vague_span(body, low)
+        spans = tuple((m.start, m.end) for m in named) or vague_span(body, low)
         side_spans = tuple((m.start, m.end) for m in where if m.category == "side")
-        whole = (organ == "uterus" and len(organs) > 1) or _names_whole(self._text, own)
+        whole = (organ == "uterus" and len(organs) > 1) or names_whole(self._text, own)
         parts = place.parts if place.organ == organ and not whole else ()
         lateral = None if organ in SIDELESS else self._side(organ, side or place.laterality)
         location = Location(
@@ -282,22 +282,6 @@ class SpecimenReader:
         """Both sides of a heading are two organs; of an organ that is one, they are those of its neighbours."""
         paired = organ in self._anatomy.organs and self._anatomy.organs[organ].paired
         return None if side == "bilateral" and not paired else side
-
-
-def _vague_span(body: str, offset: int) -> tuple[tuple[int, int], ...]:
-    """Where a heading names a region that is no organ: "right pelvic tumor"."""
-    match = _PELVIC.search(body) or _BESIDE.search(body) or _IMPLANT.search(body)
-    return ((offset + match.start(), offset + match.end()),) if match is not None else ()
-
-
-def _names_whole(text: str, marks: Sequence[Mark]) -> bool:
-    """True for "colon and rectum": the organ beside its part is the whole of it."""
-    places = [m for m in marks if m.category == "place"]
-    return any(
-        bool(one.value.part) != bool(other.value.part)
-        and re.fullmatch(r"\s{0,2}(?:&|/|and|or)\s(?:the\s)?", text[one.end : other.start], re.IGNORECASE)
-        for one, other in itertools.pairwise(places)
-    )
 
 
 def _key(match: re.Match[str]) -> str:
@@ -325,82 +309,6 @@ def _numbered(statement: Statement, current: Specimen | None) -> Specimen | None
     return Specimen(match["label"], bare=True)
 
 
-def _organs(marks: Sequence[Mark]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for mark in marks:
-        if mark.category == "place" and mark.value.organ:
-            found[mark.value.organ] = None
-        elif mark.category == "finding" and mark.value.kind == "lymph_node":
-            found["lymph_node"] = None
-    if not found:
-        found = {m.value.organ: None for m in marks if m.category == "operation"}
-    if not found:
-        found = {m.value.organ: None for m in marks if m.category == "finding" and m.value.organ}
-    ordered = tuple(found)
-    if "lymph_node" in found and ordered[0] != "lymph_node":
-        solid = {*WEAK, "lymph_node"}
-        first = next((m for m in marks if m.category == "place" and m.value.organ not in solid), None)
-        node = next(m for m in marks if (m.category == "finding" and m.value.kind == "lymph_node")
-                    or (m.category == "place" and m.value.organ == "lymph_node"))  # fmt: skip
-        if first is None or (first.value.adjective and first.end <= node.start):
-            return ("lymph_node", *(o for o in ordered if o != "lymph_node"))
-    return ordered
-
-
 def _body_end(text: str, start: int) -> int:
     match = _ENDS.search(text, start)
     return match.start() if match is not None else len(text)
-
-
-def _states(statement: Statement, start: int, end: int, *, sure: bool) -> bool:
-    """True for a stretch that states a diagnosis or a size, which a heading does only in the name of an excision."""
-    low, high = statement.start + start, statement.start + end
-    if any(low <= m.start < high for m in statement.measurements):
-        return True
-    if sure:
-        return False
-    return any(
-        m.category == "finding" and low <= m.start < high and m.value.diagnosis is not None
-        and m.value.kind != "lymph_node" for m in statement.marks
-    )  # fmt: skip
-
-
-def _says_where(statement: Statement, start: int, end: int) -> bool:
-    low, high = statement.start + start, statement.start + end
-    places = any(m.category == "place" and low <= m.start < high for m in statement.marks)
-    return places or any(r.kind == "segment" and low <= r.start < high for r in statement.references)
-
-
-def _only_places(body: str) -> bool:
-    words = re.findall(r"[A-Za-z]+", body)
-    return 0 < len(words) <= 5 and not re.search(r"\b(?:is|are|shows?|with|no|in|of)\b", body, re.IGNORECASE)
-
-
-def _vote(statements: Sequence[Statement]) -> tuple[str | None, str | None]:
-    """Organ and side that headings and first lines name most often."""
-    votes: Counter[str] = Counter()
-    sides: Counter[str] = Counter()
-    rest: Counter[str] = Counter()
-    for index, statement in enumerate(statements):
-        headline = statement.sentence.section in {
-            "specimen",
-            "diagnosis",
-            "synoptic",
-            "preamble",
-            "history",
-            "procedure",
-        }
-        weight = (3 if headline else 1) + (1 if index < 8 else 0)
-        for mark in statement.marks:
-            if (
-                mark.category in {"place", "operation"} and mark.value.organ not in {None, *WEAK, *_TRUNK}
-            ) or (mark.category == "finding" and mark.value.organ not in {None, "lymph_node"}):
-                votes[mark.value.organ] += weight
-        stated = [m.value for m in statement.of("side") if m.value in {"left", "right"}]
-        (sides if headline else rest).update(
-            stated if statement.sentence.section in CURRENT or headline else ()
-        )
-    sides = sides or rest
-    common = sides.most_common(1)
-    side = common[0][0] if common and common[0][1] >= 0.8 * sum(sides.values()) else None
-    return (votes.most_common(1)[0][0] if votes else None), side

@@ -1,0 +1,152 @@
+"""What a length in a pathology report measures: a tumour, a distance, or the tissue that was received."""
+
+from __future__ import annotations
+
+import re
+
+from llm_extract.measurements import Measurement
+from llm_extract.rules.heads import Head
+from llm_extract.rules.statements import Statement
+
+_DISTANCE_BEFORE = re.compile(
+    r"(?:\bto within|\bwithin|\bdistance\b[^.;]{0,60}|\b(?:closest|nearest)\b[^.;]{0,60}"
+    r"|\bmargins?\b[^.;()]{0,30}(?:\bis|\bby|:)|\bclear(?:ance|ed)?(?: of| by|:)[^.;]{0,30}"
+    r"|\bdepth\b[^.;]{0,50}|\bthick\w*\b[^.;]{0,20}|\bbeyond\b[^.;]{0,30}|\blocated"
+    r"|\binvad\w+\b[^.;]{0,40}\b(?:to|for|by)|\b(?:away|separated) by|\bextend\w*"
+    r"|\binvasion\b[^.;]{0,40}|\b(?:weigh|length)\w*\b[^.;]{0,14}|\bextension\b[^.;]{0,30}"
+    r"|\bapproach\w*\b[^.;]{0,50}|\bto less than|\bstud(?:s|ding|ded)?\b[^.;]{0,30}"
+    r"|\bover\b[^.;]{0,30}\b(?:area|distance|length|span|segment))"
+    r"\s{0,2}(?:of\s|is\s|to\s|about\s|approximately\s|a\s|within\s|up to\s|less than\s|measures?\s"
+    r"|measuring\s|:\s?){0,4}$",
+    re.IGNORECASE,
+)
+_DISTANCE_AFTER = re.compile(
+    r"(?:\s?(?:and|to|or|,)\s?[\d.]+\s?(?:cm|mm|em))?\s{0,2}[.]?\s{0,2}(?:away\b|from\b|of the (?:inked"
+    r"|nearest|closest|surrounding|margin|capsul\w+"
+    r"|surface|serosal?"
+    r"|overlying|adrenal)"
+    r"|to\s(?!\d)|proximal to|distal to|above|below|in thickness|thick\b|deep\b"
+    r"|beyond|into|beneath|in depth|in length|long\b|clear)",
+    re.IGNORECASE,
+)
+_NEAR = r"(?:[^.;]|\.(?=\d)){0,30}"
+_BY_AXES = re.compile(
+    rf"measur\w+{_NEAR}\bin length\b{_NEAR}\bin width\b|measur\w+{_NEAR}\bin width\b{_NEAR}\bin length\b",
+    re.IGNORECASE,
+)
+_BY_AXIS = re.compile(r"\s?in (?:length|width|thickness|height)\b", re.IGNORECASE)
+_TISSUE_AFTER = re.compile(
+    r"\s{0,2}(?:in (?:aggregate|greatest dimension|maximum"
+    r" dimension)\s)?(?:(?!at\b|within\b|near\b|from\b|located\b|aris\w+\s|involving\b)[\w-]+[\s,]{1,2}){0,4}?"
+    r"(?:fragments?|pieces?|portions?|segments?|specimens?"
+    r"|aggregates?"
+    r"|tissues?|cores?|kidney|liver|spleen|uterus|prostate|ovary|bladder|pancreas|gallbladder|colon|lobe"
+    r"|wedge|omentum|ureter|appendix"
+    r"|section of|ellipse|strip|cuff|collection|nodes?|fallopian|tubes?|cervix|vagina|seminal|sleeve|fat"
+    r"|adipose|hysterectomy"
+    r"|nephrectomy|resection|gland\b|rim\b|defect|scar|area of (?:fibrosis|necrosis|hemorrhage))\b",
+    re.IGNORECASE,
+)
+_TISSUE_BEFORE = re.compile(
+    r"\b(?:fragments?|pieces?|portions?|segments?|specimens?|aggregates?|aggregate|tissues?|cores?|kidney"
+    r"|spleen|uterus|prostate|ureter|gallbladder"
+    r"|bladder|omentum|appendix|vagina|organs?|node|nodes|cuff|tubes?|lobectomy|nephrectomy|hysterectomy"
+    r"|colectomy|resection)\b"
+    r"[^.;]{0,30}(?:measur\w+|dimensions?|size|\(|is|are|of|,)\s{0,2}(?:\w+\s){0,4}$",
+    re.IGNORECASE,
+)
+MASS = re.compile(
+    r"\b(?:mass(?:es)?|tumou?rs?|lesions?|neoplasms?|carcinomas?|nodules?|polyps?|cysts?|adenocarcinomas?"
+    r"|leiomyomas?|fibroids?|implants?|ad[ec]nomas?|(?!stroma|h[ae]*matoma)\w{4,}omas?)\b",
+    re.IGNORECASE,
+)
+
+
+_WITHIN = re.compile(
+    r"\b(?:of|in|within|from|into|involving|occupying|comprising|at|on|to)\s(?:the\s)?(?:\w+\s){0,2}$",
+    re.IGNORECASE,
+)
+_CONSISTS = re.compile(r"\bconsist\w*\sof\s(?:the\s|an?\s)?(?:[\w/-]+\s){0,2}$", re.IGNORECASE)
+_SHOWS = re.compile(r"\b(?:shows?|reveals?|contain\w*|with|having|demonstrat\w+|there)\b", re.IGNORECASE)
+_MEASURED = re.compile(
+    r"\s{0,2}(?:,?\s?(?:itself|which|that|received|with attached \w+))?\s{0,2}(?:measur\w+|is|are"
+    r"|dimensions?|,|\()\s{0,2}(?:\w+\s){0,4}$",
+    re.IGNORECASE,
+)
+_OF_TUMOUR = re.compile(
+    r"\b(?:fragments?|pieces?|portions?|cores?)\sof\s(?:the\s)?(?:\w+\s)?(?:tumou?r|carcinoma|neoplasm)\b[^.;,]{0,30}$",
+    re.IGNORECASE,
+)
+_OF = re.compile(
+    r"\s{0,2}(?:,\s?)?(?:of|measuring|(?:which|that) measures|measures|\()\s{0,2}"
+    r"(?:about\s|approximately\s|up to\s)?",
+    re.IGNORECASE,
+)
+_PLACED_AND_MEASURED = re.compile(
+    r"\s(?:on|in|at|within|along|involving|occupying|near|arising)\b(?:(?!fragment|piece|specimen|portion)[^.;:(\d]){0,80}"
+    r"\smeasur(?:ing|es)\s{0,2}(?:about\s|approximately\s|up to\s)?",
+    re.IGNORECASE,
+)
+
+
+def _organ_measured(statement: Statement, size: Measurement) -> bool:
+    """True for "the head of the pancreas measures 7 x 4 cm": the organ is the subject, no tumour in it.
+
+    A diagnosis gives the size of an ovary where the tumour has replaced it.
+    """
+    if statement.sentence.section == "diagnosis" and statement.topic == ("ovary",):
+        return False
+    places = [m for m in statement.marks if m.category in {"place", "short"} and m.end <= size.start]
+    if not places:
+        return False
+    text = statement.text
+    last = places[-1]
+    gap = text[last.end - statement.start : size.start - statement.start]
+    before = text[: last.start - statement.start]
+    return _MEASURED.fullmatch(gap) is not None and MASS.search(before) is None
+
+
+def is_distance(statement: Statement, size: Measurement) -> bool:
+    """True for a distance, depth or thickness, but not for a tumour given by its length and width."""
+    text = statement.text
+    start, end = size.start - statement.start, size.end - statement.start
+    if _BY_AXES.search(text) and _BY_AXIS.match(text[end:]) and MASS.search(text[:start]):
+        return False
+    return _DISTANCE_BEFORE.search(text[:start]) is not None or _DISTANCE_AFTER.match(text[end:]) is not None
+
+
+def is_tissue(statement: Statement, size: Measurement) -> bool:
+    """True for the size of a specimen, fragment or organ: no tumour noun stands nearer than the tissue's."""
+    text = statement.text
+    start, end = size.start - statement.start, size.end - statement.start
+    after = _TISSUE_AFTER.match(text[end : end + 80])
+    if after is not None:
+        return MASS.search(after[0]) is None
+    if _organ_measured(statement, size) or _OF_TUMOUR.search(text[:start]):
+        return True
+    before = _TISSUE_BEFORE.search(text[:start])
+    if before is not None and _CONSISTS.search(text[: before.start()]):
+        return True
+    if (
+        before is None
+        or _SHOWS.search(before[0])
+        or MASS.search(before[0])
+        or _WITHIN.search(text[: before.start()])
+    ):
+        return False
+    following = MASS.search(text[end : end + 60])
+    return (
+        following is None
+        or re.search(
+            r"[.,;]|\b(?:with|and|which|that|has|have|showing|contain\w*)\b",
+            text[end : end + following.start()],
+        )
+        is not None
+    )
+
+
+def is_plain(statement: Statement, size: Measurement, head: Head) -> bool:
+    """True for "a nodule of 3 x 2 cm" and "mass (4 cm)": nothing stands between the noun and its size."""
+    between = statement.text[head.mark.end - statement.start : max(0, size.start - statement.start)]
+    plain = _OF.fullmatch(between) or _PLACED_AND_MEASURED.fullmatch(between)
+    return size.tense == "current" and not size.worded and plain is not None
