@@ -25,7 +25,8 @@ class OptimisationConfig(BaseModel):
         weight_decay: AdamW weight decay.
         clip_norm: gradient norm limit.
         ema: decay of the moving average of the weights that is validated and saved.
-        report_ramp_steps: steps over which the report terms grow from 0 to their weight.
+        report_ramp_steps: steps over which the report terms grow from 0 to their weight; None is a quarter of all,
+            which kept networks from locking on to wrong places (benchmarks/README.md).
         validate_every: steps between validations; 0 validates only at the end of each stage.
         checkpoint_every: steps between resumable checkpoints.
         max_bad_steps: non-finite steps in a row after which the run stops.
@@ -41,7 +42,7 @@ class OptimisationConfig(BaseModel):
     weight_decay: float = Field(default=0.05, ge=0, allow_inf_nan=False)
     clip_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     ema: float = Field(default=0.99, ge=0, lt=1)
-    report_ramp_steps: int = Field(default=100, ge=0)
+    report_ramp_steps: int | None = Field(default=None, ge=0)
     validate_every: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=500, ge=1)
     max_bad_steps: int = Field(default=10, ge=1)

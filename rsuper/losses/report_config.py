@@ -30,6 +30,8 @@ def report_ramp(step: int, *, warmup_steps: int, ramp_steps: int) -> float:
 class ReportSupervisionConfig(BaseModel):
     """Weights and settings of the loss; L = Σ_heads a·[segmentation + λ·reports].
 
+    The weights are those of benchmarks/README.md's study; the published method has λ = 0.1, volume 1 and no absence.
+
     Args:
         segmentation_bce: weight of the cross-entropy on known voxels.
         segmentation_dice: weight of the Dice on known voxels.
@@ -72,12 +74,12 @@ class ReportSupervisionConfig(BaseModel):
 
     segmentation_bce: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     segmentation_dice: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    report_weight: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    report_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     ball_bce: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     ball_dice: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    volume: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    volume: float = Field(default=0.2, ge=0, allow_inf_nan=False)
     presence: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    absence: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    absence: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     attenuation: float = Field(default=0.01, ge=0, allow_inf_nan=False)
     smooth_mm3: float = Field(default=1.0, ge=0)
     background_weight: float = Field(default=1.0, ge=0)

@@ -24,9 +24,8 @@ def learning_rate(settings: OptimisationConfig, step: int) -> float:
 
 def report_ramp(settings: OptimisationConfig, step: int) -> float:
     """Factor on the report terms at step ``step`` (0-based): 0 in the warm-up, then linearly up to 1."""
-    if settings.report_ramp_steps == 0:
-        return 1.0
-    return min(1.0, max(0, step + 1 - settings.warmup_steps) / settings.report_ramp_steps)
+    ramp = settings.steps // 4 if settings.report_ramp_steps is None else settings.report_ramp_steps
+    return 1.0 if ramp == 0 else min(1.0, max(0, step + 1 - settings.warmup_steps) / ramp)
 
 
 def average_decay(settings: OptimisationConfig, step: int) -> float:

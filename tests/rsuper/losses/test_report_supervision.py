@@ -55,6 +55,7 @@ def test_total_is_the_weighted_sum_of_the_public_losses(batch_and_logits):
         ball_dice=0.7,
         volume=0.9,
         presence=0.3,
+        absence=0.0,
     )
     result = ReportSupervisionLoss(config)(logits - 1, batch)
     only = (logits - 1)[:1, 1]
@@ -156,7 +157,7 @@ def test_the_yes_no_arm_reads_presence_alone(batch_and_logits):
 
 def test_heads_are_weighted_and_the_volume_goes_to_its_head(batch_and_logits):
     batch, logits, phantom = batch_and_logits
-    config = ReportSupervisionConfig(head_weights=(0.7, 0.3), volume_head="auxiliary", report_weight=1.0)
+    config = ReportSupervisionConfig(head_weights=(0.7, 0.3), volume_head="auxiliary", volume=1.0)
     other = logits - 2
     result = ReportSupervisionLoss(config)([logits, other], batch)
     seg = [segmentation_loss(head, batch.labels, batch.known) for head in (logits, other)]
@@ -378,6 +379,7 @@ def test_the_gradient_of_everything_is_that_of_finite_differences(batch_and_logi
         ball_dice=0,
         report_weight=1.0,
         presence=1.0,
+        absence=0.0,
         attenuation=1.0,
         median_weight=0.05,
         volume_mass="power",

@@ -132,5 +132,9 @@ def test_schedules_at_their_ends():
     assert learning_rate(settings, 9) == pytest.approx(0.1**0.9)
     assert learning_rate(settings, 29) == pytest.approx(0.5 * 0.05**0.9)
     assert [report_ramp(settings, step) for step in (0, 9, 10, 11, 13, 25)] == [0, 0, 0.25, 0.5, 1.0, 1.0]
+    quarter = settings.model_copy(update={"report_ramp_steps": None})
+    assert [report_ramp(quarter, step) for step in (9, 10, 14, 29)] == [0, 0.2, 1.0, 1.0], (
+        "a quarter of 20 steps"
+    )
     assert average_decay(settings, 0) == pytest.approx(0.1)
     assert average_decay(settings, 1000) == 0.9
