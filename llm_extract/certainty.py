@@ -11,7 +11,8 @@ STATUS: Mapping[Status, float] = {"ok": 1.0, "ok_with_warnings": 0.95, "needs_re
 NORMALISED = 0.9
 CONFLICT = 0.6
 VAGUE = 0.9
-"""An organ without a side where it has two, a number of lesions that is not stated, a diagnosis that is hedged."""
+"""Factor of each of: a side or a number that is not stated, no size, a diagnosis that is hedged, one lesion in several
+parts, an organ that no words of its own name."""
 OWN_ISSUE: Mapping[IssueCode, float] = {
     "ambiguous_laterality": 0.7,
     "conflicting_laterality": 0.6,
@@ -44,7 +45,13 @@ def lesion_certainty(lesion: Lesion, record: ReportRecord) -> float:
         value *= NORMALISED
     if lesion.conflict:
         value *= CONFLICT
-    vague = lesion.count is None, lesion.laterality == "unknown", not lesion.diameters_mm
+    vague = (
+        lesion.count is None,
+        lesion.laterality == "unknown",
+        not lesion.diameters_mm,
+        lesion.count == 1 and lesion.part_relation == "spanning",
+        lesion.location_text is None,
+    )
     value *= VAGUE ** sum(vague)
     if lesion.diagnosis_certainty not in (None, "definite"):
         value *= VAGUE

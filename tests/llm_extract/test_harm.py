@@ -128,7 +128,7 @@ def test_what_would_not_supervise_is_not_judged(fields):
 
 
 def test_certainty_falls_with_everything_that_speaks_against_a_lesion():
-    sure = lesion(diameters_mm=(34.0,), laterality="n/a")
+    sure = lesion(diameters_mm=(34.0,), laterality="n/a", location_text="tail of the pancreas")
     assert lesion_certainty(sure, record(sure)) == 1.0
     less = [
         sure.model_copy(update=update)
@@ -138,6 +138,8 @@ def test_certainty_falls_with_everything_that_speaks_against_a_lesion():
             {"count": None, "count_kind": "multiple_unknown"},
             {"laterality": "unknown"},
             {"diameters_mm": ()},
+            {"part_relation": "spanning"},
+            {"location_text": None},
             {"diagnosis_certainty": "possible"},
             {"evidence": (sure.evidence[0].model_copy(update={"match": "normalised"}),)},
         )
