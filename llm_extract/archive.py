@@ -31,7 +31,7 @@ __all__ = ["ArchiveOptions", "ArchiveResult", "Shard", "extract_archive"]
 
 _T = TypeVar("_T")
 
-COMMIT_SIZE = 256
+COMMIT_SIZE = 512
 COMMIT_S = 1.0
 _CLAIM_SIZES = (64, 512)
 _POLL_S = 0.5

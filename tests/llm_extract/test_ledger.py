@@ -230,7 +230,7 @@ def test_a_full_disk_is_a_resource_error(tmp_path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
         ledger._connection.execute("PRAGMA max_page_count = 10")
         with pytest.raises(ResourceError, match="full"):
-            ledger.finish([done(key, os.urandom(4000).hex()) for key in KEYS])
+            ledger.finish([done(key, os.urandom(40_000).hex()) for key in KEYS])
         assert ledger.counts() == {}
 
 
