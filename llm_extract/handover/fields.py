@@ -52,6 +52,7 @@ RELEASED: Mapping[type[Model], Mapping[str, str]] = {
         "parts": "parts of the organ",
         "part_relation": "how it lies to these parts",
         "laterality": "side of the body",
+        "location_text": "the word withheld where the report has words for the place, else empty",
         "kind": "what the report calls it",
         "diagnosis": f"code of its diagnosis{_CODE_OR_NONE}",
         "diagnosis_certainty": "how sure the report is of the diagnosis",
@@ -134,7 +135,6 @@ WITHHELD: Mapping[type[Model], Mapping[str, str]] = {
         "sections": "places in the text",
     },
     Lesion: {
-        "location_text": "words of the report",
         "diagnosis_text": "words of the report",
         "mentions": "places in the text",
     },

@@ -12,7 +12,9 @@ from llm_extract.tables import Cell, ColumnType, lesion_columns, lesion_rows
 
 _UNITS = {"_mm": "mm", "_mm3": "mm³", "hounsfield": "HU", "day": "days"}
 _BANDS_MM = (10.0, 20.0, 50.0)
-_LESION_NAMES = ("report_id", "case_id", *(name for name in RELEASED[Lesion] if name != "evidence"))
+_IN_RECORDS_ONLY = frozenset({"evidence", "location_text"})
+_OF_THE_MODEL = tuple(name for name in RELEASED[Lesion] if name not in _IN_RECORDS_ONLY)
+_LESION_NAMES = ("report_id", "case_id", *_OF_THE_MODEL)
 _OF_A_LESION = ("report_id", "case_id", "patient_id")
 
 README = """# Records of radiology and pathology reports, without their text
@@ -35,8 +37,7 @@ each file.
 def lesion_columns_released() -> dict[str, ColumnType]:
     """Columns of the lesions table."""
     kinds = lesion_columns()
-    names = (name for name in RELEASED[Lesion] if name != "evidence")
-    return {**dict.fromkeys(_OF_A_LESION, str), **{name: kinds[name] for name in names}}
+    return {**dict.fromkeys(_OF_A_LESION, str), **{name: kinds[name] for name in _OF_THE_MODEL}}
 
 
 def lesion_rows_released(record: ReportRecord) -> Iterator[dict[str, Cell]]:

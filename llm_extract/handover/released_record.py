@@ -25,6 +25,7 @@ from llm_extract.records import Evidence, Issue, Lesion, Model, Provenance, Repo
 
 NO_TEXT_SHA256 = "0" * 64
 LARGEST_NUMBER = 9999
+WITHHELD_WORD = "withheld"
 _CATCH_ALL = "other"
 _NOT_A_LESION = "record"
 _OF_ITS_OWN = frozenset({"case_id", "organs", "lesions", "provenance", "unused_measurements"})
@@ -49,6 +50,7 @@ class Releaser:
             ("ReportRecord", "patient_id"): pseudonyms.patient,
             ("Lesion", "organ"): self._organ,
             ("Lesion", "parts"): self._parts,
+            ("Lesion", "location_text"): lambda _words: WITHHELD_WORD,
             ("Lesion", "diagnosis"): self._diagnosis,
             ("Lesion", "malignancy_basis"): self._malignancy_basis,
             ("Lesion", "series"): self._number,
@@ -190,7 +192,9 @@ class Releaser:
         if not matches:
             return []
         match = "exact" if "exact" in matches else "normalised"
-        return [{"field": "quote", "start": 0, "end": 0, "text": "", "section": "withheld", "match": match}]
+        return [
+            {"field": "quote", "start": 0, "end": 0, "text": "", "section": WITHHELD_WORD, "match": match}
+        ]
 
 
 def _groups(lesions: Iterable[Lesion]) -> Iterable[str]:
