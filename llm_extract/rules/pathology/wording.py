@@ -131,7 +131,7 @@ _OPTION = re.compile(r"^\W{0,3}(?:_+|\[\s?\]|\(\s\)|o\s|q[A-Z])")
 _TUMOUR_NOUN = r"(?:tumou?r|lesion|carcinoma|adenocarcinoma|neoplasm|mass)"
 TUMOUR_SIZE = re.compile(
     rf"{_TUMOUR_NOUN}'?s?\s{{0,2}}(?:sizes?|dimensions?|diameters?|(?:\w+\s){{0,2}}measur\w+|is\s\d)"
-    rf"|(?:size|dimensions?|diameters?)\s(?:of\s)?(?:the\s)?(?:\w+\s){{0,2}}{_TUMOUR_NOUN}|dominant\s(?:tumou?r\s)?(?:nodule|mass"
+    rf"|(?:size|dimensions?|diameters?)\s(?:of\s?)?(?:the\s)?(?:\w+\s){{0,2}}{_TUMOUR_NOUN}|dominant\s(?:tumou?r\s)?(?:nodule|mass"
     rf"|lesion|tumou?r)",
     re.IGNORECASE,
 )
