@@ -23,7 +23,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -81,6 +81,16 @@ def cpu_s(pid: int) -> float:
     """CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def group_cpu_s(group: int) -> float:
+    """CPU seconds of all processes of a group."""
+    used = 0.0
+    for path in Path("/proc").iterdir():
+        with suppress(OSError):  # processes of others come and go
+            if path.name.isdigit() and os.getpgid(int(path.name)) == group:
+                used += cpu_s(int(path.name))
+    return used
 
 
 def bare_engine(connection: Any, model: str) -> None:
@@ -242,20 +252,25 @@ def server(folder: Path, *, n: int, rounds: int) -> dict[str, Any]:
     port = 18765
     url = f"http://127.0.0.1:{port}/v1"
     rows = []
-    with serving(model, port):
+    with serving(model, port) as process:
         backend = Kept("openai", ModelOptions(base_url=url, concurrency=CONCURRENCY))
         for number in range(rounds + 1):
             reports = write_reports(folder, n, seed=number)
             block = prompts_of(reports)
             row: dict[str, float] = {}
             for turn in ("bare", "extract") if number % 2 else ("extract", "bare"):
+                before = group_cpu_s(process.pid)
                 if turn == "bare":
+                    cpu = time.process_time()
                     row["bare_wall_s"] = asyncio.run(bare_client(url, block))
+                    row["bare_client_cpu_s"] = time.process_time() - cpu
                 else:
                     row["extract_wall_s"], row["loop_cpu_s"] = extract_block(
                         backend, reports, folder / f"out-{number}"
                     )
+                row[f"server_cpu_s_{turn}"] = group_cpu_s(process.pid) - before
             row["throughput_kept"] = row["bare_wall_s"] / row["extract_wall_s"]
+            row["server_cpu_ratio"] = row["server_cpu_s_extract"] / row["server_cpu_s_bare"]
             print(json.dumps({k: round(v, 3) for k, v in row.items()}), flush=True)
             if number:
                 rows.append(row)
