@@ -198,7 +198,9 @@ class GroupReader(MentionMaker):
             organ_named = any(r.kind == "segment" for r in references) or any(
                 m.category == "place" and not is_neighbour(self.reading.text, m, None) for m in marks
             )
-            elsewhere = not organ_named and _names_unknown_place(statement, piece)
+            elsewhere = not organ_named and (
+                _names_unknown_place(statement, piece) or _comes_after_two(piece, placed)
+            )
             if not organ_named and shared is not None and not elsewhere:
                 extra = [m for m in shared.marks if m.category == "place"]
                 specific = any(m.category in {"short", "side"} for m in marks)
@@ -282,6 +284,14 @@ def _names_unknown_place(statement: Statement, piece: Piece) -> bool:
         return False
     text = statement.text[piece.start - statement.start : piece.end - statement.start]
     return _UNKNOWN_PLACE.search(text) is not None
+
+
+def _comes_after_two(piece: Piece, placed: Sequence[Piece]) -> bool:
+    """True for a lesion without a place behind lesions of two different places: it may lie in either."""
+    if any(m.category in {"short", "side"} for m in piece.marks):
+        return False
+    before = [p for p in placed if p.end <= piece.start]
+    return len({tuple((m.category, m.value) for m in place_marks(p.marks)) for p in before}) > 1
 
 
 def _organ_alone(made: Mention, before: Sequence[Mention]) -> tuple[str, Location]:

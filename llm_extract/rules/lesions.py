@@ -17,7 +17,7 @@ from llm_extract.rules.heads import Head, find_heads
 from llm_extract.rules.largest import marks_of_all, placed_index
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import DIGESTIVE, WEAK, resolve
-from llm_extract.rules.making import Denial
+from llm_extract.rules.making import Denial, has_verb
 from llm_extract.rules.mentions import Mention, pieces, place_marks, respectively
 from llm_extract.rules.several_organs import places_by_organ
 from llm_extract.rules.statements import Statement
@@ -91,6 +91,10 @@ class LesionReader(ContinuationReader):
 
     def _new_block(self, statement: Statement) -> bool:
         previous = self.reading.statements[self._index - 1] if self._index else statement
+        opened = self._list is not None and self._list.statement is previous
+        below = statement.sentence.line == previous.sentence.line + 1
+        if below and _is_row(statement) and (opened or _is_row(previous)):
+            return not opened and statement.sentence.section != previous.sentence.section
         return statement.sentence.section != previous.sentence.section or (
             statement.sentence.line > previous.sentence.line
             and not previous.sentence.item
@@ -313,6 +317,12 @@ class LesionReader(ContinuationReader):
             sides = [m for m in statement.marks if m.category == "side" and m.value in {"left", "right"}]
             self._subject_side = sides[0].value if len(sides) == 1 else None
             self._subject_line = statement.sentence.line
+
+
+def _is_row(statement: Statement) -> bool:
+    """True for a line of a table of lesions: a place and a size without a verb."""
+    placed = any(m.category in {"place", "short"} for m in statement.marks) or bool(statement.references)
+    return placed and bool(statement.measurements) and not has_verb(statement.text)
 
 
 def _is_exact(measurement: Measurement) -> bool:

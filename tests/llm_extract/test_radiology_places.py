@@ -96,6 +96,19 @@ def test_a_member_of_a_group_keeps_its_own_two_sides():
     }
 
 
+def test_a_size_behind_two_places_lies_in_neither():
+    text = (
+        "Nodules of 21 mm in the right lower lobe, 17 mm in the left lower lobe, another 11 mm, are stable."
+    )
+    third = read(text).lesions[-1]
+    assert (third.diameters_mm, third.organ, third.laterality, third.parts) == (
+        (11.0,),
+        "lung",
+        "unknown",
+        (),
+    )
+
+
 def test_the_largest_of_a_group_lies_where_the_group_does():
     text = "Four nodules, the largest of which is 7 mm, were observed in the lower lobe of the right lung."
     group, index = read(text).lesions
@@ -148,3 +161,15 @@ def test_parts_listed_from_end_to_end_are_the_whole_organ():
         read("Pancreas head, body and tail are normal.").organs["pancreas"].status == "explicitly_lesion_free"
     )
     assert read("The pancreatic head is normal.").organs["pancreas"].status == "no_statement_on_lesions"
+
+
+@pytest.mark.parametrize("mark", ["", "- ", "1. "])
+@pytest.mark.parametrize("heading", ["TARGET LESIONS", "Target lesions:", "FINDINGS:\nTarget lesions"])
+def test_a_table_of_target_lesions(heading, mark):
+    rows = ("Liver segment 7, 34 x 20 mm (prior 41 mm)", "Left adrenal 18 mm", "Right lower lobe, 15 mm")
+    text = "\n".join([heading, *(mark + row for row in rows), "Sum 67 mm"])
+    assert [(*place(lesion), lesion.diameters_mm) for lesion in read(text).lesions] == [
+        ("liver", ("liver_segment_7",), "n/a", (34.0, 20.0)),
+        ("adrenal_gland", (), "left", (18.0,)),
+        ("lung", ("lung_right_lower_lobe",), "right", (15.0,)),
+    ]
