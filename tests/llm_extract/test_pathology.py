@@ -723,3 +723,13 @@ def test_a_size_in_the_gross_description_belongs_to_the_letter_of_its_heading():
 def test_one_nodal_metastasis_is_one():
     text = "DIAGNOSIS:\nRectum, resection: Adenocarcinoma, 7 cm, with a regional lymph node metastasis.\n"
     assert [x.count for x in record(text).lesions if x.organ == "lymph_node"] == [1]
+
+
+def test_a_size_squeezed_against_its_noun_is_read():
+    assert only(
+        "DIAGNOSIS:\nLiver, resection: Hepatocellular carcinoma.\n2)Size oftumor: 4x3.5x2.5cm\n"
+    ).diameters_mm == (
+        40.0,
+        35.0,
+        25.0,
+    )

@@ -229,6 +229,8 @@ class PlaceReader(NodeReader):
 
     def _read_foci(self, statement: Statement, specimen: Specimen | None) -> None:
         """Reads "Multifocality: present": the organ holds more foci than the one that is measured."""
+        if "focal" not in statement.low and "centric" not in statement.low:
+            return
         match = wording.MULTIFOCAL.search(statement.text)
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
         if match is not None and organ is not None and statement.sentence.section != "gross":
