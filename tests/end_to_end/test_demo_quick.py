@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from notebook_runs import executed, needs_kernel, printed
 
 pytestmark = pytest.mark.slow
 LESION = "pancreas_lesion"
@@ -28,7 +29,7 @@ def demo(out: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    out = tmp_path_factory.mktemp("quick demo") / "with a space"
+    out = tmp_path_factory.mktemp("quick demo") / "with a space" / "quickstart"
     result = demo(out)
     assert result.returncode == 0, result.stderr
     return out, json.loads(result.stdout), result.stderr
@@ -95,3 +96,19 @@ def test_the_second_time_nothing_is_trained_again(ran):
     assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/model.safetensors")} == weights
     again = json.loads(result.stdout)
     assert again["metrics"] == summary["metrics"]
+
+
+@needs_kernel
+def test_the_notebook_of_the_quick_start_shows_the_finished_demo(ran):
+    """Its first cell asks for the same demo in the same folder, and finds it done; the other cells look at it."""
+    out, summary, _ = ran
+    weights = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/model.safetensors")}
+    text = printed(executed("01_quickstart.ipynb", out.parent))
+    assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/model.safetensors")} == weights
+    assert "reported" in text
+    for arm, metrics in summary["metrics"].items():
+        assert (
+            f"{arm} { ({name: round(metrics[name]['value'], 2) for name in ('dsc', 'auc', 'sensitivity')}) }"
+            in text
+        )
+    assert "The page, self-contained" in text

@@ -1,57 +1,17 @@
 """All notebooks run from their first cell to their last, in a kernel and without a network.
 
-``make test`` runs the three of them; ``make demo`` covers the path of the first one at its full size.
+The first one trains two networks; its run is in ``test_demo_quick.py``, on the demo that is there already.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
+from notebook_runs import NOTEBOOKS, ROOT, cells_of, executed, n_figures, needs_kernel, printed
 
-ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-RUNNER = ROOT / "tests" / "support" / "notebook_runner.py"
 MAX_BYTES = 300_000
-needs_kernel = pytest.mark.skipif(
-    importlib.util.find_spec("nbclient") is None or importlib.util.find_spec("ipykernel") is None,
-    reason="needs nbclient and ipykernel, which the dev extra installs",
-)
 
 
-def cells_of(notebook: Path) -> list[dict[str, Any]]:
-    return json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-
-
-def executed(name: str, folder: Path) -> list[dict[str, Any]]:
-    ran = subprocess.run(
-        [sys.executable, str(RUNNER), str(ROOT / "notebooks" / name), str(folder)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1200,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return cells_of(folder / name)
-
-
-def printed(cells: list[dict[str, Any]]) -> str:
-    outputs = (output for cell in cells for output in cell.get("outputs", ()))
-    return "".join("".join(output.get("text", ())) for output in outputs if output.get("name") != "stderr")
-
-
-def n_figures(cells: list[dict[str, Any]]) -> int:
-    return sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", ()))
-
-
-def test_every_notebook_has_a_run_of_its_own_below():
+def test_every_notebook_has_a_run_of_its_own():
     assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03"]
 
 
@@ -64,13 +24,6 @@ def test_a_notebook_is_small_and_was_run_in_order_or_not_at_all(path):
     outputs = [output for cell in code for output in cell["outputs"]]
     assert not [output for output in outputs if output["output_type"] == "error"]
     assert bool(outputs) == (counts[0] is not None)
-
-
-@needs_kernel
-def test_the_quick_start(tmp_path):
-    text = printed(executed("01_quickstart.ipynb", tmp_path))
-    assert "reported" in text
-    assert (tmp_path / "quickstart" / "index.html").exists()
 
 
 @needs_kernel
