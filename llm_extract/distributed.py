@@ -202,7 +202,12 @@ def _named(error: Exception) -> PipelineError:
 @contextmanager
 def _cluster(cluster: RayOptions) -> Iterator[Any]:
     """A connection to the cluster; a local one listens on this machine alone and ends with the block."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray has no other switch for these two, and reads them once
+    os.environ["RAY_USAGE_STATS_ENABLED"] = (
+        "0"  # Ray has no other switch for these three, and reads them once
+    )
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = (
+        "0"  # a thread that is late at the end would start a cluster of its own
+    )
     if cluster.address == LOCAL:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listen at 127.0.0.1, on any system
     try:
