@@ -169,26 +169,26 @@ CONDITIONS: Mapping[str, Condition] = {
     "size": Condition(part="tiers", label="size, no part", spoil=without_part),
     "size_part": Condition(part="tiers", label="size + part"),
     "size_candidates_3": Condition(
-        part="candidates", label="size, no part; 3 candidate places", spoil=without_part, candidates=3
+        part="locking on", label="size, no part; 3 candidate places", spoil=without_part, candidates=3
     ),
     "size_lit_0.5": Condition(
-        part="candidates",
+        part="locking on",
         label="size, no part; 3 candidate places, lit from odds of 0.5",
         spoil=without_part,
         candidates=3,
         lit_odds=0.5,
     ),
     "size_ramp_400": Condition(
-        part="candidates",
+        part="locking on",
         label="size, no part; reports come in over 400 steps",
         spoil=without_part,
         ramp_steps=400,
     ),
     "size_part_ramp_400": Condition(
-        part="candidates", label="size + part; reports come in over 400 steps", ramp_steps=400
+        part="locking on", label="size + part; reports come in over 400 steps", ramp_steps=400
     ),
     "size_part_lit_0.5": Condition(
-        part="candidates",
+        part="locking on",
         label="size + part; 3 candidate places, lit from odds of 0.5",
         candidates=3,
         lit_odds=0.5,
