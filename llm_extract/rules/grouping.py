@@ -202,15 +202,7 @@ class GroupReader(MentionMaker):
                 _names_unknown_place(statement, piece) or _comes_after_two(piece, placed)
             )
             if not organ_named and shared is not None and not elsewhere:
-                extra = [m for m in shared.marks if m.category == "place"]
-                specific = any(m.category in {"short", "side"} for m in marks)
-                if specific:
-                    extra = [m for m in extra if not m.value.part] or [_whole_organ(m) for m in extra[:1]]
-                marks += extra
-                if not any(m.category == "short" for m in marks):
-                    marks += [m for m in shared.marks if m.category == "short"]
-                if not any(m.category == "side" for m in marks):
-                    marks += [m for m in shared.marks if m.category == "side"]
+                marks += _shared_places(marks, shared)
                 references += [r for r in shared.references if r.kind in {"segment", "vertebra"}]
             marks += [
                 m
@@ -270,6 +262,17 @@ class GroupReader(MentionMaker):
         if not made.location.parts and group.location.parts and not made.location.spans:
             relation = "one_of" if len(group.location.parts) > 1 else group.location.relation
             made.location = replace(made.location, parts=group.location.parts, relation=relation)
+
+
+def _shared_places(own: Sequence[Mark], shared: Piece) -> list[Mark]:
+    """Places that a lesion of a list takes from the one that states them, for what it does not say itself."""
+    found = [m for m in shared.marks if m.category == "place"]
+    if any(m.category in {"short", "side"} for m in own):
+        found = [m for m in found if not m.value.part] or [_whole_organ(m) for m in found[:1]]
+    for category in ("short", "side"):
+        if not any(m.category == category for m in own):
+            found += [m for m in shared.marks if m.category == category]
+    return found
 
 
 _UNKNOWN_PLACE = re.compile(

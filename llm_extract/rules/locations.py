@@ -117,7 +117,6 @@ def resolve(
         organ = "bone"
     parts: dict[str, tuple[int, int]] = {**segments, **(vertebrae if organ == "bone" else {})}
     joined = len(segments) > 1
-    one_of = False
     inside = [m for m in places if m in free or (free and is_level(text, m))] or places
     usable = [m for m in inside if m.value.organ == organ and m.value.part]
     for mark in usable:
@@ -136,15 +135,20 @@ def resolve(
         side, side_spans = both_sides(places, organ, anatomy)
     names, one_of, implied = expand_parts(anatomy, organ, tuple(parts), side)
     side = implied or side
-    relation = "unknown"
-    if names:
-        relation = "one_of" if one_of else "spanning" if len(names) > 1 or joined else "within"
-    if not free and places:
-        relation = "adjacent"
+    relation = _relation(names, one_of=one_of, joined=joined, beside=bool(places) and not free)
     spans = tuple((m.start, m.end) for m in places if m.value.organ == organ) + tuple(parts.values())
     return Location(
         organ, names, relation, side, tuple(dict.fromkeys(spans)), side_spans, certain and bool(free)
     )
+
+
+def _relation(names: Sequence[str], *, one_of: bool, joined: bool, beside: bool) -> str:
+    """The record's part_relation."""
+    if beside:
+        return "adjacent"
+    if not names:
+        return "unknown"
+    return "one_of" if one_of else "spanning" if len(names) > 1 or joined else "within"
 
 
 def _from_short(
