@@ -36,6 +36,7 @@ class Condition:
         absence: weight of the term for organs that a report calls free.
         longer: factor on the steps of the study.
         candidates: places that a lesion is looked for at.
+        ramp_steps: steps over which the reports come in.
     """
 
     label: str
@@ -46,6 +47,7 @@ class Condition:
     absence: float | None = None
     longer: int = 1
     candidates: int = 1
+    ramp_steps: int = 50
 
 
 CONDITIONS = {
@@ -60,6 +62,7 @@ CONDITIONS = {
     "three_times": Condition(label="ball, three times the steps", arm="ball", longer=3),
     "masks_three_times": Condition(label="masks only, three times the steps", arm="masks", longer=3),
     "candidates_3": Condition(label="ball, 3 candidate places", arm="ball", candidates=3),
+    "ramp_800": Condition(label="ball, reports come in over 800 steps", arm="ball", ramp_steps=800),
     "double_masks": Condition(label="masks only, 4 mask crops a step", arm="masks", batch_size=4),
 }
 
@@ -116,6 +119,9 @@ def run_condition(work: Path, *, seed: int, masks: int, name: str) -> None:
                     "batch_size": condition.batch_size,
                     "report_fraction": condition.report_fraction,
                 }
+            ),
+            "optimisation": config.optimisation.model_copy(
+                update={"report_ramp_steps": condition.ramp_steps}
             ),
             "loss": config.loss.model_copy(
                 update={
