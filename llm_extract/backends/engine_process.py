@@ -174,6 +174,15 @@ def serve() -> None:
         tell(
             {"error_class": type(error).__name__, "message": message, "code": error.code, "hint": error.hint}
         )
+    except Exception as error:  # the type alone: a message may hold words of a prompt
+        tell(
+            {
+                "error_class": "ResourceError",
+                "message": f"the engine ended with {type(error).__name__}; what is done is kept",
+                "code": "engine_failed",
+                "hint": "run the same command again",
+            }
+        )
     finally:
         os._exit(0)  # an engine may leave threads that never end
 

@@ -92,6 +92,7 @@ def test_an_engine_that_fails_says_so_without_words_of_a_report(start, capfd):
     with pytest.raises(ResourceError) as caught:
         answers(engine, 1)
     assert (caught.value.code, caught.value.exit_code) == ("engine_failed", 5)
+    assert "ValueError" in str(caught.value)
     engine.close()
     said = capfd.readouterr()
     assert "CANARY" not in f"{caught.value}{said.out}{said.err}"
