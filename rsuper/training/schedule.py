@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rsuper import losses
 from rsuper.config import OptimisationConfig
 
 POWER = 0.9  # of the polynomial decay, as nnU-Net
@@ -25,7 +26,7 @@ def learning_rate(settings: OptimisationConfig, step: int) -> float:
 def report_ramp(settings: OptimisationConfig, step: int) -> float:
     """Factor on the report terms at step ``step`` (0-based): 0 in the warm-up, then linearly up to 1."""
     ramp = settings.steps // 4 if settings.report_ramp_steps is None else settings.report_ramp_steps
-    return 1.0 if ramp == 0 else min(1.0, max(0, step + 1 - settings.warmup_steps) / ramp)
+    return losses.report_ramp(step, warmup_steps=settings.warmup_steps, ramp_steps=ramp)
 
 
 def average_decay(settings: OptimisationConfig, step: int) -> float:
