@@ -17,8 +17,9 @@ from llm_extract.errors import UsageError
 HELP = """Hand records over to researchers: without any words of a report, ids keyed, dates as days.
 
 What is released is a list of fields; what is not on it stays. Ids become HMAC-SHA256 under your key (--create-key makes
-one), dates days since the patient's first study, and in the summary no count of patients below --smallest-count can be
-read or worked out. The folder is new and complete: records, tables, summary, data dictionary, manifest.
+one), dates days since the patient's first study, and in summary.json no count of patients below --smallest-count can be
+read or worked out; records and tables have a row a report, and whoever gets them can count. The folder is new and
+complete: records, tables, summary, data dictionary, manifest.
 
 Example: {program} release records --out release --key hospital.key --create-key --linking-table linking.csv
 
@@ -64,6 +65,12 @@ def release(
                 "the key would be part of the release",
                 code="secret_in_release",
                 hint="keep it outside of --out",
+            )
+        if linking_table is not None and linking_table.resolve() == key.resolve():
+            raise UsageError(
+                "the linking table would take the place of the key",
+                code="output_is_input",
+                hint="name another file with --linking-table",
             )
         if create_key:
             make_key(key)

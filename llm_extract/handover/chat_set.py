@@ -21,7 +21,7 @@ from llm_extract.chat.answer_schema import BUCKETS, schema_sha256
 from llm_extract.chat.engine import message_dicts
 from llm_extract.chat.preparation import Prepared, Preparer
 from llm_extract.chat.prompting import Message, estimate_tokens, load_prompts, render
-from llm_extract.errors import DataError
+from llm_extract.errors import DataError, UsageError
 from llm_extract.gold import read_gold
 from llm_extract.handover.chat_answers import NotSayableError, answer_of_record, answer_text
 from llm_extract.handover.chat_checks import record_of_answer, refused, says_the_same
@@ -41,7 +41,7 @@ class ChatSetOptions:
     """Which reports become lines, and where they go.
 
     Args:
-        out: folder.
+        out: folder; not one of an extraction, whose summary would be replaced.
         min_certainty: every lesion of a record is at least so certain, see :mod:`llm_extract.certainty`.
         statuses: statuses of the records that are used.
         without_issues: records with one of these are left out.
@@ -86,7 +86,7 @@ def export_records(records: Path, reports: ReportSource, options: ChatSetOptions
     """Write a training set from records and the reports that they were made from.
 
     Raises:
-        PipelineError: records or reports cannot be read, or none of the reports has a record.
+        PipelineError: records or reports cannot be read, none of the reports has a record, or the folder holds records.
     """
     return _write(_with_records(records, reports), options)
 
@@ -96,6 +96,7 @@ def export_gold(gold: Path, options: ChatSetOptions) -> ChatSetResult:
 
     Raises:
         DataError: the file is missing or holds no gold answers.
+        UsageError: the folder holds records.
     """
     read_gold(gold)
     return _write(_with_gold(gold), options)
@@ -138,6 +139,12 @@ def _with_gold(gold: Path) -> Iterator[_Known]:
 
 
 def _write(known: Iterator[_Known], options: ChatSetOptions) -> ChatSetResult:
+    if (options.out / "records.jsonl").exists():
+        raise UsageError(
+            f"{options.out} holds records, and their summary.json would be replaced",
+            code="output_is_input",
+            hint="choose another --out",
+        )
     result = ChatSetResult()
     maker = _LineMaker(options)
     dropped: Counter[str] = Counter()

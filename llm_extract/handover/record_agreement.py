@@ -63,9 +63,14 @@ class Difference:
 
 
 class FieldAgreement:
-    """Agreement on one field over all reports."""
+    """Agreement on one field over all reports.
 
-    def __init__(self) -> None:
+    Args:
+        with_kappa: whether kappa is wanted, for which the values are counted.
+    """
+
+    def __init__(self, *, with_kappa: bool = True) -> None:
+        self._with_kappa = with_kappa
         self.share = Share()
         self.contradict = 0
         self.pairs = Counter[tuple[Any, Any]]()
@@ -74,11 +79,12 @@ class FieldAgreement:
         """Count what the two records of one report say, unit by unit."""
         self.share.add(sum(a == b for a, b in pairs), len(pairs))
         self.contradict += sum(a != b and a not in _OPEN and b not in _OPEN for a, b in pairs)
-        self.pairs.update(pairs)
+        if self._with_kappa:
+            self.pairs.update(pairs)
 
-    def summary(self, *, with_kappa: bool) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Counts, share and kappa."""
-        kappa = cohen_kappa(self.pairs).as_json() if with_kappa else None
+        kappa = cohen_kappa(self.pairs).as_json() if self._with_kappa else None
         return {
             "agree": self.share.agree, "of": self.share.of, "contradict": self.contradict,
             **self.share.estimate().as_json(), "kappa": kappa,
@@ -92,7 +98,7 @@ class RecordAgreement:
         self.counts = Counts()
         self._lesions = Share()
         self._numbers = [0, 0, 0]  # of the first, of the second, paired
-        self._fields = {name: FieldAgreement() for name in LESION_FIELDS}
+        self._fields = {name: FieldAgreement(with_kappa=name not in MEASURES) for name in LESION_FIELDS}
         self._organs: dict[str, FieldAgreement] = {}
 
     def add(self, first: ReportRecord, second: ReportRecord) -> list[Difference]:
@@ -129,12 +135,8 @@ class RecordAgreement:
             "lesions": {
                 "first": of_first, "second": of_second, "paired": paired, **self._lesions.estimate().as_json(),
             },
-            "fields": {
-                name: field.summary(with_kappa=name not in MEASURES) for name, field in self._fields.items()
-            },
-            "organ_status": {
-                name: field.summary(with_kappa=True) for name, field in sorted(self._organs.items())
-            },
+            "fields": {name: field.summary() for name, field in self._fields.items()},
+            "organ_status": {name: field.summary() for name, field in sorted(self._organs.items())},
         }  # fmt: skip
 
 

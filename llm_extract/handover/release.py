@@ -1,6 +1,7 @@
-"""The hand-over to researchers: records without words, keyed ids, days for dates, counts without small cells.
+"""The hand-over to researchers: records without words, keyed ids, days for dates, a summary without small counts.
 
-Nothing is written that :mod:`llm_extract.handover.fields` does not list. The folder appears whole or not at all.
+Nothing is written that :mod:`llm_extract.handover.fields` does not list. The folder appears whole or not at all. Counts
+are protected in ``summary.json`` only: records and tables have a row a report, and whoever has them can count.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -50,9 +51,10 @@ class ReleaseOptions:
     Args:
         out: new folder.
         key: secret of the hospital.
-        smallest_count: counts of patients below it are withheld; 1 shows all.
+        smallest_count: counts of patients below it are withheld in ``summary.json``, and only there; 1 shows all.
         anatomy: the user's own anatomy file that the records were made with.
-        linking_table: file for the hospital that tells which id became which; not in ``out``.
+        linking_table: file for the hospital that tells which id became which; new, neither in ``out`` nor
+            among the records.
     """
 
     out: Path
@@ -85,27 +87,28 @@ def release(records: Path, options: ReleaseOptions) -> ReleaseResult:
         Counts, and the files.
 
     Raises:
-        UsageError: the folder is not empty, or an option makes no sense.
+        UsageError: the folder is not empty, the linking table exists, or an option makes no sense.
         DataError: there are no records, or a line is none.
     """
-    _check(options)
+    _check(records, options)
     source = records_file(records)
     temporary = options.out.with_name(f".{options.out.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True, mode=0o700)
+    link = options.linking_table
     try:
-        made = _Release(source, options, temporary)
-        result = made.write()
-        if options.out.is_dir():
-            options.out.rmdir()  # empty: it was checked
-        temporary.rename(options.out)
+        with nullcontext() if link is None else private_text(link) as linking:
+            result = _Release(source, options, temporary, linking).write()
+            if options.out.is_dir():
+                options.out.rmdir()  # empty: it was checked
+            temporary.rename(options.out)  # before the linking table gets its name
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     result.files = sorted(options.out.iterdir())
     return result
 
 
-def _check(options: ReleaseOptions) -> None:
-    out = options.out
+def _check(records: Path, options: ReleaseOptions) -> None:
+    out, link = options.out, options.linking_table
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not empty", code="output_not_empty", hint="name a new folder with --out")
     if options.smallest_count != 1 and options.smallest_count < SMALLEST_K:
@@ -114,11 +117,21 @@ def _check(options: ReleaseOptions) -> None:
             code="bad_option",
             hint=f"give --smallest-count {SMALLEST_K} or more, or 1 to show all",
         )
-    if options.linking_table is not None and is_inside(options.linking_table, out):
+    if link is None:
+        return
+    if is_inside(link, out):
         raise UsageError(
             "the linking table would be part of the release",
             code="secret_in_release",
             hint="name a place outside of --out",
+        )
+    if link.exists() or link.is_symlink():
+        raise UsageError(f"{link} exists", code="output_exists", hint="name a new file with --linking-table")
+    if is_inside(link, records):
+        raise UsageError(
+            "the linking table would stand among the records",
+            code="output_is_input",
+            hint="name a place outside of RECORDS",
         )
 
 
@@ -138,10 +151,11 @@ class _Place:
 
 
 class _Release:
-    def __init__(self, source: Path, options: ReleaseOptions, folder: Path) -> None:
+    def __init__(self, source: Path, options: ReleaseOptions, folder: Path, linking: IO[str] | None) -> None:
         self._source = source
         self._options = options
         self._folder = folder
+        self._linking = linking
         self._ids = Pseudonyms(options.key)
         anatomy = load_anatomy() if options.anatomy is None else check_anatomy_file(options.anatomy)
         self._organs = tuple(anatomy.organs)
@@ -199,7 +213,7 @@ class _Release:
             studies = stack.enter_context(
                 TableWriter(folder / "studies", study_columns_released(self._organs))
             )
-            link = self._linking_table(stack)
+            link = self._linking_table()
             patient, cells = "", set[tuple[str, str]]()
             for place, record in self._records(places):
                 released = self._releaser.release(record)
@@ -220,12 +234,10 @@ class _Release:
                 progress.advance(1)
             self._count(cells)
 
-    def _linking_table(self, stack: ExitStack) -> Any:
-        path = self._options.linking_table
-        if path is None:
+    def _linking_table(self) -> Any:
+        if self._linking is None:
             return None
-        file: IO[str] = stack.enter_context(private_text(path))
-        writer = csv.writer(file)
+        writer = csv.writer(self._linking)
         writer.writerow(
             f"{kind}{name}" for kind in ("", "released_") for name in ("report_id", "case_id", "patient_id")
         )
@@ -243,7 +255,7 @@ class _Release:
             {
                 "unit": "patients; a patient with several reports may count in several cells of a table",
                 "smallest_count": k,
-                "withheld": "null: below smallest_count, or withheld to hide one that is",
+                "withheld": "null: below smallest_count, or withheld to hide one that is; here, not in the tables",
                 "patients": shown.total,
                 "tables": {name: dict(sorted(cells.items())) for name, cells in sorted(shown.tables.items())},
             },

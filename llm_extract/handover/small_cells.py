@@ -15,7 +15,7 @@ class Suppressed:
 
     Args:
         total: patients in all; None where that would tell a small count.
-        tables: counts by table and cell; None where a count is withheld.
+        tables: counts by table and cell; None where a count is withheld. Without a total, only zeros are shown.
     """
 
     total: int | None
@@ -28,7 +28,8 @@ def suppress(tables: Mapping[str, Mapping[str, int]], *, total: int, k: int) -> 
     The largest counts are withheld, one by one, until what the small ones could be at most is made up for by them while
     each stays as large as any count that is shown: whoever knows the total, the shown counts and this rule still finds
     that a withheld count may be anything from 1 to k - 1, or k and more. Where a table has no counts left to withhold,
-    the total is withheld from all tables. Zeros are shown.
+    the total is withheld, and with it every count of all tables but zeros: counts of another table may sum to it. What
+    is left to tell is how many cells are not zero; patients are at least as many where cells do not overlap.
 
     Args:
         tables: patients by table and cell; cells of a table may overlap, which hides more.
@@ -37,12 +38,15 @@ def suppress(tables: Mapping[str, Mapping[str, int]], *, total: int, k: int) -> 
 
     >>> suppress({"t": {"a": 40, "b": 3, "c": 12}}, total=55, k=5)
     Suppressed(total=55, tables={'t': {'a': None, 'b': None, 'c': 12}})
+    >>> suppress({"t": {"a": 5}, "u": {"b": 1, "c": 4, "d": 0}}, total=5, k=5)
+    Suppressed(total=None, tables={'t': {'a': None}, 'u': {'b': None, 'c': None, 'd': 0}})
     """
     made = {name: _suppress(cells, k) for name, cells in tables.items()}
     hidden = all(enough for _, enough in made.values()) and (total == 0 or total >= k)
-    return Suppressed(
-        total=total if hidden else None, tables={name: cells for name, (cells, _) in made.items()}
-    )
+    if hidden:
+        return Suppressed(total=total, tables={name: cells for name, (cells, _) in made.items()})
+    zeros = {name: {cell: None if n else 0 for cell, n in cells.items()} for name, cells in tables.items()}
+    return Suppressed(total=None, tables=zeros)
 
 
 def _suppress(counts: Mapping[str, int], k: int) -> tuple[dict[str, int | None], bool]:

@@ -382,3 +382,15 @@ def test_the_command_says_what_it_left_out_and_what_is_wrong(tmp_path, archive):
     )
     assert run(records, "--out", tmp_path / "b").exit_code == 3
     assert "Mass" not in done.output
+
+
+def test_the_folder_of_an_extraction_is_refused_and_keeps_its_summary(tmp_path, archive):
+    folder = tmp_path / "records"
+    folder.mkdir()
+    (folder / "records.jsonl").write_bytes(archive[0].read_bytes())
+    (folder / "summary.json").write_text("of the extraction")
+    told = ["export-chat", str(folder), "--reports", str(archive[1]), "--out", str(folder)]
+    done = CliRunner().invoke(build_app(), told)
+    assert (done.exit_code, "output_is_input" in done.stderr) == (2, True)
+    assert sorted(path.name for path in folder.iterdir()) == ["records.jsonl", "summary.json"]
+    assert (folder / "summary.json").read_text() == "of the extraction"

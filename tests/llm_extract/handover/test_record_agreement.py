@@ -13,7 +13,7 @@ from llm_extract import ReportRecord
 from llm_extract.certainty import lesion_certainty
 from llm_extract.chat.consensus import disagreements
 from llm_extract.cli import build_app
-from llm_extract.handover.record_agreement import RecordAgreement, agree_records
+from llm_extract.handover.record_agreement import MEASURES, RecordAgreement, agree_records
 from llm_extract.record_files import iter_records
 from llm_extract.reports import Report
 from llm_extract.rules import extract_record
@@ -172,3 +172,12 @@ def test_the_command_prints_a_table_and_no_word_of_a_report(tmp_path, base):
     none = CliRunner().invoke(build_app(), ["agree-records", str(a), str(c), "--out", str(tmp_path / "no")])
     assert (none.exit_code, "no_common_report" in none.stderr) == (3, True)
     assert list((tmp_path / "no").iterdir()) == []
+
+
+def test_values_are_counted_only_where_kappa_is_wanted(base):
+    agreement = RecordAgreement()
+    agreement.add(base, change(base, 0, diameters_mm=(35.0,), organ="spleen"))
+    for name, field in agreement._fields.items():
+        assert bool(field.pairs) == (name not in MEASURES), name
+        assert (field.summary()["kappa"] is None) == (name in MEASURES)
+        assert field.share.of == 2

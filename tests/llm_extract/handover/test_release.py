@@ -395,6 +395,45 @@ def test_the_command_makes_a_key_and_refuses_what_would_leak(tmp_path, extracted
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
 
 
+def test_a_linking_table_replaces_nothing_and_comes_last(tmp_path, extracted, monkeypatch):
+    source, key = write(tmp_path / "rec" / "records.jsonl", extracted), tmp_path / "key"
+    before, old, out = source.read_bytes(), tmp_path / "old.csv", tmp_path / "out"
+    old.write_text("of the last release")
+
+    def run(link: Path, *more: str):
+        told = [source.parent, "--out", out, "--key", key, "--linking-table", link, *more]
+        return CliRunner().invoke(build_app(), ["release", *map(str, told)])
+
+    assert "output_is_input" in run(tmp_path / "rec" / ".." / "key", "--create-key").stderr
+    assert not key.exists()
+    create_key(key)
+    secret = key.read_bytes()
+    for link, code in (
+        (key, "output_is_input"), (old, "output_exists"), (source, "output_exists"),
+        (source.parent / "link.csv", "output_is_input"),
+    ):  # fmt: skip
+        done = run(link)
+        assert (done.exit_code, code in done.stderr) == (2, True), link
+    assert (source.read_bytes(), key.read_bytes(), old.read_text()) == (before, secret, "of the last release")
+    link = tmp_path / "link.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        with pytest.raises(OSError, match="full"):
+            release(source, ReleaseOptions(out=out, key=KEY, linking_table=link))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "old.csv", "rec"]
+    assert run(link).exit_code == 0
+    assert len(rows(link)) == len(extracted)
+
+
+def test_the_release_says_that_its_tables_can_be_counted(tmp_path, extracted):
+    out = tmp_path / "out"
+    release(write(tmp_path / "r.jsonl", extracted), ReleaseOptions(out=out, key=KEY))
+    said = " ".join((out / "README.md").read_text().split())
+    assert "Counts are protected in this file only" in said
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["patients"] == len(rows(out / "studies.csv")) or summary["patients"] is None
+
+
 def test_a_broken_line_leaves_no_half_release(tmp_path, extracted):
     source = write(tmp_path / "r.jsonl", extracted)
     source.write_text(source.read_text() + '{"canary": 1}\n')
