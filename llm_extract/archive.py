@@ -73,7 +73,7 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
     """
     started = time.monotonic()
     source_note = check_source(source)  # a wrong path or column ends here, before anything is written
-    check_hook(options.out, options.deidentify)
+    check_hook(options)
     backend = load_backend(options.backend, options.model, anatomy=options.anatomy)
     shard_suffix = options.shard.suffix if options.shard else ""
     with disk_errors_named(options.out):

@@ -65,7 +65,8 @@ DeidentifyOption = Annotated[
     typer.Option(
         "--deidentify",
         metavar="MODULE:FUNCTION",
-        help="Your own function, text -> text: nothing else ever sees the original text of a report.",
+        help="Your own function, text -> text: nothing else ever sees the original text of a report. What it wrote is "
+        "kept in --out with the ledger, so not together with --ledger.",
     ),
 ]
 AnatomyOption = Annotated[

@@ -5,8 +5,10 @@ language check, the hash, the rules, the prompt, the ledger, the offsets and the
 report on which it fails, or gives no text, is quarantined with the code ``deidentification_failed``.
 
 Texts are rewritten once and kept in ``deidentified.sqlite`` beside the ledger (mode 0600), so that a run that goes on
-later, and a hook that draws surrogates at random, see the same texts again. Which hook a folder was made with stands in
-``deidentify.json``: the same folder is never continued with another one, or without it.
+later, and a hook that draws surrogates at random, see the same texts again. Both stay in the output folder: a ledger
+that is kept elsewhere (``--ledger``) leaves a copy there, these texts do not, and a merge on another machine would
+rewrite them differently; the pair is refused with the code ``deidentify_with_ledger``. Which hook a folder was made
+with stands in ``deidentify.json``: the same folder is never continued with another one, or without it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,9 +25,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm_extract.errors import DataError, UsageError
+from llm_extract.errors import DataError, ResourceError, UsageError
 from llm_extract.mounts import refuse_network_file_system
-from llm_extract.private_files import private_path, private_text
+from llm_extract.private_files import private_text
 from llm_extract.records import IssueCode
 from llm_extract.reports import MAX_TEXT_CHARS, Report
 from llm_extract.rows import SURROGATES
@@ -39,6 +42,10 @@ MARKER = "deidentify.json"
 CACHE = "deidentified.sqlite"
 _CHUNK_A_WORKER = 64
 _HINT = "write package.module:function; a module of this folder is found with PYTHONPATH=."
+_LOCAL_HINT = (
+    "leave out --ledger and choose an --out on a disk of this machine; or extract there first, then extract its "
+    "cleaned_texts.jsonl without --deidentify"
+)
 
 
 def load_hook(name: str) -> Callable[[str], str]:
@@ -85,19 +92,17 @@ def rewriting(options: ArchiveOptions) -> Iterator[Rewriter | None]:
     """The rewriter of a run; None without a hook. The output folder must exist.
 
     Raises:
-        UsageError: ``deidentify_changed``: the folder was made with another hook, or with none.
+        UsageError: ``deidentify_changed``: the folder was made with another hook, or with none;
+            ``deidentify_with_ledger``: the ledger is kept elsewhere.
+        ResourceError: the texts cannot be kept.
     """
-    check_hook(options.out, options.deidentify)
+    check_hook(options)
     if options.deidentify is None:
         yield None
         return
     with private_text(options.out / MARKER) as file:
         json.dump({"hook": hook_identity(options.deidentify)}, file)
-    folder = options.ledger_folder or options.out
-    folder.mkdir(parents=True, exist_ok=True)
-    own = hashlib.sha256(str(options.out.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    name = CACHE if options.ledger_folder is None else f"{own}.{CACHE}"
-    cache = TextCache(folder / name)
+    cache = TextCache(options.out / CACHE)
     try:
         if options.quarantine == "retry":
             cache.forget_failures()
@@ -106,12 +111,20 @@ def rewriting(options: ArchiveOptions) -> Iterator[Rewriter | None]:
         cache.close()
 
 
-def check_hook(out: Path, hook: str | None) -> None:
-    """Refuse to continue a folder with another hook than the one it was made with.
+def check_hook(options: ArchiveOptions) -> None:
+    """Refuse a hook with a ledger kept elsewhere, and a folder that was made with another hook.
 
     Raises:
-        UsageError: it was made with another one, or with none.
+        UsageError: ``deidentify_with_ledger``: the ledger is not kept in ``out``, as the rewritten texts are;
+            ``deidentify_changed``: the folder was made with another hook, or with none.
     """
+    out, hook, ledger = options.out, options.deidentify, options.ledger_folder
+    if hook is not None and ledger is not None and ledger.resolve() != out.resolve():
+        raise UsageError(
+            "--deidentify needs the ledger in --out: another machine would not find the texts that the hook wrote",
+            code="deidentify_with_ledger",
+            hint=_LOCAL_HINT,
+        )
     path = out / MARKER
     before = json.loads(path.read_text("utf-8"))["hook"] if path.is_file() else None
     begun = before is not None or any(out.glob("ledger*.sqlite"))
@@ -191,23 +204,48 @@ class TextCache:
 
     Args:
         path: an SQLite file, created with mode 0600.
+
+    Raises:
+        UsageError: it would lie on a network file system, or is a link.
+        ResourceError: the disk is full, or the file cannot be used; all methods raise it.
+        DataError: it is damaged; all methods raise it.
     """
 
     def __init__(self, path: Path) -> None:
-        refuse_network_file_system(path.parent)
+        try:
+            refuse_network_file_system(path.parent)
+        except UsageError as error:
+            raise UsageError(error.args[0], code=error.code, hint=_LOCAL_HINT) from error
         if path.is_symlink():
             raise UsageError(f"{path} is a link", code="output_is_a_link", hint="choose another --out")
-        if not path.exists():
-            private_path(path).replace(path)
-        try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._path = path
+        with self._errors_named():
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS text (key BLOB PRIMARY KEY, rewritten TEXT) WITHOUT ROWID"
             )
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """Name errors by SQLite's code alone: the message of a text that cannot be decoded holds that text."""
+        try:
+            yield
         except sqlite3.DatabaseError as error:
-            raise DataError(f"{path} is damaged", code="ledger_damaged", hint="delete it") from error
+            if not isinstance(error, sqlite3.OperationalError) and type(error) is not sqlite3.DatabaseError:
+                raise
+            name = getattr(error, "sqlite_errorname", "")
+            if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+                raise ResourceError(
+                    f"cannot write {self._path}: {name}",
+                    code="disk_full",
+                    hint="free some space and run the same command again",
+                ) from error
+            if name and isinstance(error, sqlite3.OperationalError):
+                raise ResourceError(f"cannot use {self._path}: {name}", code="ledger_unavailable") from error
+            raise DataError(f"{self._path} is damaged", code="ledger_damaged", hint="delete it") from None
 
     def known(self, keys: Sequence[str]) -> dict[str, str | None]:
         """Rewritten texts by key; None where the hook failed."""
@@ -215,19 +253,27 @@ class TextCache:
         for start in range(0, len(keys), 500):
             some = [bytes.fromhex(key) for key in keys[start : start + 500]]
             query = f"SELECT key, rewritten FROM text WHERE key IN ({', '.join('?' * len(some))})"  # noqa: S608
-            found |= {key.hex(): text for key, text in self._connection.execute(query, some)}
+            with self._errors_named():
+                found |= {key.hex(): text for key, text in self._connection.execute(query, some)}
         return found
 
     def add(self, texts: Iterable[tuple[str, str | None]]) -> None:
         """Keep rewritten texts; what another process kept first stays."""
         rows = [(bytes.fromhex(key), text) for key, text in texts]
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.executemany("INSERT OR IGNORE INTO text VALUES (?, ?)", rows)
-        self._connection.execute("COMMIT")
+        with self._errors_named():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany("INSERT OR IGNORE INTO text VALUES (?, ?)", rows)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # a full disk may have ended it
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def forget_failures(self) -> None:
         """Let the hook try again what it failed on."""
-        self._connection.execute("DELETE FROM text WHERE rewritten IS NULL")
+        with self._errors_named():
+            self._connection.execute("DELETE FROM text WHERE rewritten IS NULL")
 
     def close(self) -> None:
         """Close the file."""

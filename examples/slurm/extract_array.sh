@@ -8,6 +8,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=TERM@300
+# Not with --deidentify, which needs the ledger in OUT: extract with it on one machine, then OUT/cleaned_texts.jsonl here.
 # GPU nodes: add --gres=gpu:1 here and `--backend vllm --model FOLDER` to the options; each task then holds one model.
 set -euo pipefail
 reports=$1 out=$2

@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 import signal
+import sqlite3
 import stat
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from llm_extract import ReportRecord
 from llm_extract.archive import ArchiveOptions, Shard, extract_archive
 from llm_extract.cli import build_app
 from llm_extract.deidentify import TextCache, hook_identity, load_hook, rewriting
-from llm_extract.errors import InterruptedRunError, UsageError
+from llm_extract.errors import DataError, InterruptedRunError, ResourceError, UsageError
 from llm_extract.ledger import Ledger
 from llm_extract.reports import Report, ReportSource, read_reports
 from llm_extract.stopping import Stop
@@ -184,6 +185,115 @@ def test_rewritten_texts_stay_as_they_were_first_written(tmp_path):
     cache.add([(key, "third")])
     assert cache.known([key, "11" * 32]) == {key: "first"}
     cache.close()
+
+
+def test_a_second_opener_uses_the_same_private_file(tmp_path):
+    path, key = tmp_path / "texts.sqlite", "00" * 32
+    first = TextCache(path)
+    file = path.stat().st_ino
+    second = TextCache(path)
+    assert path.stat().st_ino == file
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    first.add([(key, "first")])
+    assert second.known([key]) == {key: "first"}
+    first.close()
+    second.close()
+
+
+def test_opening_never_replaces_a_file_that_appears_meanwhile(tmp_path, monkeypatch):
+    path, key = tmp_path / "texts.sqlite", "00" * 32
+    first = TextCache(path)
+    monkeypatch.setattr(Path, "exists", lambda _self, **_options: False)
+    second = TextCache(path)
+    first.add([(key, "first")])
+    assert second.known([key]) == {key: "first"}
+    first.close()
+    second.close()
+
+
+def test_a_full_disk_is_named_and_the_texts_can_be_kept_later(tmp_path):
+    cache = TextCache(tmp_path / "texts.sqlite")
+    cache.add([("00" * 32, "first")])
+    pages = cache._connection.execute("PRAGMA page_count").fetchone()[0]
+    cache._connection.execute(f"PRAGMA max_page_count = {pages}")
+    rows = [(f"{n:064x}", NAMES[0] * 500) for n in range(1, 20)]
+    with pytest.raises(ResourceError) as caught:
+        cache.add(rows)
+    assert (caught.value.code, caught.value.exit_code) == ("disk_full", 5)
+    assert NAMES[0] not in str(caught.value)
+    assert not cache._connection.in_transaction
+    cache._connection.execute("PRAGMA max_page_count = 100000")
+    assert cache.known([key for key, _ in rows]) == {}
+    cache.add(rows)
+    assert len(cache.known([key for key, _ in rows])) == 19
+    cache.close()
+
+
+def test_any_failure_to_keep_texts_leaves_no_transaction_open(tmp_path):
+    cache = TextCache(tmp_path / "texts.sqlite")
+    with pytest.raises(sqlite3.Error):
+        cache.add([("00" * 32, "first"), ("11" * 32, object())])
+    assert not cache._connection.in_transaction
+    assert cache.known(["00" * 32]) == {}
+    cache.close()
+
+
+def test_a_text_that_cannot_be_decoded_is_damage_and_not_shown(tmp_path):
+    cache, key = TextCache(tmp_path / "texts.sqlite"), "00" * 32
+    broken = NAMES[0].encode() + b" full \xff"
+    cache._connection.execute("INSERT INTO text VALUES (?, CAST(? AS TEXT))", (bytes.fromhex(key), broken))
+    with pytest.raises(DataError) as caught:
+        cache.known([key])
+    assert caught.value.code == "ledger_damaged"
+    assert NAMES[0] not in str(caught.value)
+    assert caught.value.__suppress_context__
+    cache.close()
+
+
+def test_a_hook_is_refused_with_a_ledger_elsewhere(tmp_path, hooks, write_reports):
+    out, elsewhere = tmp_path / "out", tmp_path / "node"
+    arguments = [
+        "extract",
+        write_reports(TEXTS),
+        "--out",
+        out,
+        "--deidentify",
+        HOOK,
+        "--workers",
+        0,
+        "--json",
+    ]
+    refused = CliRunner().invoke(build_app(), [str(a) for a in [*arguments, "--ledger", elsewhere]])
+    assert refused.exit_code == 2
+    error = json.loads(refused.stdout)["error"]
+    assert error["code"] == "deidentify_with_ledger"
+    assert "cleaned_texts.jsonl" in error["hint"]
+    assert not out.exists()
+    assert not elsewhere.exists()
+    assert calls(hooks) == 0
+    same = CliRunner().invoke(build_app(), [str(a) for a in [*arguments, "--ledger", out]])
+    assert same.exit_code == 0, same.output
+    assert (out / "deidentified.sqlite").is_file()
+    cleaned = ["extract", out / "cleaned_texts.jsonl", "--out", tmp_path / "second", "--ledger", elsewhere]
+    assert CliRunner().invoke(build_app(), [str(a) for a in [*cleaned, "--workers", 0]]).exit_code == 0
+    assert [r.lesions for r in records(tmp_path / "second")] == [r.lesions for r in records(out)]
+
+
+def test_texts_on_a_network_get_no_hint_that_would_be_refused(tmp_path, monkeypatch):
+    from llm_extract import deidentify, mounts
+
+    table = tmp_path / "table"
+    table.write_text(f"34 1 0:40 / {tmp_path} rw - nfs4 server:/x rw\n")
+    monkeypatch.setattr(
+        deidentify,
+        "refuse_network_file_system",
+        lambda folder: mounts.refuse_network_file_system(folder, mounts=table),
+    )
+    with pytest.raises(UsageError) as caught:
+        TextCache(tmp_path / "texts.sqlite")
+    assert caught.value.code == "ledger_on_network"
+    assert "leave out --ledger" in caught.value.hint
+    assert "add --ledger" not in str(caught.value)
 
 
 def test_a_stop_in_the_middle_of_rewriting_is_resumable(tmp_path, hooks, write_reports):
