@@ -46,7 +46,7 @@ def extract(reports, out, backend, *, largest_file=None):
     ids=["opening", "extraction", "export"],
 )
 def test_a_full_disk_is_said_and_the_same_command_goes_on(
-    tmp_path, toy_backend, write_reports, largest_file, least_kept
+    tmp_path, toy_backend, write_reports, monkeypatch, largest_file, least_kept
 ):
     reports = write_reports([f"a mass {CANARY} {number}" for number in range(600)] + ["BOOM"])
     whole, out = tmp_path / "whole", tmp_path / "out"
@@ -54,7 +54,10 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(
     if least_kept == 601:  # everything is extracted, and only the export is left
         out.mkdir()
         shutil.copy(whole / "ledger.sqlite", out)
+    if least_kept == 1:  # slow enough for a commit before the disk is full
+        monkeypatch.setenv("TOY_SECONDS", "0.005")
     full = extract(reports, out, toy_backend, largest_file=largest_file)
+    monkeypatch.delenv("TOY_SECONDS", raising=False)
     assert full.returncode == 5, full.stdout + full.stderr
     assert json.loads(full.stdout)["error"]["code"] == "disk_full"
     assert CANARY not in full.stdout + full.stderr

@@ -1,6 +1,7 @@
 """The job array script of examples/, with Slurm's commands replaced by ones that write down how they were called."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +22,8 @@ def cluster(tmp_path):
     programs.mkdir()
     commands = {
         "srun": 'exec "$@"',
-        "scontrol": f'echo "$@" >> {tmp_path}/scontrol',
-        "rsuper": f'exec {sys.executable} -m llm_extract.cli "$@"',
+        "scontrol": f'echo "$@" >> {shlex.quote(str(tmp_path))}/scontrol',
+        "rsuper": f'exec {shlex.quote(sys.executable)} -m llm_extract.cli "$@"',
     }
     for name, body in commands.items():
         (programs / name).write_text(f"#!/bin/bash\n{body}\n")

@@ -1,8 +1,10 @@
 """Reports from queries: the same reports as from files, read-only, in batches, and no value in any message."""
 
 import json
+import os
 import shlex
 import sqlite3
+import subprocess
 import sys
 
 import pytest
@@ -107,6 +109,88 @@ def test_a_query_that_cannot_be_asked_has_a_code_and_changes_nothing(database, q
     assert caught.value.code in ({code} if code else {"not_a_select", "query_failed"})
     assert database.read_bytes() == before
     assert len(list(read_reports(ReportSource(database, sql="SELECT * FROM reports")))) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "VACUUM INTO '{folder}/copy'",
+        "ATTACH '{folder}/copy' AS more",
+        "EXPORT DATABASE '{folder}/copy'",
+        "COPY reports TO '{folder}/copy'",
+        "PRAGMA journal_mode = WAL",
+        "CREATE TEMP TABLE more AS SELECT * FROM reports",
+        "UPDATE sqlite_master SET sql = ''",
+    ],
+)
+def test_a_query_creates_no_file(database, query):
+    folder = database.parent
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UsageError) as caught:
+        list(read_reports(ReportSource(database, sql=query.format(folder=folder))))
+    assert caught.value.code in {"not_a_select", "query_failed"}
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("query", ["VACUUM INTO '{folder}/copy'", "ATTACH '{folder}/copy' AS more"])
+def test_sqlite_is_asked_for_nothing_but_a_select(sqlite_file, query):
+    with pytest.raises(UsageError) as caught:
+        list(read_reports(ReportSource(sqlite_file, sql=query.format(folder=sqlite_file.parent))))
+    assert caught.value.code == "not_a_select"
+
+
+def test_sqlite_reads_virtual_tables(tmp_path):
+    path = tmp_path / "r.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE VIRTUAL TABLE found USING fts5(text)")
+    connection.executemany("INSERT INTO found VALUES (?)", [("a mass",), ("nothing",)])
+    connection.commit()
+    connection.close()
+    query = "SELECT value AS id, text FROM found, json_each('[7]') WHERE found MATCH 'mass'"
+    assert [(r.report_id, r.text) for r in read_reports(ReportSource(path, sql=query))] == [("7", "a mass")]
+
+
+SPILLING = """
+import os, stat
+from pathlib import Path
+
+import duckdb
+
+from llm_extract.reports import ReportSource, read_reports
+from llm_extract.sql import IN_MEMORY
+
+connect = duckdb.connect
+duckdb.connect = lambda *given, config, **more: connect(*given, config=config | {"memory_limit": "100MB"}, **more)
+query = "SELECT i AS id, repeat(md5(i::TEXT), 20) AS text FROM range(200000) t(i) ORDER BY md5((i + 1)::TEXT)"
+reports = read_reports(ReportSource(IN_MEMORY, sql=query))
+next(reports)
+(folder,) = Path(os.environ["TMPDIR"]).iterdir()
+spilled = len(list(folder.iterdir()))
+reports.close()
+print(spilled > 0, oct(stat.S_IMODE(folder.stat().st_mode)), len(list(folder.iterdir())))
+"""
+
+
+def test_what_duckdb_cannot_hold_lies_in_a_private_folder_that_ends(tmp_path):
+    pytest.importorskip("duckdb")
+    work, temporary = tmp_path / "work", tmp_path / "temporary"
+    work.mkdir()
+    temporary.mkdir()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(temporary)}
+    command = [sys.executable, "-c", SPILLING]
+    done = subprocess.run(
+        command, env=environment, cwd=work, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout.split() == ["True", "0o700", "0"], done.stderr
+    assert not list(temporary.iterdir())
+    assert not list(work.iterdir())
+
+
+def test_two_passes_over_one_query_at_once(database):
+    query = ReportSource(database, sql="SELECT * FROM reports")
+    assert all(
+        first == second for first, second in zip(read_reports(query), read_reports(query), strict=True)
+    )
 
 
 def test_an_error_in_the_middle_says_where_and_quotes_nothing(tmp_path):
