@@ -44,6 +44,10 @@ def agree_records(
                 code="output_is_input",
                 hint="choose another --out",
             )
+        if (out / "ledger.sqlite").exists():
+            raise UsageError(
+                f"{out} holds an extraction", code="output_is_input", hint="choose another --out"
+            )
         summary = compare(first, second, out)
         if as_json:
             typer.echo(json.dumps(summary))

@@ -120,8 +120,10 @@ def _make_page(
 ) -> None:
     from llm_extract.audit import draw_sample
     from llm_extract.audit_page import texts_of, write_page
+    from llm_extract.private_files import refuse_an_input
     from llm_extract.record_files import records_file
 
+    refuse_an_input(out, records_file(records), source.path)
     with ProgressReporter("records", None) as progress:
         drawn = draw_sample(records, size=sample, seed=seed, tick=progress.advance)
     if not drawn.reports:

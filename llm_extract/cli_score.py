@@ -49,7 +49,8 @@ def score(
     """Compare records with gold answers."""
     with failures(as_json=as_json):
         from llm_extract.anatomy_file import check_anatomy_file
-        from llm_extract.private_files import private_text
+        from llm_extract.private_files import private_text, refuse_an_input
+        from llm_extract.record_files import records_file
         from llm_extract.score_errors import errors_of, refuse_other_types, write_errors
         from llm_extract.scoring import read_both
         from llm_extract.scoring import score as score_records
@@ -57,6 +58,8 @@ def score(
 
         if errors is not None:
             refuse_other_types(errors)
+        for output in (errors, out):
+            refuse_an_input(output, records_file(records), gold, anatomy)
         table = check_anatomy_file(anatomy) if anatomy is not None else None
         answers, made = read_both(records, gold)
         scores = score_records(made, answers, seed=seed, anatomy=table)

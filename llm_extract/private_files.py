@@ -68,3 +68,18 @@ def private_text(path: Path) -> Iterator[IO[str]]:
         commit(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_an_input(output: Path | None, *inputs: Path | None) -> None:
+    """Refuse an output file that is read, under whatever name.
+
+    Raises:
+        UsageError: ``output_is_input``.
+    """
+    if output is None or not output.exists():
+        return
+    for path in inputs:
+        if path is not None and path.exists() and output.samefile(path):
+            raise UsageError(
+                f"{output} is read and would be replaced", code="output_is_input", hint="choose another file"
+            )

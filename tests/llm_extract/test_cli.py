@@ -161,3 +161,27 @@ def test_the_next_command_reads_the_same_texts_the_same_way(tmp_path, toy_backen
     typed = shlex.split(line.removeprefix("Next: llm-extract ").partition("   #")[0])
     assert invoke(*typed).exit_code == 0
     assert (tmp_path / "out" / "audit.html").exists()
+
+
+def test_no_output_takes_the_place_of_what_is_read(tmp_path, toy_backend, write_reports):
+    reports, out = write_reports(["a mass"]), tmp_path / "out"
+    extract(reports, out, toy_backend)
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text('{"id": "R0", "text": "a mass", "expected": {"lesions": []}}\n')
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(gold)
+    refused = [
+        ("score", out, gold, "--errors", gold),
+        ("score", out, gold, "--errors", link),
+        ("score", out, gold, "--out", gold),
+        ("score", out, gold, "--out", out / "records.jsonl"),
+        ("audit", out, "--reports", reports, "--out", reports),
+        ("audit", out, "--reports", reports, "--out", out / "records.jsonl"),
+        ("agree-records", out, out, "--out", out),
+    ]
+    before = {path: path.read_bytes() for path in (gold, reports, out / "records.jsonl")}
+    for command in refused:
+        result = invoke(*command, "--json")
+        assert result.exit_code == 2, (command, result.output)
+        assert json.loads(result.stdout)["error"]["code"] == "output_is_input", command
+    assert {path: path.read_bytes() for path in before} == before
