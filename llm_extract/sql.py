@@ -1,4 +1,8 @@
-"""Reports from a query: of a DuckDB or SQLite database, or of any files that DuckDB reads. Nothing is ever written.
+"""Reports from a query: of a DuckDB or SQLite database, or of any files that DuckDB reads.
+
+A query changes nothing: only a SELECT is asked, of a database opened read-only. What DuckDB cannot hold in memory lies
+in a folder of its owner's alone: its files end with the query, the folder with the process. Beside a SQLite database in
+WAL mode, reading leaves an empty ``-wal`` and its ``-shm``, which hold no row.
 
 Rows come in batches, so that a result of any size is read in the memory of one batch. The query is asked anew for each
 pass over the reports: one that gives other rows the second time ends the run with ``input_changed``.
@@ -6,10 +10,15 @@ pass over the reports: one that gives other rows the second time ends the run wi
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +32,9 @@ IN_MEMORY = Path(":memory:")
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _ROWS_A_BATCH = 1024
+_READING = frozenset(
+    {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+)
 _SAID = frozenset({"ParserException", "BinderException", "CatalogException", "IOException"})
 """Errors of DuckDB that quote the query, the names in the database and paths, but never a value."""
 
@@ -71,7 +83,33 @@ def _sqlite(database: Path) -> sqlite3.Connection:
     connection.text_factory = (
         bytes  # a text that is not UTF-8 must not end the query, nor be quoted by its error
     )
+    connection.set_authorizer(_allowed)  # read-only still lets VACUUM INTO and ATTACH create files
     return connection
+
+
+def _allowed(action: int, first: str | None, second: str | None, *_where: str | None) -> int:
+    """Whether SQLite may do what a query asks for: to read.
+
+    A virtual table, such as a search index, says when it opens that it updates the schema, though it does not (and
+    could not, in a database opened read-only), and asks whether the data have changed.
+    """
+    opens_a_virtual_table = (action, first) == (sqlite3.SQLITE_UPDATE, "sqlite_master")
+    asks_for_changes = (action, first, second) == (sqlite3.SQLITE_PRAGMA, "data_version", None)
+    reads = action in _READING or opens_a_virtual_table or asks_for_changes
+    return sqlite3.SQLITE_OK if reads else sqlite3.SQLITE_DENY
+
+
+@cache
+def _spill_folder() -> str:
+    """One for the process: DuckDB refuses a second connection to a database with other settings."""
+    folder, owner = tempfile.mkdtemp(prefix="sql-"), os.getpid()  # mode 0700
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not at the end of a fork
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
 
 
 def _duckdb(database: Path, query: str) -> Any:
@@ -85,15 +123,18 @@ def _duckdb(database: Path, query: str) -> Any:
         "threads": 1,  # several give the rows of a join in another order each time
         "autoinstall_known_extensions": "false",  # no network
         "autoload_known_extensions": "false",
+        "temp_directory": _spill_folder(),  # otherwise beside the database or in the current folder, for all
     }
     with _errors_named(database):
         connection = duckdb.connect(str(database), read_only=database != IN_MEMORY, config=config)
-        statements = connection.extract_statements(query)
-    if [statement.type.name for statement in statements] != ["SELECT"]:
+    try:
+        with _errors_named(database):
+            statements = connection.extract_statements(query)
+        if [statement.type.name for statement in statements] != ["SELECT"]:
+            raise _not_a_select()
+    except UsageError:
         connection.close()
-        raise UsageError(
-            "the query is not one SELECT", code="not_a_select", hint="give --sql one SELECT, without others"
-        )
+        raise
     return connection
 
 
@@ -106,12 +147,20 @@ def _errors_named(database: Path) -> Iterator[None]:
         name = type(error).__name__
         if not isinstance(error, sqlite3.Error) and not type(error).__module__.endswith("duckdb"):
             raise
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
+            raise _not_a_select() from None
         message = str(error).partition("\n")[0] if name in _SAID or isinstance(error, sqlite3.Error) else name
         raise UsageError(
             f"{_name(database)} cannot be asked: {message}",
             code="query_failed",
             hint="try the query in your database",
         ) from None
+
+
+def _not_a_select() -> UsageError:
+    return UsageError(
+        "the query is not one SELECT", code="not_a_select", hint="give --sql one SELECT, without others"
+    )
 
 
 def _name(database: Path) -> str:
@@ -125,9 +174,7 @@ def _asked(connection: Any, query: str, database: Path) -> Any:
 
 def _columns(cursor: Any, database: Path) -> tuple[str, ...]:
     if cursor.description is None:
-        raise UsageError(
-            "the query is not one SELECT", code="not_a_select", hint="give --sql one SELECT, without others"
-        )
+        raise _not_a_select()
     columns = tuple(str(column[0]) for column in cursor.description)
     repeated = sorted({name for name in columns if columns.count(name) > 1})
     if repeated:
