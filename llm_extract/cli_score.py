@@ -58,9 +58,9 @@ def score(
 
         if errors is not None:
             refuse_other_types(errors)
+        table = check_anatomy_file(anatomy) if anatomy is not None else None
         for output in (errors, out):
             refuse_an_input(output, records_file(records), gold, anatomy)
-        table = check_anatomy_file(anatomy) if anatomy is not None else None
         answers, made = read_both(records, gold)
         scores = score_records(made, answers, seed=seed, anatomy=table)
         number = None
