@@ -138,7 +138,12 @@ def test_time_grows_no_faster_than_the_text(kind, unit):
     extract_record(Report(report_id="R", text="liver", kind=kind))
     for chars in (6_000, 24_000):
         text = "Findings: liver mass 3 cm. " + unit * (chars // len(unit))
-        started = time.process_time()
-        extract_record(Report(report_id="R", text=text, kind=kind))
-        seconds.append(time.process_time() - started)
-    assert seconds[1] < 8 * max(seconds[0], 0.05)  # 4 when linear, 16 when quadratic
+        best = float("inf")
+        for _ in range(3):  # the least disturbed of three
+            started = time.process_time()
+            extract_record(Report(report_id="R", text=text, kind=kind))
+            best = min(best, time.process_time() - started)
+            if best < 0.1:
+                break
+        seconds.append(best)
+    assert seconds[1] < 8 * max(seconds[0], 0.1)  # 4 when linear, 16 when quadratic
