@@ -246,9 +246,9 @@ async def bare_client(url: str, block: Sequence[tuple[list[dict[str, str]], int]
         return time.monotonic() - started
 
 
-def server(folder: Path, *, n: int, rounds: int) -> dict[str, Any]:
-    """A bare client and ``extract`` by turns at one server."""
-    model = build_reading_model(folder / "model")
+def server(folder: Path, *, n: int, rounds: int, idle_layers: int = 0) -> dict[str, Any]:
+    """A bare client and ``extract`` by turns at one server; idle layers only make the model slower."""
+    model = build_reading_model(folder / "model", idle_layers=idle_layers)
     port = 18765
     url = f"http://127.0.0.1:{port}/v1"
     rows = []
@@ -396,10 +396,14 @@ def main() -> None:
     parser.add_argument("part", choices=parts)
     parser.add_argument("--reports", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--idle-layers", type=int, default=0, help="server: a slower model with the same answers"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    slower = {"idle_layers": options.idle_layers} if options.part == "server" else {}
     with tempfile.TemporaryDirectory(prefix="engines-") as folder:
-        result = parts[options.part](Path(folder), n=options.reports, rounds=options.rounds)
+        result = parts[options.part](Path(folder), n=options.reports, rounds=options.rounds, **slower)
     text = json.dumps(result, indent=2)
     print(text)
     if options.json is not None:
