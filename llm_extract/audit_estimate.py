@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_extract.audit import CLAIM_FIELDS, AuditSample, Claim, ClaimField, SampledReport
 from llm_extract.errors import DataError, UsageError
-from llm_extract.intervals import clopper_pearson
+from llm_extract.intervals import clopper_pearson, with_interval
 
 ANSWERS_FORMAT = "llm-extract audit answers 1"
 VERDICTS = ("right", "wrong", "unsure")
@@ -233,6 +233,4 @@ def estimate_lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _interval(value: Mapping[str, Any] | None) -> str:
-    if value is None or value["rate"] is None:
-        return "–"
-    return f"{value['rate']:.1%} ({value['low']:.1%}–{value['high']:.1%})"
+    return "–" if value is None else with_interval(value["rate"], value["low"], value["high"], digits=".1%")

@@ -19,7 +19,7 @@ the first, those that differ on lesion, organ, size, side, count or "free" marke
 
 Example: {program} agree-records records-70b records-8b --out both
 
-Exit codes: 0 compared, 2 usage, 3 bad data.
+Exit codes: 0 compared, 2 usage, 3 bad data, 5 disk full or similar, 130 or 143 interrupted.
 """
 
 

@@ -39,7 +39,7 @@ an audit counts too.
 
 Example: {program} audit records --answers ~/Downloads/audit-answers.json
 
-Exit codes: 0 done, 2 usage, 3 bad data.
+Exit codes: 0 done, 2 usage, 3 bad data, 5 disk full or similar, 130 or 143 interrupted.
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,7 @@ complete: records, tables, summary, data dictionary, manifest.
 
 Example: {program} release records --out release --key hospital.key --create-key --linking-table linking.csv
 
-Exit codes: 0 done, 2 usage, 3 bad data.
+Exit codes: 0 done, 2 usage, 3 bad data, 5 disk full or similar, 130 or 143 interrupted; then nothing is released.
 """
 
 
@@ -55,8 +56,7 @@ def release(
 ) -> None:
     """Hand records over to researchers."""
     with failures(as_json=as_json):
-        from llm_extract.handover.pseudonyms import create_key as make_key
-        from llm_extract.handover.pseudonyms import read_key
+        from llm_extract.handover.pseudonyms import new_key, read_key
         from llm_extract.handover.release import ReleaseOptions, is_inside
         from llm_extract.handover.release import release as write_release
 
@@ -72,16 +72,15 @@ def release(
                 code="output_is_input",
                 hint="name another file with --linking-table",
             )
-        if create_key:
-            make_key(key)
-        options = ReleaseOptions(
-            out=out,
-            key=read_key(key),
-            smallest_count=smallest_count,
-            anatomy=anatomy,
-            linking_table=linking_table,
-        )
-        result = write_release(records, options)
+        with new_key(key) if create_key else nullcontext():
+            options = ReleaseOptions(
+                out=out,
+                key=read_key(key),
+                smallest_count=smallest_count,
+                anatomy=anatomy,
+                linking_table=linking_table,
+            )
+            result = write_release(records, options)
         if as_json:
             files = [str(path) for path in result.files]
             typer.echo(json.dumps(asdict(result) | {"files": files}))

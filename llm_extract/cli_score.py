@@ -20,7 +20,7 @@ its interval, or an organ called free that holds a lesion.
 
 Example: {program} score records gold.jsonl --errors errors.csv
 
-Exit codes: 0 scored, 2 usage, 3 bad data.
+Exit codes: 0 scored, 2 usage, 3 bad data, 5 disk full or similar, 130 or 143 interrupted.
 """
 
 

@@ -44,6 +44,7 @@ ERROR_CODES = {
 """Codes, and how the repair turn words them; they never quote the report."""
 
 _NEAR_CHARS = 400
+_FENCE = "```"
 _DENIAL = re.compile(
     r"\b(?:no|not|non|nor|none|neither|without|negative|normal\w*|unremarkable|free|absen\w+|clear|intact|benign|natural"
     r"|lack\w*|within (?:normal|physiologic\w*) limits|wnl|uninvolved|uninvaded|spared|0)\b"
@@ -130,9 +131,10 @@ def check_answer(raw: str, *, finish_reason: str, prepared: Prepared) -> Checked
 
 def _parse(raw: str) -> tuple[Answer | None, tuple[str, ...]]:
     text = raw.strip()
-    fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", text, re.DOTALL)
+    if len(text) >= 2 * len(_FENCE) and text.startswith(_FENCE) and text.endswith(_FENCE):
+        text = text[len(_FENCE) : -len(_FENCE)].removeprefix("json")
     try:
-        value = json.loads(fenced[1] if fenced else text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None, ("answer_not_json",)
     if not isinstance(value, dict):

@@ -20,7 +20,8 @@ LESION_FIELDS = (
     "organ", "diameters_mm", "laterality", "count", "parts", "kind", "attenuation", "presence", "malignancy",
     "change", "prior_diameters_mm",
 )  # fmt: skip
-_OPEN = {"unknown", "n/a", None, (), "not_mentioned", "no_statement_on_lesions"}
+OPEN = frozenset({"unknown", "n/a", None, (), "not_mentioned", "no_statement_on_lesions"})
+"""Values of a field that state nothing."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _differences(record: ReportRecord, other: ReportRecord) -> Iterator[str]:
         for name in LESION_FIELDS:
             x, y = getattr(a, name), getattr(b, name)
             decides = name in {"diameters_mm", "count"}
-            if x != y and (decides or (x not in _OPEN and y not in _OPEN)):
+            if x != y and (decides or (x not in OPEN and y not in OPEN)):
                 yield f"{a.lesion_id}.{name}"
     for lesion in pairing.only_first:
         yield f"{lesion.lesion_id}.lesion"
@@ -97,7 +98,7 @@ def _differences(record: ReportRecord, other: ReportRecord) -> Iterator[str]:
     for name, statement in record.organs.items():
         status = other.organs[name].status if name in other.organs else "not_mentioned"
         opposed = {statement.status, status} == {"lesion_present", "explicitly_lesion_free"}
-        alone = statement.status == "explicitly_lesion_free" and status in _OPEN
+        alone = statement.status == "explicitly_lesion_free" and status in OPEN
         if opposed or alone:
             yield f"organs.{name}.status"
 

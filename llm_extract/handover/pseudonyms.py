@@ -7,6 +7,8 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from llm_extract.errors import UsageError
 KEY_BYTES = 32
 _HEX = re.compile(r"[0-9a-fA-F]{64,}")
 _DIGITS = 32
+_ANOTHER_FILE = (
+    "it is no key and stays as it is: give --key the key of the last release, or a new name with --create-key"
+)
 
 
 def create_key(path: Path) -> None:
@@ -27,10 +32,25 @@ def create_key(path: Path) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise UsageError(
-            f"there is already a file {path}", code="key_exists", hint="leave out --create-key to use it"
+            f"there is already a file {path}", code="key_exists", hint=_what_to_do_with(path)
         ) from None
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(KEY_BYTES) + "\n")
+
+
+@contextmanager
+def new_key(path: Path) -> Iterator[None]:
+    """A new key for the block; where the block fails, nothing was made with the key, and it is removed.
+
+    Raises:
+        UsageError: see :func:`create_key`.
+    """
+    create_key(path)
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def read_key(path: Path) -> bytes:
@@ -39,21 +59,35 @@ def read_key(path: Path) -> bytes:
     Raises:
         UsageError: it is missing, readable by others, or no key.
     """
-    hint = f"--create-key makes one: --key {path} --create-key"
     if not path.is_file():
-        raise UsageError(f"there is no key {path}", code="key_missing", hint=hint)
+        raise UsageError(
+            f"there is no key {path}",
+            code="key_missing",
+            hint="check --key; for the first release, add --create-key, which makes one",
+        )
     if path.stat().st_mode & 0o077:
         raise UsageError(
             f"others than its owner can read the key {path}",
             code="key_not_private",
             hint=f"chmod 600 {path}",
         )
-    text = path.read_text("ascii", "replace").strip()
-    if _HEX.fullmatch(text) is None or len(text) % 2:
+    key = _key_in(path)
+    if key is None:
         raise UsageError(
-            f"{path} holds no key of 64 or more hexadecimal digits", code="key_invalid", hint=hint
+            f"{path} holds no key of 64 or more hexadecimal digits", code="key_invalid", hint=_ANOTHER_FILE
         )
-    return bytes.fromhex(text)
+    return key
+
+
+def _key_in(path: Path) -> bytes | None:
+    text = path.read_text("ascii", "replace").strip()
+    return None if _HEX.fullmatch(text) is None or len(text) % 2 else bytes.fromhex(text)
+
+
+def _what_to_do_with(path: Path) -> str:
+    """What to type where something has the name of a new key already."""
+    is_key = path.is_file() and _key_in(path) is not None
+    return "leave out --create-key to use the key in it" if is_key else _ANOTHER_FILE
 
 
 class Pseudonyms:

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_extract.chat.consensus import LESION_FIELDS, disagreements, needs_review, pair_lesions
+from llm_extract.chat.consensus import LESION_FIELDS, OPEN, disagreements, needs_review, pair_lesions
 from llm_extract.chat.drafting import with_issues
 from llm_extract.errors import DataError
 from llm_extract.handover.kappa import Share, cohen_kappa
+from llm_extract.intervals import with_interval
 from llm_extract.private_files import prepare_folder, private_text
 from llm_extract.progress import ProgressReporter
 from llm_extract.record_files import iter_records, parse_record, record_places, records_file
@@ -24,7 +25,6 @@ MEASURES = frozenset({"diameters_mm", "prior_diameters_mm", "parts"})
 """Fields without categories: kappa says nothing of them."""
 
 COLUMNS = ("report_id", "what", "field", "lesion_first", "lesion_second", "first", "second", "review")
-_OPEN = {"unknown", "n/a", None, (), "not_mentioned", "no_statement_on_lesions"}
 _NOTHING = OrganStatement()
 
 
@@ -78,7 +78,7 @@ class FieldAgreement:
     def add(self, pairs: list[tuple[Any, Any]]) -> None:
         """Count what the two records of one report say, unit by unit."""
         self.share.add(sum(a == b for a, b in pairs), len(pairs))
-        self.contradict += sum(a != b and a not in _OPEN and b not in _OPEN for a, b in pairs)
+        self.contradict += sum(a != b and a not in OPEN and b not in OPEN for a, b in pairs)
         if self._with_kappa:
             self.pairs.update(pairs)
 
@@ -248,9 +248,7 @@ def _line(name: str, field: Mapping[str, Any]) -> str:
 
 
 def _interval(value: Mapping[str, Any]) -> str:
-    if value["value"] is None:
-        return "–"
-    return f"{value['value']:.3f} ({value['low']:.3f}–{value['high']:.3f})"
+    return with_interval(value["value"], value["low"], value["high"], digits=".3f")
 
 
 def _comparable(lesion: Lesion, name: str) -> Any:
@@ -266,12 +264,12 @@ def _on_lesions(a: Lesion, b: Lesion) -> Iterator[Difference]:
     for name in LESION_FIELDS:
         x, y = _comparable(a, name), _comparable(b, name)
         if x != y:
-            what = "one_is_open" if x in _OPEN or y in _OPEN else "contradicts"
+            what = "one_is_open" if x in OPEN or y in OPEN else "contradicts"
             yield Difference(what, name, a.lesion_id, b.lesion_id, _text(x), _text(y))
 
 
 def _on_organ(name: str, first: str, second: str) -> Difference:
-    what = "one_is_open" if first in _OPEN or second in _OPEN else "contradicts"
+    what = "one_is_open" if first in OPEN or second in OPEN else "contradicts"
     return Difference(what, f"organs.{name}.status", first=first, second=second)
 
 

@@ -98,12 +98,14 @@ def release(records: Path, options: ReleaseOptions) -> ReleaseResult:
     try:
         with nullcontext() if link is None else private_text(link) as linking:
             result = _Release(source, options, temporary, linking).write()
+            result.files = sorted(options.out / path.name for path in temporary.iterdir())
             if options.out.is_dir():
                 options.out.rmdir()  # empty: it was checked
             temporary.rename(options.out)  # before the linking table gets its name
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    result.files = sorted(options.out.iterdir())
+            temporary = options.out
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # also where only the linking table could not be written
+        raise
     return result
 
 

@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -70,9 +71,24 @@ def test_what_is_no_answer_is_named(prepare, raw, code):
     assert check_answer(raw, finish_reason="stop", prepared=prepare(TEXT)).errors == (code,)
 
 
-def test_a_fenced_answer_is_read(prepare):
-    raw = '```json\n{"lesions": [], "free": []}\n```'
+@pytest.mark.parametrize("fenced", ["```json\n{}\n```", "```{}```", " ```\n\n{} ``` \n", "```json{}```"])
+def test_a_fenced_answer_is_read(prepare, fenced):
+    raw = fenced.replace("{}", '{"lesions": [], "free": []}')
     assert check_answer(raw, finish_reason="stop", prepared=prepare(TEXT)).errors == ()
+
+
+@pytest.mark.parametrize("raw", ["`" * 3, "`" * 4, "`" * 5, "```json", "```json ```"])
+def test_a_fence_without_an_answer_is_none(prepare, raw):
+    assert check_answer(raw, finish_reason="stop", prepared=prepare(TEXT)).errors == ("answer_not_json",)
+
+
+def test_a_fence_that_never_closes_around_white_space_takes_no_time(prepare):
+    prepared = prepare(TEXT)
+    started = time.process_time()
+    for space in (" ", "\n", "\t \n"):
+        raw = "```" + space * 200_000 + "x"
+        assert check_answer(raw, finish_reason="stop", prepared=prepared).errors == ("answer_not_json",)
+    assert time.process_time() - started < 1.0
 
 
 def test_a_cut_off_answer_is_a_failure_even_if_it_parses(prepare):

@@ -19,7 +19,7 @@ import pytest
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from llm_extract import ReportRecord, rules
+from llm_extract import ReportRecord, private_files, rules
 from llm_extract.anatomy import load_anatomy
 from llm_extract.certainty import lesion_certainty, would_supervise
 from llm_extract.cli import build_app
@@ -371,6 +371,52 @@ def test_the_key_is_private_and_never_replaced(tmp_path):
     assert codes == ["key_exists", "key_not_private", "key_invalid", "key_missing"]
 
 
+@pytest.mark.parametrize("content", ["", "short", "z" * 64, "a" * 65])
+def test_what_is_said_about_a_key_leads_to_one(tmp_path, extracted, content):
+    """Whoever does what the errors say gets a release, and no two errors send each other round."""
+    source, key = write(tmp_path / "records.jsonl", extracted), tmp_path / "key"
+    told = ["release", str(source), "--out", str(tmp_path / "out")]
+
+    def said(path: Path, *more: str) -> str:
+        return CliRunner().invoke(build_app(), [*told, "--key", str(path), *more]).stderr
+
+    key.write_text(content)
+    key.chmod(0o600)
+    for more in ([], ["--create-key"]):
+        assert "a new name with --create-key" in said(key, *more)
+        assert "leave out --create-key" not in said(key, *more)
+    assert key.read_text() == content
+    assert "add --create-key" in said(tmp_path / "new")
+    assert "error" not in said(tmp_path / "new", "--create-key")
+    (tmp_path / "out").rename(tmp_path / "first")
+    assert "leave out --create-key to use the key" in said(tmp_path / "new", "--create-key")
+    assert "error" not in said(tmp_path / "new")
+
+
+def test_a_release_that_fails_leaves_no_new_key_and_keeps_an_old_one(tmp_path, extracted, monkeypatch):
+    source, key, out = write(tmp_path / "r.jsonl", extracted), tmp_path / "key", tmp_path / "out"
+
+    def run(*more: str) -> int:
+        told = ["release", str(source), "--out", str(out), "--key", str(key), *more]
+        return CliRunner().invoke(build_app(), told).exit_code
+
+    out.mkdir()
+    (out / "something").write_text("in the way")
+    assert run("--create-key") == 2
+    assert not key.exists()
+    (out / "something").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Releaser, "release", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        assert run("--create-key") == 5
+        assert not key.exists()
+        create_key(key)
+        secret = key.read_bytes()
+        assert run() == 5
+        assert run("--create-key") == 2
+    assert key.read_bytes() == secret
+    assert run() == 0
+
+
 def test_the_command_makes_a_key_and_refuses_what_would_leak(tmp_path, extracted):
     source, key, out = (
         write(tmp_path / "rec" / "records.jsonl", extracted),
@@ -385,9 +431,10 @@ def test_the_command_makes_a_key_and_refuses_what_would_leak(tmp_path, extracted
     assert "secret_in_release" in run("--key", out / "key", "--create-key").stderr
     assert not key.exists()
     assert "secret_in_release" in run("--key", key, "--create-key", "--linking-table", out / "l.csv").stderr
-    assert "bad_option" in run("--key", key, "--smallest-count", 2).stderr
+    assert "bad_option" in run("--key", key, "--create-key", "--smallest-count", 2).stderr
     assert not out.exists()
-    done = run("--key", key, "--json")
+    assert not key.exists()
+    done = run("--key", key, "--create-key", "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["records"] == 5
     again = run("--key", key)
@@ -421,6 +468,18 @@ def test_a_linking_table_replaces_nothing_and_comes_last(tmp_path, extracted, mo
         with pytest.raises(OSError, match="full"):
             release(source, ReleaseOptions(out=out, key=KEY, linking_table=link))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "old.csv", "rec"]
+    with monkeypatch.context() as patch:  # the folder has its name, the linking table cannot get its own
+        commit = private_files.commit
+
+        def but_for_the_link(temporary: Path, path: Path) -> None:
+            if path == link:
+                raise OSError("full")
+            commit(temporary, path)
+
+        patch.setattr(private_files, "commit", but_for_the_link)
+        with pytest.raises(OSError, match="full"):
+            release(source, ReleaseOptions(out=out, key=KEY, linking_table=link))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "old.csv", "rec"]
     assert run(link).exit_code == 0
     assert len(rows(link)) == len(extracted)
 
@@ -442,4 +501,4 @@ def test_a_broken_line_leaves_no_half_release(tmp_path, extracted):
         ["release", str(source), "--out", str(tmp_path / "o"), "--key", str(tmp_path / "k"), "--create-key"],
     )
     assert (done.exit_code, "line 6" in done.stderr, "canary" in done.output) == (3, True, False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["k", "r.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.jsonl"]
