@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llm_extract.lower_case import lowered
@@ -93,7 +94,7 @@ def read(text: str, lexicon: Lexicon, *, source: str) -> Reading:
         bounds=tuple(s.start for s in sentences),
         writing="scanned" if pathology else "typed",
     )
-    marks = lexicon.find(plain)
+    marks = lexicon.find(_unwrapped(plain, sentences) if pathology else plain)
     lower = lowered(plain)
     measure_starts = [m.start for m in measurements]
     reference_starts = [r.start for r in references]
@@ -116,6 +117,15 @@ def read(text: str, lexicon: Lexicon, *, source: str) -> Reading:
         _set_topics(statements)
     by_id = {m.id: m for m in measurements}
     return Reading(plain, sections, statements, measurements, pathology, by_id)
+
+
+def _unwrapped(text: str, sentences: Sequence[Sentence]) -> str:
+    """The text with the line ends inside its statements as blanks, so that a phrase may run over a line's end."""
+    pieces, done = [], 0
+    for sentence in sentences:
+        pieces += [text[done : sentence.start], text[sentence.start : sentence.end].replace("\n", " ")]
+        done = sentence.end
+    return "".join((*pieces, text[done:]))
 
 
 def _set_topics(statements: list[Statement]) -> None:
