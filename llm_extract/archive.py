@@ -18,13 +18,14 @@ from llm_extract.archive_options import ArchiveOptions, Shard
 from llm_extract.backends import Backend, BatchBackend, load_backend
 from llm_extract.deidentify import Rewriter, check_hook, hook_identity, rewriting
 from llm_extract.export import ExportCounts, ExportPlan, export_archive, organ_names
-from llm_extract.ledger import Job, Ledger, Result, settings_sha256, work_key
+from llm_extract.ledger import Ledger
 from llm_extract.ledger_place import open_ledger
 from llm_extract.pilot import Forecast, choose_rows, forecast
 from llm_extract.private_files import prepare_folder
 from llm_extract.progress import ProgressReporter, Tally
 from llm_extract.reports import Report, ReportSource, check_source, read_reports
 from llm_extract.stopping import Stop, disk_errors_named, stop_signals
+from llm_extract.work import Job, Result, settings_sha256, text_alone, work_key
 from llm_extract.workers import WorkerPool, run_here
 
 __all__ = ["ArchiveOptions", "ArchiveResult", "Shard", "extract_archive"]
@@ -95,7 +96,7 @@ def extract_archive(source: ReportSource, options: ArchiveOptions) -> ArchiveRes
         run = _Run(source, options, backend, ledger, stop, rewriter=rewriter)
         total, extracted = run.extract()
         counts, files = run.export(total)
-        expected = run.forecast()
+        expected = run.forecast(counts)
         if expected is not None:
             files.append(expected.write(options.out / f"forecast{shard_suffix}.json"))
     return ArchiveResult(
@@ -145,7 +146,7 @@ class _Run:
         self._claim_size = claim_size(0)
         self._finished = ledger.finished_keys()
         self._sample: frozenset[int] | None = None
-        self._rows = 0
+        self._rows = self._unreadable = 0
         self._seconds = 0.0
         price = options.model.price_per_million if options.model is not None else None
         self._tally = Tally(price_per_million=price)
@@ -172,9 +173,10 @@ class _Run:
         for report in reports:
             self._stop.raise_if_asked()
             self._rows += 1
+            self._unreadable += report.fatal_issue is not None
             yield report
 
-    def forecast(self) -> Forecast | None:
+    def forecast(self, counts: ExportCounts) -> Forecast | None:
         """What a pilot says of the whole archive; None for a full run."""
         if self._options.pilot is None:
             return None
@@ -184,7 +186,14 @@ class _Run:
         )
         if self._options.ray is not None:
             gpus = self._options.ray.workers * self._options.ray.gpus_per_worker or None
-        return forecast(self._tally, reports=self._rows, seconds=self._seconds, gpus=gpus)
+        return forecast(
+            self._tally,
+            reports=self._rows,
+            unreadable=self._unreadable,
+            sample=(counts.quarantined, counts.input),
+            seconds=self._seconds,
+            gpus=gpus,
+        )
 
     def keyed(self, reports: Iterable[Report]) -> Iterator[tuple[Report, str | None]]:
         """Reports with their work keys; None where the reader found nothing to extract."""
@@ -216,6 +225,7 @@ class _Run:
             settings=self._settings,
             organs=organ_names(options.anatomy),
             evidence_limit=options.evidence_limit,
+            texts="cleaned" if self._rewriter is None else "all",
         )
         counts, files = export_archive(
             self.keyed(self.reports()),
@@ -252,7 +262,7 @@ class _Run:
         for chunk in _chunks(keyed, self._claim_size):
             if self._stop.asked():
                 return
-            jobs = {key: Job(key, _neutral(report)) for report, key in self._unfinished(chunk)}
+            jobs = {key: Job(key, text_alone(report)) for report, key in self._unfinished(chunk)}
             if not jobs:
                 continue
             claim = self._ledger.claim(list(jobs))
@@ -323,11 +333,6 @@ class _Run:
             )
         )
         return pool.run(jobs, stop=self._stop.asked)
-
-
-def _neutral(report: Report) -> Report:
-    """The report without what the reader found about its row: the same text may stand in several rows."""
-    return report.model_copy(update={"issues": (), "row": 0})
 
 
 def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

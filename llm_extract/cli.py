@@ -159,6 +159,8 @@ def _print_lines(
         typer.echo(f"  {number:,} × {name}")
     for line in result.forecast.lines() if result.forecast is not None else ():
         typer.echo(line)
+    if options.pilot is not None and result.forecast is None:
+        typer.echo("The whole sample was extracted before: nothing was timed now, and nothing is forecast.")
     texts = f"--reports {shlex.quote(str(options.out / 'cleaned_texts.jsonl'))}"  # the only ones it may show
     read = reports_to_type(table) if options.deidentify is None else texts
     again = f"{program} audit {shlex.quote(str(options.out))} {read}"
@@ -178,7 +180,10 @@ def _next_steps(out: Path, counts: ExportCounts, *, part: str | None, audit: str
         yield f"Quarantined reports have status failed in {out / 'studies.csv'}; column issues says why."
     if counts.cleaned:
         texts = out / "cleaned_texts.jsonl"
-        yield f"{counts.cleaned:,} texts are others than in the input; offsets of their records refer to {texts}."
+        yield (
+            f"{counts.cleaned:,} of {counts.input:,} texts are others than in the input; offsets of their records "
+            f"refer to {texts}."
+        )
     if (out / "evidence.html").exists():
         yield f"Look at: {out / 'evidence.html'}"
     yield f"Next: {audit}   # judge a sample of your own archive"

@@ -101,7 +101,8 @@ def ray_options(
                 hint="add --allow-remote if it may have them, or give --ray local",
             )
         typer.echo(
-            f"note: reports are sent to the Ray cluster {address}: texts, ids, patients and dates", err=True
+            f"note: reports are sent to the Ray cluster {address}: texts and ids, no patients or dates",
+            err=True,
         )
     in_process = model is not None and backend in {"vllm", "transformers"}
     default = float(model.gpus) if in_process and model is not None else 0.0

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 MARKER = "deidentify.json"
 CACHE = "deidentified.sqlite"
+NOT_INSTALLED = "not installed: "
+"""How the detail of a result begins where a hook could not import something: that is no fault of the report."""
+
 _CHUNK_A_WORKER = 64
 _HINT = "write package.module:function; a module of this folder is found with PYTHONPATH=."
 _LOCAL_HINT = (
@@ -61,13 +64,30 @@ def load_hook(name: str) -> Callable[[str], str]:
         hook = importlib.import_module(module_name)
         for part in attribute.split("."):
             hook = getattr(hook, part)
-    except Exception as error:
+    except ModuleNotFoundError as error:
+        if error.name is not None and not f"{module_name}.".startswith(f"{error.name}."):
+            raise needs_package(name, error.name) from error
         raise UsageError(
-            f"cannot load the hook {name!r}: {type(error).__name__}", code="deidentify_missing", hint=_HINT
+            f"there is no module {error.name!r}", code="deidentify_missing", hint=_HINT
+        ) from error
+    except Exception as error:  # no report has been read yet: the message can quote none
+        raise UsageError(
+            f"cannot load the hook {name!r}: {type(error).__name__}: {str(error)[:200]}",
+            code="deidentify_missing",
+            hint=_HINT,
         ) from error
     if not callable(hook):
         raise UsageError(f"{name!r} is no function", code="deidentify_missing", hint=_HINT)
     return hook
+
+
+def needs_package(name: str, package: str) -> UsageError:
+    """The error of a hook that imports what is not there, when it is loaded or at the first report."""
+    return UsageError(
+        f"the hook {name!r} needs {package!r}, which is not installed",
+        code="deidentify_missing",
+        hint="install it into the environment that this program runs in; what is done is kept",
+    )
 
 
 def hook_identity(name: str) -> str:
@@ -196,7 +216,12 @@ class Rewriter:
         else:
             hook = load_hook(self._hook)
             results = rewrite_here(jobs, hook, timeout_s=self._timeout_s, stop=stop.asked)
-        return [(result.key, result.record_json) for result in results]
+        texts_now: list[tuple[str, str | None]] = []
+        for result in results:
+            if result.detail is not None and result.detail.startswith(NOT_INSTALLED):
+                raise needs_package(self._hook, result.detail.removeprefix(NOT_INSTALLED))
+            texts_now.append((result.key, result.record_json))
+        return texts_now
 
 
 class TextCache:
@@ -300,8 +325,9 @@ def _with_text(report: Report, text: str | None) -> Report:
     elif text is not None and len(text) > MAX_TEXT_CHARS:
         issues.append("report_too_long")
         text = None
+    is_cleaned = bool(text) and (report.is_cleaned or text != report.text)
     return report.model_copy(
-        update={"text": text or "", "issues": tuple(dict.fromkeys(issues)), "is_cleaned": bool(text)}
+        update={"text": text or "", "issues": tuple(dict.fromkeys(issues)), "is_cleaned": is_cleaned}
     )
 
 

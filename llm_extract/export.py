@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from llm_extract.errors import DataError
 from llm_extract.ledger import Ledger, Result
@@ -155,7 +155,7 @@ def final_records(
 
 
 class CleanedTexts:
-    """Keeps the texts that stand in no input file as they were extracted: the offsets of their records refer to them.
+    """Keeps texts as they were extracted, which stand in no input file: the offsets of their records refer to them.
 
     Args:
         path: JSON lines with ``id`` and ``text``; written only where there is one, and removed where there is none.
@@ -165,7 +165,6 @@ class CleanedTexts:
         self._path = path
         self._stack = ExitStack()
         self._file: IO[str] | None = None
-        self.number = 0
         self.files: list[Path] = []
 
     def __enter__(self) -> CleanedTexts:
@@ -178,7 +177,6 @@ class CleanedTexts:
             self.files.append(self._path)
         line = {"id": report.report_id, "text": report.text}
         self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self.number += 1
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
@@ -197,6 +195,7 @@ class ExportPlan:
         settings: settings of the backend, for the summary.
         organs: names of all organs, see :func:`organ_names`.
         evidence_limit: how many reports the evidence pages show.
+        texts: which texts are kept beside the records: those that were cleaned, or all, where a hook rewrote them.
     """
 
     out: Path
@@ -205,6 +204,7 @@ class ExportPlan:
     settings: Mapping[str, str]
     organs: Sequence[str]
     evidence_limit: int
+    texts: Literal["cleaned", "all"] = "cleaned"
 
 
 class _Outputs:
@@ -215,6 +215,8 @@ class _Outputs:
         self._total = total
         self._stack = ExitStack()
         self._tables: _Tables | None = None
+        self.cleaned = 0
+        """How many texts stand in no input file as they were extracted."""
 
     def __enter__(self) -> _Outputs:
         plan = self._plan
@@ -232,16 +234,12 @@ class _Outputs:
         self._records.write(record.model_dump_json() + "\n")
         if self._tables is not None:
             self._tables.add(report, record, result)
-        if report.is_cleaned:
+        self.cleaned += report.is_cleaned
+        if report.is_cleaned or (self._plan.texts == "all" and report.text):
             self._cleaned.add(report)
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
-
-    @property
-    def cleaned(self) -> int:
-        """How many texts stand in no input file as they were extracted."""
-        return self._cleaned.number
 
     @property
     def files(self) -> list[Path]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from llm_extract.deidentify import checked_text, load_hook
+from llm_extract.deidentify import NOT_INSTALLED, checked_text, load_hook
 from llm_extract.work import Job, Result
 from llm_extract.workers import WorkerPool, time_limit
 
@@ -36,6 +36,8 @@ def rewrite_job(job: Job, hook: Callable[[str], str], *, timeout_s: float) -> Re
         raise
     except BaseException as error:
         detail = type(error).__name__[:80]
+        if isinstance(error, ImportError) and error.name is not None:
+            detail = NOT_INSTALLED + error.name[:80]
         return Result(key=job.key, state="quarantined", code="deidentification_failed", detail=detail)
     return Result(key=job.key, state="done", record_json=text)
 

@@ -29,7 +29,9 @@ from llm_extract.work import Claim, Job, Result, settings_sha256, work_key
 
 __all__ = ["Claim", "Job", "Ledger", "Result", "settings_sha256", "work_key"]
 
-LEDGER_VERSION = 2
+LEDGER_VERSION = 3
+"""Of version 2 keys covered the date of a report too, so that none of them would be found again."""
+
 _APPLICATION_ID = 0x52535550
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS work (
@@ -102,9 +104,10 @@ class Ledger:
             if version not in (0, LEDGER_VERSION):
                 connection.close()
                 raise UsageError(
-                    f"{path} was written by another version of this program (ledger {version})",
+                    f"{path} was written by another version of this program (ledger {version}, this is "
+                    f"{LEDGER_VERSION}), which knows its work by other keys",
                     code="ledger_version",
-                    hint="choose another --out, or delete the ledger to start over",
+                    hint="choose another --out, or delete the ledger to extract everything again",
                 )
             connection.executescript(_SCHEMA + LEASE_SCHEMA)
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

@@ -41,12 +41,13 @@ class Forecast:
 
     Args:
         reports: rows of the archive.
-        sample: reports that were extracted.
+        sample: rows of the sample, of those that can be read.
         hours: time for all of it at the sample's speed, start-up left out.
         gpu_hours: the same times the GPUs; None without a model in this process.
         tokens: tokens that a model will read and write.
         price: what they cost, where a price was given.
-        quarantined: share of the sample that was quarantined, with its 95 % interval.
+        quarantined: share of the archive that will be, with its 95 % interval: the rows that the reader refuses, which
+            are known, and of the others the share of the sample.
     """
 
     reports: int
@@ -73,32 +74,44 @@ class Forecast:
             + (f", {self.tokens:,} tokens" if self.tokens else "")
             + (f", price {self.price:,.2f}" if self.price is not None else "")
         ]
-        lines.append(f"Quarantined: {share:.1%} of the sample ({low:.1%} to {high:.1%} of all).")
+        lines.append(f"Quarantined: about {share:.1%} of all ({low:.1%} to {high:.1%}).")
         return lines
 
 
-def forecast(tally: Tally, *, reports: int, seconds: float, gpus: float | None) -> Forecast | None:
+def forecast(
+    tally: Tally,
+    *,
+    reports: int,
+    unreadable: int,
+    sample: tuple[int, int],
+    seconds: float,
+    gpus: float | None,
+) -> Forecast | None:
     """Extrapolate a sample to the whole archive; None where nothing was extracted now.
 
     Args:
-        tally: what the sample took.
+        tally: what was extracted now took; less than the sample where a stopped pilot goes on.
         reports: rows of the archive.
-        seconds: time of the sample, start-up left out.
+        unreadable: those that the reader refuses, such as empty ones; they take no time, and the sample has none.
+        sample: rows of the sample that are quarantined, and all of its rows.
+        seconds: time of what was extracted now, start-up left out.
         gpus: GPUs of a model in this process.
     """
     if not tally.reports:
         return None
-    scale = reports / tally.reports
+    readable = reports - unreadable
+    scale = readable / tally.reports
     tokens = round(tally.tokens * scale)
     hours = seconds * scale / 3600
+    share, low, high = ((unreadable + rate * readable) / reports for rate in wilson(*sample))
     return Forecast(
         reports=reports,
-        sample=tally.reports,
+        sample=sample[1],
         hours=hours,
         gpu_hours=None if gpus is None else hours * gpus,
         tokens=tokens,
         price=None if tally.price_per_million is None else tokens * tally.price_per_million / 1e6,
-        quarantined=wilson(tally.quarantined, tally.reports),
+        quarantined=(share, low, high),
     )
 
 

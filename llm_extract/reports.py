@@ -56,8 +56,8 @@ class Report(Model):
         study_date: date of the examination.
         row: position in the input, from 0.
         issues: what the reader found, such as ``missing_id``.
-        is_cleaned: whether mark-up was taken out of the text or addenda were joined to it, so that it stands in no
-            input file as it is here.
+        is_cleaned: whether mark-up was taken out of the text, addenda were joined to it or a hook changed it, so that
+            it stands in no input file as it is here.
     """
 
     report_id: str = Field(pattern=ID_PATTERN)

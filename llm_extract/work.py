@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from llm_extract.records import IssueCode
+from llm_extract.records import IssueCode, ReportRecord
 from llm_extract.reports import Report
 
 State = Literal["done", "quarantined"]
@@ -29,7 +29,8 @@ class Result:
     Args:
         key: work key.
         state: done, or quarantined with a code.
-        record_json: the record, when done.
+        record_json: the record, when done; also that of a text that could be read by no means, such as one in another
+            language.
         code: why it was quarantined.
         detail: type of the error; never its message, which may quote the report.
         attempts: how often it was tried.
@@ -49,6 +50,15 @@ class Result:
     raw_output: bytes | None = None
 
 
+def read_to_the_end(key: str, record: ReportRecord, *, seconds: float) -> Result:
+    """The result of work that gave a record: quarantined where the record says that its text cannot be read."""
+    record_json = record.model_dump_json()
+    if record.status != "failed":
+        return Result(key, "done", record_json=record_json, seconds=seconds)
+    code: IssueCode = record.issues[-1].code if record.issues else "extraction_error"
+    return Result(key, "quarantined", record_json=record_json, code=code, seconds=seconds)
+
+
 @dataclass(frozen=True)
 class Claim:
     """Which of the asked work is ours now, and which is still in other hands."""
@@ -64,11 +74,15 @@ def settings_sha256(backend: str, settings: Mapping[str, str]) -> str:
 
 
 def work_key(report: Report, settings_hash: str) -> str:
-    """Key of a piece of work: text, kind and date of a report under one set of settings.
+    """Key of a piece of work: text and kind of a report under one set of settings, all that a record depends on.
 
-    Ids are left out: the same text under two ids is one piece of work.
+    What stands beside the text is left out: the same text under two ids is one piece of work, and another date, patient
+    or case is none at all. They join the record when it is exported.
     """
-    study_date = report.study_date.isoformat() if report.study_date else None
-    return hashlib.sha256(
-        json.dumps([report.text_sha256, report.kind, study_date, settings_hash]).encode()
-    ).hexdigest()
+    return hashlib.sha256(json.dumps([report.text_sha256, report.kind, settings_hash]).encode()).hexdigest()
+
+
+def text_alone(report: Report) -> Report:
+    """The report as a backend sees it: without what its key does not cover, but for the id, which only names it."""
+    beside = {"case_id": None, "patient_id": None, "study_date": None, "row": 0, "issues": ()}
+    return report.model_copy(update=beside)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from llm_extract.backends import Backend, extract_checked, load_backend
 from llm_extract.errors import ResourceError
-from llm_extract.ledger import Job, Result
 from llm_extract.records import IssueCode
+from llm_extract.work import Job, Result, read_to_the_end
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -66,7 +66,7 @@ def extract_job(job: Job, backend: Backend, *, timeout_s: float) -> Result:
     started = time.perf_counter()
     try:
         with time_limit(timeout_s):
-            record_json = extract_checked(backend, job.report).model_dump_json()
+            record = extract_checked(backend, job.report)
     except ExtractionTimeoutError:
         return _quarantined(
             job, "extraction_timeout", "ExtractionTimeoutError", time.perf_counter() - started
@@ -75,7 +75,7 @@ def extract_job(job: Job, backend: Backend, *, timeout_s: float) -> Result:
         raise
     except BaseException as error:
         return _quarantined(job, "extraction_error", type(error).__name__, time.perf_counter() - started)
-    return Result(key=job.key, state="done", record_json=record_json, seconds=time.perf_counter() - started)
+    return read_to_the_end(job.key, record, seconds=time.perf_counter() - started)
 
 
 def _quarantined(job: Job, code: IssueCode, detail: str, seconds: float, attempts: int = 1) -> Result:

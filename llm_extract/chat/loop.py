@@ -22,9 +22,9 @@ from llm_extract.chat.preparation import Prepared, Preparer
 from llm_extract.chat.prompting import Message, estimate_tokens, load_prompts, render, render_repair
 from llm_extract.errors import UsageError
 from llm_extract.grounding import check_grounding
-from llm_extract.ledger import Job, Result
 from llm_extract.records import Issue, IssueCode, Provenance, ReportRecord
 from llm_extract.rules_hash import rules_sha256
+from llm_extract.work import Job, Result, read_to_the_end
 
 ANSWERS_VERSION = "1.0.0"
 POLL_S = 0.5
@@ -179,7 +179,7 @@ class ChatExtractor:
                 seconds=self._clock() - started,
             )  # fmt: skip
         if not prepared.readable:
-            return Result(job.key, "done", record_json=prepared.rules.model_dump_json())
+            return read_to_the_end(job.key, prepared.rules, seconds=self._clock() - started)
         messages = render(
             self._prompts,
             text=job.report.text,

@@ -16,7 +16,7 @@ from llm_extract import ReportRecord
 from llm_extract.archive import COMMIT_S, ArchiveOptions, Shard, extract_archive
 from llm_extract.errors import DataError, InterruptedRunError, ResourceError, UsageError
 from llm_extract.ledger import Ledger
-from llm_extract.reports import ReportSource
+from llm_extract.reports import Report, ReportSource
 
 OUTPUTS = [
     "evidence.html",
@@ -136,6 +136,34 @@ def test_a_change_extracts_again_exactly_what_it_touches(tmp_path, toy_backend, 
     monkeypatch.setenv("TOY_VERSION", "2")
     assert run(write_reports(texts), out, toy_backend).extracted == 10
     assert len(records_of(out / "records.jsonl")) == 10
+
+
+def test_what_stands_beside_a_text_joins_its_record_and_extracts_nothing_again(tmp_path, toy_backend):
+    path, out = tmp_path / "r.csv", tmp_path / "out"
+    path.write_text("id,text,date,patient_id,case_id\nA,a mass,2020-01-02,P1,C1\nB,none,,,\n")
+    assert run(path, out, toy_backend).extracted == 2
+    first = (out / "records.jsonl").read_bytes()
+    path.write_text("id,text,date,patient_id,case_id\nA,a mass,2021-12-31,P2,C2\nZ,none,2020-02-03,P3,\n")
+    assert run(path, out, toy_backend).extracted == 0
+    told = [
+        (r.report_id, r.case_id, r.patient_id, str(r.study_date)) for r in records_of(out / "records.jsonl")
+    ]
+    assert told == [("A", "C2", "P2", "2021-12-31"), ("Z", None, "P3", "2020-02-03")]
+    path.write_text("id,text,date,patient_id,case_id\nA,a mass,2020-01-02,P1,C1\nB,none,,,\n")
+    assert run(path, out, toy_backend).extracted == 0
+    assert (out / "records.jsonl").read_bytes() == first
+
+
+def test_a_backend_is_shown_nothing_that_the_key_does_not_cover(tmp_path, toy_backend, monkeypatch):
+    import toy_backend as toys
+
+    seen = []
+    extract = toys.ToyBackend.extract
+    monkeypatch.setattr(toys.ToyBackend, "extract", lambda self, r: (seen.append(r), extract(self, r))[1])
+    path = tmp_path / "r.csv"
+    path.write_text("id,text,date,patient_id,case_id,kind\nA,a mass,2020-01-02,P1,C1,pathology\n")
+    run(path, tmp_path / "out", toy_backend)
+    assert seen == [Report(report_id="A", text="a mass", kind="pathology")]
 
 
 def test_a_signal_is_heard_while_finished_work_is_passed_over(

@@ -116,6 +116,51 @@ def test_a_hook_that_fails_quarantines_its_report_alone(tmp_path, hooks, toy_bac
     assert summary["errors"]["deidentification_failed"] == len(bad) - 2
 
 
+def test_only_texts_that_the_hook_changed_are_called_others(tmp_path, hooks, write_reports):
+    out, reports = (
+        tmp_path / "out",
+        write_reports([*TEXTS[:2], "No focal liver lesion.", "", "The spleen is normal."]),
+    )
+    arguments = ["extract", reports, "--out", out, "--deidentify", HOOK, "--workers", 0]
+    done = CliRunner().invoke(build_app(), [str(a) for a in arguments])
+    assert "2 of 5 texts are others than in the input" in done.stdout, done.output
+    assert json.loads((out / "summary.json").read_text())["cleaned"] == 2
+    kept = [json.loads(line)["id"] for line in (out / "cleaned_texts.jsonl").read_text().splitlines()]
+    assert kept == ["R0", "R1", "R2", "R4"], "the page of an audit reads all of its texts from there"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_hook_that_lacks_a_package_stops_the_run_and_names_it(tmp_path, hooks, write_reports, workers):
+    reports, out = write_reports(TEXTS), tmp_path / "out"
+    (hooks / "lazy_hooks.py").write_text("def scrub(text):\n    import presidio_anonymous\n    return text\n")
+    (hooks / "eager_hooks.py").write_text("import presidio_anonymous\n")
+    (hooks / "torn_hooks.py").write_text("def scrub(:\n")
+    said = {}
+    for module in ("lazy_hooks", "eager_hooks", "torn_hooks", "no_hooks"):
+        arguments = [
+            "extract",
+            reports,
+            "--out",
+            out,
+            "--deidentify",
+            f"{module}:scrub",
+            "--workers",
+            workers,
+        ]
+        done = CliRunner().invoke(build_app(), [str(a) for a in arguments])
+        assert (done.exit_code, "deidentify_missing" in done.stderr) == (2, True), done.output
+        assert not (out / "records.jsonl").exists()
+        said[module] = done.stderr
+    assert "needs 'presidio_anonymous', which is not installed" in said["lazy_hooks"]
+    assert "needs 'presidio_anonymous', which is not installed" in said["eager_hooks"]
+    assert "SyntaxError" in said["torn_hooks"]
+    assert "there is no module 'no_hooks'" in said["no_hooks"]
+    assert "PYTHONPATH" in said["no_hooks"]
+    assert "PYTHONPATH" not in said["lazy_hooks"]
+    (hooks / "lazy_hooks.py").write_text("def scrub(text):\n    return text\n")
+    sys.modules.pop("lazy_hooks")
+
+
 def test_a_later_run_rewrites_nothing_again_and_failures_only_when_asked(
     tmp_path, hooks, toy_backend, write_reports
 ):

@@ -10,9 +10,10 @@ from datetime import date
 import pytest
 
 from llm_extract.errors import DataError, PipelineError, ResourceError, UsageError
-from llm_extract.ledger import Ledger, Result, settings_sha256, work_key
+from llm_extract.ledger import LEDGER_VERSION, Ledger, Result, settings_sha256, work_key
 from llm_extract.owners import process_is_gone, this_process
 from llm_extract.reports import Report
+from llm_extract.work import text_alone
 
 KEYS = [f"{index:02x}" * 32 for index in range(6)]
 
@@ -181,22 +182,48 @@ def test_a_copy_needs_no_log_beside_it(tmp_path):
         assert other.merge(tmp_path / "copy.sqlite") == 2
 
 
-def test_the_key_covers_text_kind_date_backend_and_each_setting():
+def test_the_key_covers_text_kind_backend_and_each_setting_and_nothing_beside_the_text():
     base = Report(report_id="R1", text="mass")
     settings = {"model": "m", "prompt_sha256": "p", "temperature": "0"}
     variants = [
         (base, "openai", settings),
         (base.model_copy(update={"text": "mass "}), "openai", settings),
         (base.model_copy(update={"kind": "pathology"}), "openai", settings),
-        (base.model_copy(update={"study_date": date(2020, 1, 2)}), "openai", settings),
         (base, "rules", settings),
         *[(base, "openai", settings | {name: "changed"}) for name in settings],
         (base, "openai", settings | {"extra": ""}),
     ]
     keys = [work_key(report, settings_sha256(backend, some)) for report, backend, some in variants]
     assert len(set(keys)) == len(variants)
-    same = base.model_copy(update={"report_id": "R2", "row": 9, "case_id": "C", "issues": ("missing_id",)})
+    beside = {
+        "row": 9,
+        "case_id": "C",
+        "issues": ("missing_id",),
+        "patient_id": "P",
+        "study_date": date(2020, 1, 2),
+    }
+    same = base.model_copy(update={"report_id": "R2", **beside})
     assert work_key(same, settings_sha256("openai", dict(reversed(settings.items())))) == keys[0]
+    assert set(Report.model_fields) == {"text", "kind", "report_id", "is_cleaned", *beside}, (
+        "in the key or beside it?"
+    )
+    assert text_alone(same) == base.model_copy(update={"report_id": "R2"})
+
+
+@pytest.mark.parametrize("version", [1, 2, LEDGER_VERSION + 1])
+def test_a_ledger_of_another_version_is_refused_and_left_as_it_is(tmp_path, version):
+    path = tmp_path / "l.sqlite"
+    with Ledger(path) as ledger:
+        ledger.finish([done(KEYS[0])])
+        ledger._connection.execute(f"PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=f"ledger {version}, this is {LEDGER_VERSION}") as caught:
+        Ledger(path)
+    assert caught.value.code == "ledger_version"
+    with Ledger(tmp_path / "new.sqlite") as ledger, pytest.raises(DataError) as caught:
+        ledger.merge(path)
+    assert caught.value.code == "ledger_version"
+    assert path.read_bytes() == before
 
 
 def test_the_file_is_private_and_durable(tmp_path):
