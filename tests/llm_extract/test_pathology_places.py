@@ -37,3 +37,38 @@ def test_a_part_may_run_over_the_end_of_a_line(end):
 def test_a_part_does_not_run_into_the_next_item_of_a_list():
     text = "DIAGNOSIS:\n1. Kidney, left, lower\n2. Pole of spleen, biopsy: No tumor seen.\n"
     assert not record(text).lesions
+
+
+@pytest.mark.parametrize(
+    ("organ", "words", "part"),
+    [
+        ("Pancreas", "cephalic portion of the pancreas", "pancreas_head"),
+        ("Pancreas", "isthmus of the pancreas", "pancreas_neck"),
+        ("Kidney, left", "mid-portion", "kidney_interpolar"),
+        ("Kidney, left", "middle portion", "kidney_interpolar"),
+        ("Kidney, left", "upper half of the kidney", "kidney_upper_pole"),
+        ("Colon", "sigma", "colon_sigmoid"),
+        ("Colon", "right colic flexure", "colon_hepatic_flexure"),
+        ("Colon", "Bauhin's valve", "colon_cecum"),
+        ("Bladder", "anterior aspect of the bladder", "bladder_anterior_wall"),
+        ("Bladder", "superior wall", "bladder_dome"),
+        ("Uterus", "cervical stroma", "uterus_cervix"),
+        ("Prostate", "apical region", "prostate_apex"),
+        ("Stomach", "pyloric channel", "stomach_pylorus"),
+        ("Duodenum", "second part of the duodenum", "duodenum_descending"),
+    ],
+)
+def test_the_words_that_pathologists_use_for_parts(organ, words, part):
+    text = f"DIAGNOSIS:\n{organ}, resection: Carcinoma in the {words}, 3.1 cm."
+    assert only(text).parts == (part,)
+
+
+@pytest.mark.parametrize("words", ["Cervical biopsy", "Cervix, biopsy", "Endocervical curettings"])
+def test_a_biopsy_of_the_cervix_places_its_carcinoma(words):
+    assert only(f"DIAGNOSIS:\n{words}:\nInvasive squamous cell carcinoma.").parts == ("uterus_cervix",)
+
+
+def test_a_neck_node_is_no_cervix():
+    assert {
+        x.organ for x in record("DIAGNOSIS:\nCervical lymph node, biopsy: Metastatic carcinoma.").lesions
+    } == {"lymph_node"}
