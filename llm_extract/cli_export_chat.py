@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from llm_extract.cli_errors import failures
-from llm_extract.cli_options import AnatomyOption, Encoding, GroupColumn, IdColumn, MarkupOption, TextColumn
+from llm_extract.cli_options import (
+    AnatomyOption,
+    Database,
+    Encoding,
+    GroupColumn,
+    IdColumn,
+    MarkupOption,
+    Sql,
+    TextColumn,
+    report_source,
+)
 from llm_extract.errors import UsageError
 from llm_extract.records import IssueCode, Status
 
@@ -26,9 +36,11 @@ hold report texts.
 
 Example: {program} export-chat records --reports reports.csv --out chat --min-certainty 0.8
 
+Example: {program} export-chat records --sql "SELECT accession AS id, text FROM ct" --database ris.duckdb --out chat
+
 Example: {program} export-chat gold.jsonl --out chat
 
-Exit codes: 0 done, 2 usage, 3 bad data.
+Exit codes: 0 done, 2 usage, 3 bad data or nothing that can be written, 5 disk full or similar, 130 or 143 interrupted.
 """
 
 
@@ -36,7 +48,7 @@ def export_chat(  # noqa: PLR0913 - one parameter an option
     source: Annotated[
         Path,
         typer.Argument(
-            help="records.jsonl or the folder of an extraction; without --reports a file of gold answers.",
+            help="records.jsonl or the folder of an extraction; without --reports or --sql a file of gold answers.",
             metavar="SOURCE",
         ),
     ],
@@ -67,6 +79,8 @@ def export_chat(  # noqa: PLR0913 - one parameter an option
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=512, help="Leave out what may be longer (an estimate).")
     ] = 8192,
+    sql: Sql = None,
+    database: Database = None,
     id_column: IdColumn = None,
     text_column: TextColumn = None,
     group_column: GroupColumn = None,
@@ -78,7 +92,6 @@ def export_chat(  # noqa: PLR0913 - one parameter an option
     """Write a training set for an extractor."""
     with failures(as_json=as_json):
         from llm_extract.handover.chat_set import ChatSetOptions, export_gold, export_records
-        from llm_extract.reports import ReportSource
 
         options = ChatSetOptions(
             out=out,
@@ -90,18 +103,18 @@ def export_chat(  # noqa: PLR0913 - one parameter an option
             max_tokens=max_tokens,
             anatomy=anatomy,
         )
-        if reports is None:
+        if reports is None and sql is None and database is None:
             if source.is_dir():
                 raise UsageError(
                     "records need the texts of their reports",
                     code="missing_argument",
-                    hint="add --reports REPORTS",
+                    hint="add --reports REPORTS (or --sql)",
                 )
             result = export_gold(source, options)
         else:
-            texts = ReportSource(
-                reports, id_column=id_column, text_column=text_column, group_column=group_column,
-                encoding=encoding, markup=markup,
+            texts = report_source(
+                reports, sql=sql, database=database, id_column=id_column, text_column=text_column,
+                group_column=group_column, encoding=encoding, markup=markup,
             )  # fmt: skip
             result = export_records(source, texts, options)
         if as_json:

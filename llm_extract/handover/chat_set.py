@@ -86,7 +86,8 @@ def export_records(records: Path, reports: ReportSource, options: ChatSetOptions
     """Write a training set from records and the reports that they were made from.
 
     Raises:
-        PipelineError: records or reports cannot be read, none of the reports has a record, or the folder holds records.
+        PipelineError: records or reports cannot be read, none of the reports has a record, none of the records gives a
+            line (``nothing_to_export``), or the folder holds records.
     """
     return _write(_with_records(records, reports), options)
 
@@ -95,7 +96,7 @@ def export_gold(gold: Path, options: ChatSetOptions) -> ChatSetResult:
     """Write a training set from a gold file, see :mod:`llm_extract.gold`.
 
     Raises:
-        DataError: the file is missing or holds no gold answers.
+        DataError: the file is missing, holds no gold answers, or none that gives a line.
         UsageError: the folder holds records.
     """
     read_gold(gold)
@@ -172,10 +173,23 @@ def _write(known: Iterator[_Known], options: ChatSetOptions) -> ChatSetResult:
                 code="no_common_report",
                 hint="check both paths and --id-column",
             )
+        if not sum(result.lines.values()):
+            raise _nothing_to_export(result.reports, dropped)
     result.dropped = dict(sorted(dropped.items()))
     result.files = [options.out / f"{split}.jsonl" for split in SPLITS]
     result.files.append(maker.write_summary(result))
     return result
+
+
+def _nothing_to_export(reports: int, dropped: Counter[str]) -> DataError:
+    """The error of a set without a line; nothing is written, and what was there before stays."""
+    reasons = ", ".join(f"{number:,} × {reason}" for reason, number in dropped.most_common(8))
+    return DataError(
+        f"none of {reports:,} reports gives a line: {reasons}",
+        code="nothing_to_export",
+        hint="choose others with --status, --min-certainty or --without-issue; other_text: give the reports that "
+        "were extracted, with the same options",
+    )
 
 
 def split_of(report: Report, *, share: float, seed: int) -> str:

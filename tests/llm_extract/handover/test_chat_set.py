@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import stat
 from collections import Counter
 from pathlib import Path
@@ -382,6 +383,52 @@ def test_the_command_says_what_it_left_out_and_what_is_wrong(tmp_path, archive):
     )
     assert run(records, "--out", tmp_path / "b").exit_code == 3
     assert "Mass" not in done.output
+
+
+def test_where_nothing_can_be_written_the_command_fails_and_says_why(tmp_path, archive):
+    records, reports = archive
+    out = tmp_path / "out"
+    told = ["export-chat", str(records), "--reports", str(reports), "--out", str(out)]
+    assert CliRunner().invoke(build_app(), told).exit_code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    done = CliRunner().invoke(build_app(), [*told, "--status", "failed", "--json"])
+    assert done.exit_code == 3
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "nothing_to_export"
+    assert "none of 40 reports gives a line: " in error["message"]
+    assert "× status_ok" in error["message"]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text(
+        json.dumps({"id": "G", "text": "Die Leber ist unauffällig, die Milz ist es auch.", "expected": []})
+    )
+    done = CliRunner().invoke(build_app(), ["export-chat", str(gold), "--out", str(tmp_path / "gold")])
+    assert (done.exit_code, "1 × unreadable" in done.stderr) == (3, True), done.output
+
+
+def test_the_texts_may_come_from_a_query(tmp_path, archive):
+    records, reports = archive
+    database = tmp_path / "ris.sqlite"
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE ct (accession TEXT, report TEXT, patient TEXT)")
+    rows = [json.loads(line) for line in reports.read_text().splitlines()]
+    connection.executemany("INSERT INTO ct VALUES (:id, :text, :patient_id)", rows)
+    connection.commit()
+    connection.close()
+    query = "SELECT accession AS id, report AS text, patient AS patient_id FROM ct"
+    told = ["export-chat", str(records)]
+    for name, source in (
+        ("file", ["--reports", reports]),
+        ("query", ["--sql", query, "--database", database]),
+    ):
+        done = CliRunner().invoke(build_app(), [*told, *map(str, source), "--out", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+    for name in ("train.jsonl", "validation.jsonl", "summary.json"):
+        assert (tmp_path / "file" / name).read_bytes() == (tmp_path / "query" / name).read_bytes()
+    both = [*told, "--reports", str(reports), "--sql", query, "--out", str(tmp_path / "no")]
+    assert "bad_option" in CliRunner().invoke(build_app(), both).stderr
+    alone = [*told, "--database", str(database), "--out", str(tmp_path / "no")]
+    assert "missing_argument" in CliRunner().invoke(build_app(), alone).stderr
 
 
 def test_the_folder_of_an_extraction_is_refused_and_keeps_its_summary(tmp_path, archive):
