@@ -4,7 +4,8 @@
 
 Reads ``metrics.jsonl`` of runs of ``rsuper train`` whose prepared cases hold evaluation masks (``rsuper prepare
 --reference``, as the demo and the studies do); the masks are read for these figures alone. Shares are pooled over all
-steps of a part: centres inside / centres compared, haze weighed by step, Σ predicted / Σ true volume − 1.
+steps of a part: centres inside / centres compared, Σ volume from p < 0.1 / Σ volume, Σ predicted / Σ true volume − 1,
+log ratios weighed by the pairs they are means of. Runs that logged no volumes and counts: means over steps.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ def figures(steps: Sequence[Mapping[str, float]]) -> Row:
     def total(key: str) -> float:
         return math.fsum(step.get(key, 0.0) for step in steps)
 
-    def mean(key: str) -> float | None:
-        values = [step[key] for step in steps if key in step]
-        return math.fsum(values) / len(values) if values else None
+    def pooled(key: str, weight: str) -> float | None:
+        logged = [(step[key], step.get(weight)) for step in steps if key in step]
+        if any(share is None for _, share in logged):
+            logged = [(value, 1.0) for value, _ in logged]
+        shares = math.fsum(share for _, share in logged)
+        return math.fsum(value * share for value, share in logged) / shares if shares else None
 
-    compared, true = total("centres_compared"), total("reference_mm3")
-    inside = math.fsum(
-        step["centre_inside_share"] * step["centres_compared"] for step in steps if "centres_compared" in step
-    )
-    ratio = mean("volume_log_ratio")
+    true = total("reference_mm3")
+    ratio = pooled("volume_log_ratio", "volumes_compared")
     return {
         "first_step": int(steps[0]["step"]),
         "last_step": int(steps[-1]["step"]),
-        "centres_compared": int(compared),
-        "centres_inside": inside / compared if compared else None,
-        "haze": mean("haze_share"),
+        "centres_compared": int(total("centres_compared")),
+        "centres_inside": pooled("centre_inside_share", "centres_compared"),
+        "haze": pooled("haze_share", "volume_mm3"),
         "volume_bias": total("predicted_mm3") / true - 1 if true else None,
         "volume_to_reported_median": None if ratio is None else math.exp(ratio),
     }

@@ -169,11 +169,11 @@ def run_job(job: Job) -> float:
 
 
 def haze_share(run: Path) -> float | None:
-    """Mean share of the predicted volume from p < 0.1 over the last tenth of the logged steps."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    shares = [line["haze_share"] for line in lines if "haze_share" in line]
-    last = shares[-max(1, len(shares) // 10) :]
-    return sum(last) / len(last) if last else None
+    """Share of the predicted volume from p < 0.1 over the last tenth of the logged steps."""
+    from report_figures import figures, read_steps
+
+    steps = [step for step in read_steps(run) if "haze_share" in step]
+    return figures(steps[-max(1, len(steps) // 10) :])["haze"] if steps else None
 
 
 def write_targets(job: Job) -> None:

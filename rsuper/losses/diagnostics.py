@@ -36,10 +36,10 @@ def volume_figures(
         reference: masks of the reported lesions; an empty one is none.
 
     Returns:
-        ``haze_share``: share of V̂ from p < 0.1 · ``volume_log_ratio``: mean of log(V̂ / reported median) over the
-        pairs that state every size and are all in the crop · with a reference ``predicted_mm3`` and
-        ``reference_mm3`` of the pairs that have one, whose sums over steps give the bias. Nothing that no pair of the
-        batch can tell.
+        ``haze_share``: share of V̂ from p < 0.1, which is ``haze_mm3`` / ``volume_mm3`` · ``volume_log_ratio``: mean of
+        log(V̂ / reported median) over the ``volumes_compared`` pairs that state every size and are all in the crop ·
+        with a reference ``predicted_mm3`` and ``reference_mm3`` of the pairs that have one, whose sums over steps give
+        the bias. Nothing that no pair of the batch can tell.
     """
     found, ratios, seen, true = [], [], [], []
     for item in boxes:
@@ -59,9 +59,13 @@ def volume_figures(
     if not found:
         return {}
     volume, haze = torch.stack(found).sum(dim=0)
-    figures = {"haze_share": haze / volume.clamp(min=torch.finfo(volume.dtype).tiny)}
+    share = haze / volume.clamp(min=torch.finfo(volume.dtype).tiny)
+    figures = {"haze_share": share, "haze_mm3": haze, "volume_mm3": volume}
     if ratios:
-        figures["volume_log_ratio"] = torch.stack(ratios).mean()
+        figures |= {
+            "volume_log_ratio": torch.stack(ratios).mean(),
+            "volumes_compared": torch.tensor(float(len(ratios))),
+        }
     if true:
         figures |= {"predicted_mm3": torch.stack(seen).sum(), "reference_mm3": torch.stack(true).sum()}
     return figures
