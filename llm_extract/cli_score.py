@@ -14,9 +14,15 @@ from llm_extract.cli_options import AnatomyOption
 
 HELP = """Compare records with gold answers: by field, by organ, and by the harm that an error would do.
 
-GOLD holds one report a line with its lesions: "findings" and "organs_negative", or "expected". A harmful target is a
-lesion that would supervise a network on the wrong side, in the wrong part or organ, with a prior size or one outside
-its interval, or an organ called free that holds a lesion.
+GOLD holds one report a line with its lesions: "findings" and "organs_negative", or "expected". To write your own, see
+docs/gold.md; this is the line of a report with one cyst and a normal spleen:
+
+{{"id": "R0", "text": "Cyst of 12 mm in the left kidney. Normal spleen.",
+"findings": [{{"organ": "kidney", "laterality": "left", "diameters_mm": [12], "count": 1, "attenuation": null,
+"certainty": "definite"}}], "organs_negative": ["spleen"]}}
+
+A harmful target is a lesion that would supervise a network on the wrong side, in the wrong part or organ, with a prior
+size or one outside its interval, or an organ called free that holds a lesion.
 
 Example: {program} score records gold.jsonl --errors errors.csv
 
@@ -48,7 +54,9 @@ def score(
 ) -> None:
     """Compare records with gold answers."""
     with failures(as_json=as_json):
+        from llm_extract.anatomy import load_anatomy
         from llm_extract.anatomy_file import check_anatomy_file
+        from llm_extract.gold import unknown_words
         from llm_extract.private_files import private_text, refuse_an_input
         from llm_extract.record_files import records_file
         from llm_extract.score_errors import errors_of, refuse_other_types, write_errors
@@ -62,6 +70,9 @@ def score(
         for output in (errors, out):
             refuse_an_input(output, records_file(records), gold, anatomy)
         answers, made = read_both(records, gold)
+        unknown = unknown_words(answers, table if table is not None else load_anatomy())
+        if unknown:
+            typer.echo(f"note: no such organ, nothing can match it: {', '.join(unknown)[:400]}", err=True)
         scores = score_records(made, answers, seed=seed, anatomy=table)
         number = None
         if errors is not None:

@@ -6,14 +6,15 @@ sentences, with what must not be taken for a current size). Both become :class:`
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from llm_extract.anatomy import Anatomy
 from llm_extract.errors import DataError
+from llm_extract.gold_format import ExpectedLine, FindingsLine, GoldFinding, parse_line
 
 Side = Literal["left", "right"]
 Layout = Literal["report", "hard_case"]
@@ -90,7 +91,7 @@ def size_key(sizes_mm: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def read_gold(path: Path) -> list[GoldReport]:
-    """Read a gold file.
+    """Read a gold file; docs/gold.md says what it holds.
 
     Args:
         path: JSON lines.
@@ -99,94 +100,125 @@ def read_gold(path: Path) -> list[GoldReport]:
         Its reports in order.
 
     Raises:
-        DataError: a line is no gold answer.
+        DataError: the file cannot be read, or a line is no gold answer: with its number and the field.
     """
-    reports: list[GoldReport] = []
     if not path.exists():
         raise DataError(f"there is no gold file {path}", code="gold_missing", hint="check the path")
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}", code="unreadable_table") from error
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8", code="broken_gold", hint="save it as UTF-8") from None
+    reports: list[GoldReport] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-            reports.append(_case(value) if "expected" in value else _report(value))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            value = parse_line(line)
+            reports.append(_case(value) if isinstance(value, ExpectedLine) else _report(value))
+        except ValueError as error:
             raise DataError(
-                f"{path}, line {number} is no gold answer: {type(error).__name__}",
+                f"{path}, line {number} is no gold answer: {error}",
                 code="broken_gold",
-                hint="each line needs id, text, and findings or expected",
-            ) from error
+                hint="`score --help` shows a line, docs/gold.md says what else it may hold",
+            ) from None
     if not reports:
-        raise DataError(f"{path} holds no gold answers", code="empty_table")
+        raise DataError(
+            f"{path} holds no gold answers", code="empty_table", hint="docs/gold.md says what a line holds"
+        )
     return reports
 
 
-def _report(value: Mapping[str, Any]) -> GoldReport:
-    text: str = value["text"]
+def _report(value: FindingsLine) -> GoldReport:
     findings = tuple(
         Finding(
-            organ=organ_name(item["organ"]),
-            side=_side(item["laterality"]),
-            sizes_mm=size_key(tuple(item["diameters_mm"])),
-            count=item["count"] if isinstance(item["count"], int) else None,
-            attenuation=item["attenuation"],
-            is_definite=item["certainty"] == "definite",
-            spans=(tuple(item["evidence_span"]),) if item.get("evidence_span") else (),
-            place=item.get("location") or "",
+            organ=organ_name(item.organ),
+            side=_side(item.laterality),
+            sizes_mm=size_key(item.diameters_mm),
+            count=item.count if isinstance(item.count, int) else None,
+            attenuation=item.attenuation,
+            is_definite=item.certainty == "definite",
+            spans=_spans(item, value.text, f"findings[{number}]"),
+            place=item.location or "",
         )
-        for item in value["findings"]
+        for number, item in enumerate(value.findings)
     )
     ignored = tuple(
         (match.start(), match.end())
-        for quote in value.get("ignore", ())
-        for match in re.finditer(re.escape(quote), text)
+        for quote in value.ignore
+        for match in re.finditer(re.escape(quote), value.text)
     )
-    free = frozenset(organ_name(name) for name in value.get("organs_negative", ()))
     return GoldReport(
-        report_id=value["id"],
-        text=text,
+        report_id=value.id,
+        text=value.text,
         layout="report",
         findings=findings,
-        free_organs=free,
+        free_organs=frozenset(organ_name(name) for name in value.organs_negative),
         ignored=ignored,
     )
 
 
-def _case(value: Mapping[str, Any]) -> GoldReport:
+def _spans(item: GoldFinding, text: str, where: str) -> tuple[tuple[int, int], ...]:
+    """Where the text states a finding: the span, else where the quote first stands.
+
+    Raises:
+        ValueError: the quote is not in the text.
+    """
+    if item.evidence_span is not None:
+        return (item.evidence_span,)
+    if not isinstance(item.evidence, str) or not item.evidence:
+        return ()
+    start = text.find(item.evidence)
+    if start < 0:
+        raise ValueError(f"{where}.evidence is not in the text word for word")
+    return ((start, start + len(item.evidence)),)
+
+
+def _case(value: ExpectedLine) -> GoldReport:
     findings = tuple(
         Finding(
-            organ=organ_name(item["organ"]),
-            parts=frozenset(str(part).lower() for part in item.get("location") or ()),
-            side=_side(item.get("laterality")),
-            sizes_mm=size_key(tuple(item["diameters_mm"])),
-            count=None if item.get("count_kind") == "multiple_unknown" else item.get("count"),
-            attenuation=None if item.get("attenuation") == "unknown" else item.get("attenuation"),
-            is_definite=item.get("presence", "definite") == "definite",
-            spans=tuple((quote["start"], quote["end"]) for quote in item.get("evidence", ())),
+            organ=organ_name(item.organ),
+            parts=frozenset(part.lower() for part in item.location or ()),
+            side=_side(item.laterality),
+            sizes_mm=size_key(item.diameters_mm),
+            count=None if item.count_kind == "multiple_unknown" else item.count,
+            attenuation=None if item.attenuation == "unknown" else item.attenuation,
+            is_definite=item.presence == "definite",
+            spans=tuple((quote.start, quote.end) for quote in item.evidence),
         )
-        for item in value["expected"]
+        for item in value.expected
     )
-    priors = {size for item in value["expected"] for size in item.get("prior_diameters_mm", ())}
-    for quote in value.get("distractors", ()):
-        priors |= _stated_mm(quote["text"])
+    priors = {size for item in value.expected for size in item.prior_diameters_mm}
+    for quote in value.distractors:
+        priors |= _stated_mm(quote.text)
     current = {size for finding in findings for size in finding.sizes_mm}
-    statuses = value.get("organ_status") or {}
+    statuses = value.organ_status or {}
     return GoldReport(
-        report_id=value["id"],
-        text=value["text"],
+        report_id=value.id,
+        text=value.text,
         layout="hard_case",
         findings=findings,
         free_organs=frozenset(
-            organ_name(name)
-            for name, said in statuses.items()
-            if said.get("status") == "explicitly_lesion_free"
+            organ_name(name) for name, said in statuses.items() if said.status == "explicitly_lesion_free"
         ),
         forbidden_mm=frozenset({round(size, 1) for size in priors} - current),
     )
+
+
+def unknown_words(reports: Sequence[GoldReport], anatomy: Anatomy) -> list[str]:
+    """Organs of gold answers that the table does not have: nothing that is extracted can match them.
+
+    Args:
+        reports: the answers.
+        anatomy: table of organs.
+
+    Returns:
+        Their names, sorted.
+    """
+    known = {organ_name(name) for name in anatomy.organs}
+    said = {finding.organ for report in reports for finding in report.findings}
+    return sorted(said.union(*(report.free_organs for report in reports)) - known)
 
 
 def _side(value: object) -> Side | None:

@@ -41,6 +41,7 @@ _NOT_RULES = frozenset(
         "export.py",
         "finished_keys.py",
         "gold.py",
+        "gold_format.py",
         "gold_parts.py",
         "handover",
         "harm.py",

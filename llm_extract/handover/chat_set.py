@@ -126,7 +126,7 @@ def _with_records(records: Path, reports: ReportSource) -> Iterator[_Known]:
 
 
 def _with_gold(gold: Path) -> Iterator[_Known]:
-    for number, line in enumerate(gold.read_text("utf-8").split("\n")):
+    for number, line in enumerate(gold.read_text("utf-8-sig").split("\n")):
         if line.strip():
             value = json.loads(line)
             said = value.get("kind", value.get("source"))

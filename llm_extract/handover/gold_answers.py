@@ -118,13 +118,15 @@ def _place(item: Mapping[str, Any], text: str) -> tuple[int, int]:
     if item.get("evidence_span"):
         start, end = item["evidence_span"]
         return int(start), int(end)
-    quotes = [
-        q for q in item.get("evidence") or () if isinstance(q, Mapping) and re.search("[a-z]{4}", q["text"])
-    ]
+    evidence = item.get("evidence") or ()
+    if isinstance(evidence, str):
+        start = text.find(evidence)  # it is there: the line was checked
+        return start, start + len(evidence)
+    places = [(int(quote["start"]), int(quote["end"])) for quote in evidence]
+    quotes = [(start, end) for start, end in places if re.search("[a-z]{4}", text[start:end])]
     if not quotes:
         raise NotSayableError("no_evidence")
-    longest = max(quotes, key=lambda q: int(q["end"]) - int(q["start"]))
-    return int(longest["start"]), int(longest["end"])
+    return max(quotes, key=lambda place: place[1] - place[0])
 
 
 def _sizes(

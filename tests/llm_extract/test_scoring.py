@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from llm_extract import Evidence, Lesion, OrganStatement, ReportRecord
+from llm_extract import Evidence, Lesion, OrganStatement, ReportRecord, cli_score
 from llm_extract.cli import build_app
 from llm_extract.errors import DataError
 from llm_extract.gold import Finding, read_gold
+from llm_extract.gold_format import ExpectedLesion, ExpectedLine, FindingsLine, GoldFinding
 from llm_extract.records import Provenance
 from llm_extract.scoring import findings_of, match_findings, score, score_files
 from llm_extract.scoring_report import score_lines
@@ -290,6 +292,103 @@ def test_a_broken_gold_file_names_its_line(tmp_path, line):
     path.write_text(json.dumps(CASE) + "\n" + line + "\n")
     with pytest.raises(DataError, match="line 2"):
         read_gold(path)
+
+
+def without(answer: dict, *path: str | int) -> dict:
+    copy = json.loads(json.dumps(answer))
+    inner = copy
+    for part in path[:-1]:
+        inner = inner[part]
+    del inner[path[-1]]
+    return copy
+
+
+def changed(answer: dict, value: object, *path: str | int) -> dict:
+    copy = json.loads(json.dumps(answer))
+    inner = copy
+    for part in path[:-1]:
+        inner = inner[part]
+    inner[path[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (without(REPORT, "id"), "id is missing"),
+        (without(REPORT, "text"), "text is missing"),
+        (without(REPORT, "findings"), "findings (or expected) is missing"),
+        (without(REPORT, "findings", 1, "laterality"), "findings[1].laterality is missing"),
+        (without(REPORT, "findings", 0, "certainty"), "findings[0].certainty is missing"),
+        (changed(REPORT, "12 mm", "findings", 1, "diameters_mm"), "findings[1].diameters_mm is wrong: "),
+        (changed(REPORT, [0], "findings", 0, "diameters_mm"), "findings[0].diameters_mm[0] is wrong: "),
+        (changed(REPORT, "spleen", "organs_negative"), "organs_negative is wrong: "),
+        (without(CASE, "expected", 0, "organ"), "expected[0].organ is missing"),
+        (without(CASE, "expected", 0, "evidence", 0, "end"), "expected[0].evidence[0].end is missing"),
+        (changed(CASE, {"spleen": "free"}, "organ_status"), "organ_status.spleen is wrong: "),
+        (changed(without(REPORT, "findings", 0, "evidence_span"), "cyst of the moon", "findings", 0, "evidence"),
+         "findings[0].evidence is not in the text word for word"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_gold_file_is_named_by_line_and_field(tmp_path, answer, said):
+    path = gold(tmp_path, REPORT, answer)
+    (tmp_path / "records.jsonl").write_text(record("A").model_dump_json() + "\n")
+    done = CliRunner().invoke(build_app(), ["score", str(tmp_path / "records.jsonl"), str(path)])
+    assert done.exit_code == 3
+    assert f"{path}, line 2 is no gold answer: {said}" in done.stderr
+    assert "docs/gold.md" in done.stderr
+    assert "kidney of" not in done.stderr
+    assert "cyst" not in done.stderr
+    chat = CliRunner().invoke(build_app(), ["export-chat", str(path), "--out", str(tmp_path / "chat")])
+    assert said in chat.stderr
+
+
+def gold_page() -> str:
+    return (Path(__file__).resolve().parents[2] / "docs" / "gold.md").read_text("utf-8")
+
+
+def test_the_lines_that_the_page_and_the_help_show_are_read_and_can_be_scored(tmp_path):
+    shown = re.findall(r"^ {4}(\{.*\})$", gold_page(), re.MULTILINE)
+    help_text = " ".join(cli_score.HELP.format(program="x").split())
+    shown.append(help_text[help_text.index("{") : help_text.index("A harmful")])
+    assert len(shown) >= 3
+    path = tmp_path / "gold.jsonl"
+    path.write_text("\ufeff" + "\n".join(shown) + "\n", encoding="utf-8")
+    answers = read_gold(path)
+    assert {answer.layout for answer in answers} == {"report", "hard_case"}
+    reports = "".join(json.dumps({"id": a.report_id, "text": a.text}) + "\n" for a in answers)
+    (tmp_path / "reports.jsonl").write_text(reports)
+    for told in (
+        ["extract", tmp_path / "reports.jsonl", "--out", tmp_path / "out", "--workers", 0],
+        ["score", tmp_path / "out", path, "--out", tmp_path / "scores.json"],
+        ["export-chat", path, "--out", tmp_path / "chat"],
+    ):
+        done = CliRunner().invoke(build_app(), [str(each) for each in told])
+        assert done.exit_code == 0, done.output
+        assert "note" not in done.stderr
+    figures = json.loads((tmp_path / "scores.json").read_text())["figures"]
+    assert figures["lesion_recall"]["value"] == figures["lesion_precision"]["value"] == 1.0
+
+
+def test_the_page_names_every_field():
+    for model in (FindingsLine, GoldFinding, ExpectedLine, ExpectedLesion):
+        for name in model.model_fields:
+            assert f"`{name}`" in gold_page(), name
+
+
+def test_an_organ_that_no_record_can_have_is_said(tmp_path):
+    path = gold(tmp_path, changed(REPORT, "Liver", "findings", 1, "organ") | {"organs_negative": ["milt"]})
+    (tmp_path / "records.jsonl").write_text(record("A").model_dump_json() + "\n")
+    done = CliRunner().invoke(build_app(), ["score", str(tmp_path / "records.jsonl"), str(path)])
+    assert done.exit_code == 0, done.output
+    assert "nothing can match it: Liver, milt" in done.stderr
+
+
+def test_a_quote_stands_in_for_its_place(tmp_path):
+    quoted_only = changed(
+        without(REPORT, "findings", 0, "evidence_span"), TEXT[:35], "findings", 0, "evidence"
+    )
+    assert read_gold(gold(tmp_path, quoted_only)) == read_gold(gold(tmp_path, REPORT))
 
 
 def test_scoring_from_the_command_line(tmp_path):
