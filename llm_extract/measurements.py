@@ -47,7 +47,7 @@ def _chain(number: str, *, blanks: int = 2) -> re.Pattern[str]:
 _CHAIN = _chain(_NUMBER)
 # scanned text often loses the blank after a colon, and has no image numbers
 _SPACED_CHAIN = _chain(rf"(?:\d{{1,2}}(?:\s\.\s?|\.\s)\d(?!\d)|{_NUMBER})", blanks=12)
-_HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|re)|milim")
+_HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|r)|milim|sub-?\s?cent")
 
 _WORDS = {
     "half a": 0.5, "one": 1, "a": 1, "one and a half": 1.5, "two": 2, "two and a half": 2.5, "three": 3,
@@ -60,6 +60,7 @@ _WORD_LENGTH = re.compile(
 )
 _SIZE_WORD = re.compile(
     r"\b(?P<word>sub-?\s?centimet(?:er|re|ric)s?|sub-?\s?cm|milli?met(?:ric(?:al)?|er-sized|re-sized)"
+    r"|milli?met(?:er|re)s?\s(?:in\s)?(?:siz(?:ed?|es)|dimensions?|diameters?)|milli?met(?:er|re) order"
     r"|sub-?\s?milli?met(?:er|re|ric)s?)\b",
 )
 
@@ -68,11 +69,11 @@ _APPROXIMATE = re.compile(
     r"|estimated(?: at)?|~|≈)\s{0,2}$",
 )
 _UPPER = re.compile(
-    r"(?:up to|less than|smaller than|under|below|within|at most|not exceeding|no (?:more|larger"
+    r"(?:up to(?: the)?|less than|smaller than|under|below|within|at most|not exceeding|no (?:more|larger"
     r"|greater|bigger) than"
     r"|not (?:more|larger|greater) than|maximum of|max\.? of|<\s?=?|≤|\bsub-?)\s{0,2}$",
 )
-_UP_TO = re.compile(r"(?:up to|maximum of|max\.? of)\s{0,2}$")
+_UP_TO = re.compile(r"(?:up to(?: the)?|maximum of|max\.? of)\s{0,2}$")
 _LOWER = re.compile(
     r"(?:at least|more than|greater than|larger than|bigger than|exceeding|in excess of|minimum of|over|above"
     r"|(?<![-=])>\s?=?|≥)\s{0,2}$",

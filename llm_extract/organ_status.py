@@ -118,11 +118,13 @@ def _decide(
 def _side(
     side: str, drafts: Sequence[OrganDraft], lesions: Sequence[Lesion], surgery: Sequence[Surgery]
 ) -> SideStatement:
-    if any(lesion.laterality in {side, "bilateral"} for lesion in lesions):
-        return SideStatement(status="lesion_present")
-    own = [d for d in drafts if d.laterality == side]
-    operated = any(s.laterality == side and s.extent == "total" for s in surgery)
-    if operated or any(d.status == "surgically_absent" for d in own):
+    here = [lesion for lesion in lesions if lesion.laterality in {side, "bilateral"}]
+    if here:
+        certain = any(lesion.presence != "possible" for lesion in here)
+        return SideStatement(status="lesion_present" if certain else "indeterminate")
+    reach = {side, "bilateral"}
+    operated = any(s.laterality in reach and s.extent == "total" for s in surgery)
+    if operated or any(d.status == "surgically_absent" and d.laterality in reach for d in drafts):
         return SideStatement(status="surgically_absent")
     unsided = any(lesion.laterality not in {"left", "right"} for lesion in lesions)
     free = [

@@ -24,6 +24,7 @@ _PATTERNS: tuple[tuple[Kind, tuple[str, ...], str], ...] = (
     ("date", (" 0000",), r"\b(?:in|since|of|from|dated)\s(?P<year>(?:19|20)\d{2})\b(?!\s?(?:mm|cm))"),
     ("date", ("0:00",), r"\b\d{1,2}:\d{2}(?::\d{2})?\s?(?:am|pm|hours|hrs|h)\b"),
     ("segment", ("s0",), r"\bS(?P<segments>[1-8])\b(?=\s?\)?\s?(?:[Ss]egment|of the liver))"),
+    ("segment", ("s0",), r"(?:(?<=[Ll]iver\s)|(?<=[Hh]epatic\s))S(?P<segments>[1-8])\b"),
     ("segment", ("seg",),
      rf"\b[Ss]eg[a-z]{{0,7}}\.?[\s-]{{0,2}}(?P<segments>{_SEGMENT}"
      rf"(?:\s?(?:,|/|-|–|&|and|or|to|through)\s?(?:and\s"

@@ -32,6 +32,9 @@ _NORMAL_NODE = re.compile(
 )
 
 
+_ENLARGEMENT_OF = re.compile(r"\benlargement of (?:the )?(?:[\w-]+\s){0,4}$", re.IGNORECASE)
+
+
 def _short_axis(statement: Statement, size: Measurement) -> bool:
     low, high = size.start - statement.start, size.end - statement.start
     around = statement.text[max(0, low - 25) : low] + " " + statement.text[high : high + 25]
@@ -40,6 +43,9 @@ def _short_axis(statement: Statement, size: Measurement) -> bool:
 
 def _large(statement: Statement, head: Head) -> bool:
     """True if a node is as large as RECIST calls enlarged; its short axis decides where it is stated."""
+    over = (m for m in statement.measurements if head.start <= m.start < head.end and m.tense == "current")
+    if any(m.qualifier == "lower_bound" and min(m.values_mm) >= NODE_LIMIT_MM for m in over):
+        return True  # "lymph nodes larger than 1 cm"
     near = sizes_near(statement, head.mark)
     short = [m for m in near if _short_axis(statement, m)]
     return any(
@@ -59,6 +65,11 @@ def qualified(statement: Statement, head: Head) -> bool:
         return bool(_WALL.search(stretch))
     if _NORMAL_NODE.search(stretch):
         return False
+    if head.mark.value.kind == "lymph_node" and _ENLARGEMENT_OF.search(
+        stretch[: head.mark.start - head.start]
+    ):
+        return True
     return any(m.category in _QUALIFIES and head.start <= m.start < head.end for m in statement.marks) or any(
-        name.value.malignancy == "malignant" for name, _ in head.names
+        name.value.malignancy == "malignant" or (name.value.kind == "lymph_node" and name.value.needs is None)
+        for name, _ in head.names
     )

@@ -230,8 +230,17 @@ def _entries(anatomy: Anatomy, words: dict[str, Any]) -> Iterator[tuple[str, _En
         operation = Operation(
             item["organ"], item["procedure"], item["extent"], tuple(item.get("removed", ()))
         )
-        yield from _forms(item["words"], "operation", operation)
+        yield from _forms([*item["words"], *_done_words(item["words"])], "operation", operation)
     yield from _places(anatomy)
+
+
+def _done_words(phrases: Sequence[str]) -> Iterator[str]:
+    """Who had an operation: "nephrectomized"; what follows it: "postcholecystectomy"."""
+    for phrase in phrases:
+        if phrase.endswith("ectomy"):
+            yield from (f"{phrase[:-1]}ized", f"{phrase[:-1]}ised")
+            if " " not in phrase:
+                yield f"post{phrase}"
 
 
 _SIDES = frozenset({"left", "right", "bilateral", "midline"})

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from llm_extract.anatomy import Anatomy
+from llm_extract.lower_case import lowered
 from llm_extract.measurements import Measurement
 from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
-from llm_extract.rules import attributes, context, hedges
+from llm_extract.rules import attributes, context, hedges, readings
 from llm_extract.rules.counting import count_of, is_quantified, listed_places
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Finding, Mark
@@ -102,12 +103,12 @@ class MentionMaker:
             made.count, made.count_kind = listed, "at_least"
         self._name(made, head, before)
         describe(made, head, list(marks), list(references))
-        self._weigh(made, head, statement.text[low - statement.start : high - statement.start])
         if made.kind in {"tumor", "mass", "lesion", "nodule"} and _METASTATIC.search(before):
             made.kind, made.malignancy, made.malignancy_basis = "metastasis", "malignant", "stated"
         made.presence = hedges.existence(before, after)
         if made.presence == "definite":
             made.presence = hedges.led_up_to(statement.text[: mark.start - statement.start])
+        self._weigh(made, head, statement.text[low - statement.start : high - statement.start], after)
         made.refers_back = context.refers_back(before, after) and not attributes.is_indefinite(before)
         made.refers_back = made.refers_back or (not sizes and self._restates(statement))
         made.spans.append(("kind", mark.start, mark.end))
@@ -141,7 +142,8 @@ class MentionMaker:
         values = {m.value.diagnosis for m, _ in specific}
         made.diagnosis_text = self.reading.text[specific[0][0].start : mark.end]
         made.spans.append(("diagnosis", specific[0][0].start, mark.end))
-        if len(values) == 1:
+        open_ = readings.leaves_out_one(lowered(link)) or readings.is_undecided(lowered(link))
+        if len(values) == 1 and not (open_ and len(specific) == 1):
             made.diagnosis = mark.value.diagnosis
             made.diagnosis_certainty = hedges.certainty(link) if link else "definite"
         else:
@@ -156,12 +158,18 @@ class MentionMaker:
             self._in_sentences = sum(has_verb(s.text) for s in every) * 2 > len(every)
         return self._in_sentences
 
-    def _weigh(self, made: Mention, head: Head, stretch: str) -> None:
+    def _weigh(self, made: Mention, head: Head, stretch: str, behind: str = "") -> None:
         """What is only suspected settles nothing, and what cannot be characterised has an open nature."""
         if made.malignancy_basis == "diagnosis" and not head.mark.value.malignancy:
             link = head.names[-1][1] if head.names else ""
             if made.diagnosis_certainty == "possible" or hedges.is_suspicion(link):
                 made.malignancy, made.malignancy_basis = "indeterminate", "suspected"
+        if made.malignancy == "malignant" and (
+            made.presence == "possible" or hedges.doubts_malignancy(stretch)
+        ):
+            made.malignancy, made.malignancy_basis = "indeterminate", "suspected"
+        if made.diagnosis_certainty is None and not head.names:
+            made.diagnosis_certainty = readings.unnamed(lowered(behind))
         if made.diagnosis_certainty is None and hedges.is_open(stretch):
             made.diagnosis_certainty = "possible"
             if made.malignancy == "unknown":
@@ -272,7 +280,7 @@ def _organ_of(location: Location, head: Head, statement: Statement, group: Menti
 def _settle(made: Mention, marks: Sequence[Mark]) -> None:
     """What follows from number, side and size together."""
     if made.location.laterality == "bilateral" and not made.is_group:
-        if made.organ in _TWO_OF and not made.sizes:  # "a millimetric nodule in both lungs"
+        if made.organ in _TWO_OF and all(m.worded for m in made.sizes):  # "a millimetric nodule in both lungs"
             made.count, made.count_kind = None, "multiple_unknown"
         else:
             made.location = replace(made.location, laterality=None)

@@ -10,6 +10,7 @@ from llm_extract.records import Laterality, OrganScope
 from llm_extract.rules.making import Denial
 from llm_extract.rules.normal_organs import is_limited, is_node, normal_organs
 from llm_extract.rules.statements import Statement
+from llm_extract.rules.subjects import WHOLE_PANCREAS, is_airway
 
 _SOLID = re.compile(
     r"\b(?:solid (?:\w+ )?organs?|abdominal organs|upper abdomen|abdominal (?:solid|structures|viscera)"
@@ -22,6 +23,12 @@ _SOLID_ORGANS = ("liver", "pancreas", "spleen", "kidney", "adrenal_gland")
 _PATHOLOGIC = re.compile(
     r"\b(?:suspicious|worrisome|concerning|aggressive|malignan\w+|cancer\w*|tumou?r\w*|neoplas\w+)\b",
     re.IGNORECASE,
+)
+_OCCLUSIVE = re.compile(r"\b(?:occlu\w+|obstruct\w+|stenos\w+|stenotic)\s(?:[\w-]+\s){0,2}$", re.IGNORECASE)
+"""Reads "no occlusive pathology": an open tube, which may hold or touch any lesion."""
+_LUMEN = re.compile(r"\b(?:trache\w*|bronch\w+|airways?|lum(?:en|ens|ina))\b")
+_SOLID_OR = re.compile(
+    r"\bsolid\s?(?:or|and|-|/|and/or|,)\s?(?:\w+\s)?cystic\b|\bcystic\s?(?:or|-|/)\s?solid\b", re.IGNORECASE
 )
 _SPECIFIC_BENIGN = frozenset(
     {
@@ -82,9 +89,12 @@ def _denied(
         if scope is None:
             continue
         text = denial.statement.text
+        airway = _is_of_airway(denial)
         weak = is_limited(denial.statement)
         for organ in denial.organs:
             if organ in {"other", "vessel"} or (organ == "peritoneum" and len(denial.organs) > 1):
+                continue
+            if airway and organ in {"lung", "pleura"}:
                 continue
             side = _denied_side(denial, organ, paired)
             yield OrganDraft(
@@ -94,26 +104,44 @@ def _denied(
             )  # fmt: skip
 
 
+def _is_of_airway(denial: Denial) -> bool:
+    """True where only the trachea, the bronchi or a lumen is spoken of: that says nothing of the lung around them."""
+    statement = denial.statement
+    named = [m for m in statement.of("place") if m.value.organ == "lung"]
+    if named:
+        return all(is_airway(statement, m) for m in named)
+    return _LUMEN.search(statement.low) is not None
+
+
 def _denied_side(denial: Denial, organ: str, paired: frozenset[str]) -> Laterality:
     side = denial.location.laterality
     if organ in paired and side in {"left", "right"} and not denial.location.parts:
         return "left" if side == "left" else "right"
-    if denial.location.parts and organ not in {"lymph_node", "bone"}:
+    parts = set(denial.location.parts)
+    if parts >= WHOLE_PANCREAS or (organ == "peritoneum" and _names_whole(denial)):
+        return "unknown"
+    if parts and organ not in {"lymph_node", "bone"}:
         return "midline"  # a denial about a part says nothing about the whole organ
     return "unknown"
 
 
+def _names_whole(denial: Denial) -> bool:
+    """Reads "no mass in the peritoneum and omentum": the organ beside one of its parts."""
+    return any(m.value.organ == "peritoneum" and not m.value.part for m in denial.statement.of("place"))
+
+
 def _scope(denial: Denial) -> OrganScope | None:
-    finding = denial.finding
-    window = denial.statement.text[
-        max(0, denial.mark.start - denial.statement.start - 60) : denial.mark.end
-        - denial.statement.start
-        + 30
-    ]
+    finding, text = denial.finding, denial.statement.text
+    low, high = denial.mark.start - denial.statement.start, denial.mark.end - denial.statement.start
+    before, window = text[max(0, low - 60) : low], text[max(0, low - 60) : high + 30]
+    if finding.diagnosis is None and _OCCLUSIVE.search(before):
+        return None
     if finding.needs == "recurrence" or "recurren" in window.lower():
         return "recurrence_only"
     if finding.kind == "metastasis" or "metasta" in window.lower():
         return "metastasis_only"
+    if finding.kind == "cyst" and _SOLID_OR.search(window):
+        return "any_focal_lesion"
     if finding.diagnosis in _SPECIFIC_BENIGN or finding.kind in {"polyp"}:
         return None
     if finding.needs in {"density", "alone"}:

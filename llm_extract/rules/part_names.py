@@ -12,7 +12,7 @@ from llm_extract.rules.lexicon import Mark, Place
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8}
 
 
-_SEGMENT = re.compile(r"(?<![A-Za-z\d])(?P<n>[1-8]|VIII|VII|VI|IV|V|III|II|I)(?=\s?[ab]\b|[^A-Za-z\d]|$)")
+_SEGMENT = re.compile(r"(?<![A-Za-z\d])(?P<n>[1-8]|VIII|VII|VI|IV|V|III|II|I)(?=\s?[abAB]\b|[^A-Za-z\d]|$)")
 
 
 _LUNG_SEGMENT = re.compile(r"(?:lung|lobe|pulmonary|lingula|basal|apical)", re.IGNORECASE)

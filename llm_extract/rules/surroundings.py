@@ -8,17 +8,29 @@ from collections.abc import Iterator, Sequence
 from llm_extract.drafts import DraftSpan, SignDraft, SurgeryDraft, TechniqueDraft
 from llm_extract.records import Laterality
 from llm_extract.rules import context
+from llm_extract.rules.absent_organs import is_operated, not_there
 from llm_extract.rules.statements import Reading, Statement
 
 _PLANNED = re.compile(
-    r"\b(?:plan\w*|candidate|schedul\w*|consider\w*|recommend\w*|for possible|would|prior to|before)\b",
+    r"\b(?:plan\w*|candidate|schedul\w*|consider\w*(?![^.;]{0,40}\bpost-?\s?op)|recommend\w*"
+    r"|for possible|would|prior to|before)\b",
     re.IGNORECASE,
+)
+_ADVISED = re.compile(
+    r"\s(?:\w+\s){0,3}?(?:should be considered|is planned|was planned|planned|scheduled"
+    r"|(?:is|was) recommended|advised)\b",
+    re.IGNORECASE,
+)
+_CLIP = re.compile(
+    r"\b(?:clips?|surgical (?:material|sutures?))\b[^.;]{0,40}?"
+    r"\bgall\s?bladder (?:fossa|bed|lodge|loge|area|region|site)\b"
 )
 _DILATED = re.compile(
     r"\b(?:dilat\w*|ectasia|ectatic|prominent|enlarge\w*|distend\w*|wide\w*)\b", re.IGNORECASE
 )
 _NOT_DILATED = re.compile(
-    r"\b(?:no|not|without|non)\b[^.;]{0,40}\b(?:dilat\w*|enlarge\w*|prominent|distend\w*|ectasia)"
+    r"\b(?:no|without|non)\b[^.;]{0,40}\b(?:dilat\w*|enlarge\w*|prominent|distend\w*|ectasia)"
+    r"|\bnot\b[^.;,]{0,40}\b(?:dilat\w*|enlarge\w*|prominent|distend\w*|ectasia)"
     r"|\bnormal\b|\bnon-?dilated\b",
     re.IGNORECASE,
 )
@@ -51,6 +63,9 @@ _REGIONS = tuple(
 _SECTIONS = frozenset({"technique", "preamble"})
 
 
+_BOTH = re.compile(r"bso", re.IGNORECASE)
+
+
 def surgery_drafts(reading: Reading) -> Iterator[SurgeryDraft]:
     """Operations that the report says were done."""
     if reading.pathology:
@@ -59,12 +74,16 @@ def surgery_drafts(reading: Reading) -> Iterator[SurgeryDraft]:
     for statement in reading.statements:
         for mark in statement.of("operation"):
             before = statement.text[: mark.start - statement.start]
-            if _PLANNED.search(before[-60:]) or re.search(
-                r"\b(?:no|without|not)\s(?:\w+\s)?(?:\w+\s)?$", before, re.IGNORECASE
+            after = statement.text[mark.end - statement.start :]
+            if (
+                _PLANNED.search(before[-60:])
+                or _ADVISED.match(after)
+                or re.search(r"\b(?:no|without|not)\s(?:\w+\s)?(?:\w+\s)?$", before, re.IGNORECASE)
             ):
                 continue
             value = mark.value
-            side = next(
+            organ = _operated_organ(statement, value.organ, value.procedure)
+            side: Laterality | None = next(
                 (
                     m.value
                     for m in reversed(statement.of("side"))
@@ -72,12 +91,14 @@ def surgery_drafts(reading: Reading) -> Iterator[SurgeryDraft]:
                 ),
                 None,
             )
-            side = side or _side_of_organ(statement, value.organ)
-            key = (value.organ, value.procedure, side or "unknown")
+            side = side or _side_of_organ(statement, organ)
+            if side is None and _BOTH.fullmatch(reading.text, mark.start, mark.end):
+                side = "bilateral"
+            key = (organ, value.procedure, side or "unknown")
             if key in seen:
                 continue
             seen.add(key)
-            sideless = bool(value.removed) or value.organ not in {
+            sideless = bool(value.removed) or organ not in {
                 "kidney",
                 "adrenal_gland",
                 "lung",
@@ -85,10 +106,37 @@ def surgery_drafts(reading: Reading) -> Iterator[SurgeryDraft]:
                 "ovary",
             }
             yield SurgeryDraft(
-                organ=value.organ, procedure=value.procedure, extent=value.extent, removed_parts=value.removed,
+                organ=organ, procedure=value.procedure, extent=value.extent, removed_parts=value.removed,
                 laterality="n/a" if sideless else side or "unknown",
                 quote=reading.text[mark.start : mark.end], quote_start=mark.start,
             )  # fmt: skip
+        yield from _missing_parts(reading, statement)
+
+
+def _operated_organ(statement: Statement, organ: str, procedure: str) -> str:
+    """The organ of an operation that is done on several, from the place it stands with: a wedge of the liver."""
+    places = statement.of("place")
+    named = [name for name in ("liver", "kidney", "lung") if any(m.value.organ == name for m in places)]
+    if procedure in {"wedge_resection", "segmentectomy"} and len(named) == 1:
+        return named[0]
+    return organ
+
+
+def _missing_parts(reading: Reading, statement: Statement) -> Iterator[SurgeryDraft]:
+    """Reads "The lower lobe of the right lung was not observed (operated)", "Clips in the gallbladder fossa"."""
+    if is_operated(statement):
+        for mark, organ in not_there(statement):
+            if mark.value.part and organ in {"lung", "liver", "pancreas", "colon"}:
+                yield SurgeryDraft(
+                    organ=organ, procedure="resection", extent="partial", removed_parts=(mark.value.part,),
+                    laterality="n/a", quote=reading.text[mark.start : mark.end], quote_start=mark.start,
+                )  # fmt: skip
+    clip = _CLIP.search(statement.low)
+    if clip is not None and not statement.of("operation"):
+        yield SurgeryDraft(
+            organ="gallbladder", procedure="cholecystectomy", extent="total", laterality="n/a",
+            quote=statement.text[clip.start() : clip.end()], quote_start=statement.start + clip.start(),
+        )  # fmt: skip
 
 
 def _side_of_organ(statement: Statement, organ: str) -> Laterality | None:
