@@ -11,12 +11,17 @@ from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology.lengths import LengthReader
-from llm_extract.rules.pathology.nodes import NodeFinding, only_sampled, read_nodes
+from llm_extract.rules.pathology.nodes import NodeFinding, mentions_nodes, only_sampled, read_nodes
 from llm_extract.rules.pathology.specimens import Specimen
 from llm_extract.rules.statements import Statement
 
 _NODE = Finding("metastasis", "metastasis", "malignant", organ="lymph_node")
 _NONE_EXAMINED = re.compile(r"\bexamined\s{0,2}:\s{0,2}(?:0|O|none|zero)\b", re.IGNORECASE)
+_OF_DEPOSIT = re.compile(
+    r"\b(?:focus|foci|deposit|metastas[ei]s)\b[^.;]{0,40}?\b(?:measur\w+|size|is|are)\b|\b(?:largest|greatest|size)\b[^.;]{0,30}?"
+    r"\b(?:focus|deposit|metasta\w+)\b",
+    re.IGNORECASE,
+)
 _NODE_NOUN = re.compile(r"\b(?:lymph\s?nod\w+|nodes?|nodal)\b", re.IGNORECASE)
 
 
@@ -38,9 +43,23 @@ class NodeReader(LengthReader):
             return heading
         if found.positive == 0:
             self._deny_nodes(statement, found)
+        elif found.positive is None and self._adds_size(statement, specimen):
+            return True
         else:
             self._state_nodes(statement, found, specimen)
         return heading or not _other_tumour(statement)
+
+    def _adds_size(self, statement: Statement, specimen: Specimen | None) -> bool:
+        """Reads "Largest metastatic focus: 4 mm" under a heading of nodes: the size of the metastasis stated before."""
+        last = self._sightings[-1] if self._sightings else None
+        if last is None or last.specimen is not specimen or last.mention.organ != "lymph_node":
+            return False
+        if mentions_nodes(statement.text) or not _OF_DEPOSIT.search(statement.text):
+            return False
+        sizes = self._deposit(statement, 0)
+        if sizes and not last.mention.sizes:
+            last.mention.sizes = sizes
+        return True
 
     def _deny_nodes(self, statement: Statement, found: NodeFinding) -> None:
         earlier = self.reading.statements[max(0, self._index - 3) : self._index]

@@ -14,7 +14,12 @@ _WORDS = {
     "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20,
 }  # fmt: skip
 _N = r"(?:\d{1,3}|" + "|".join(_WORDS) + r"|no|none)"
-_FRACTION = re.compile(r"(?<![\w/.])(?P<n>\d{1,3})\s?[/I|!]\s?(?P<of>\d{1,3})(?![\w/]|\s?(?:cm|mm))")
+_FRACTION = re.compile(
+    r"(?<![\w/.])(?:(?P<n>\d{1,3})\s?[/I|!]\s?(?P<of>\d{1,3})(?![\w/]|\s?(?:cm|mm))"
+    r"|(?P<roman>\d{1,2}|[IVX]{1,6})\s?/\s?(?P<all>[IVXL]{1,8})(?![\w/]))"
+)
+_NONE_OF = re.compile(r"\(\s?0\s?[1lI|/]\s?\d{1,2}\s?\)")
+"""None of so many, whose stroke may be read as a digit or letter: no other number in brackets begins with 0."""
 _OF = re.compile(
     rf"\b(?P<n>{_N})\s?(?:\(\d{{1,3}}\)\s)?(?:out\s)?of\s(?:the\s|a total of\s)?(?P<of>{_N})\b", re.IGNORECASE
 )
@@ -23,12 +28,12 @@ _COUNT = re.compile(
 )
 _TUMOUR = re.compile(
     r"\b(?:metast\w+|positive|carcinoma|adenocarcinoma|tumou?r|malignan\w+|involved|neoplas\w+|melanoma"
-    r"|sarcoma)\b",
+    r"|sarcoma|involv(?:e?ment))\b",
     re.IGNORECASE,
 )
 _DENIED = re.compile(
-    r"\b(?:negative|no (?:evidence|tumou?r|malignan\w+|metast\w+|carcinoma|neoplas\w+|residual|lymph node"
-    r" metast\w+|regional"
+    r"no\s(?:\w+\s)?evidence\sof\b|\b(?:negative|no (?:evidence|tumou?r|malignan\w+|metast\w+|carcinoma|neoplas\w+"
+    r"|residual|lymph node metast\w+|regional"
     r"|signs?|infiltration)|free\b|benign|without|absence|absent|uninvolved|not involved|none (?:of"
     r"|involved)|neither|reactive"
     r"|not identified|tumou?r\s?-?\s?free|unremarkable|not (?:displaying|show\w*)|cannot be (?:assessed"
@@ -39,7 +44,7 @@ _POSITIVE_KEY = re.compile(
     rf"(?:nodes?\s(?:involved|positive|with (?:tumou?r|metast\w+|carcinoma)|containing metast\w+(?: \w+)?)"
     rf"|number\s(?:of\s)?(?:\w+\s){{0,3}}?(?:positive|involved|(?:with|containing) (?:metast\w+"
     rf"|tumou?r))(?:\slymph)?(?:\snodes?)?"
-    rf"|positive(?:\slymph)?\snodes?)\s{{0,2}}(?:\(\w+\)\s{{0,2}})?[:;=]\s{{0,2}}(?P<n>{_N})?(?![\w/])",
+    rf"|positive(?:\slymph)?\snodes?)(?:\s(?:by|for|with)\s\w+){{0,2}}\s{{0,2}}(?:\(\w+\)\s{{0,2}})?[:;=]\s{{0,2}}(?P<n>{_N})?(?![\w/])",
     re.IGNORECASE,
 )
 _SPREAD = re.compile(r"\bmetast\w+|\bpositive\b|\binvolved\b", re.IGNORECASE)
@@ -60,6 +65,13 @@ _ONE_DEPOSIT = re.compile(
     r"\b(?:an?|one|single|solitary)\s(?:[\w-]+\s){0,3}(?:lymph\s?node|nodal)\s(?:metastasis|deposit)\b",
     re.IGNORECASE,
 )
+_LEGEND = re.compile(
+    r"\W{0,4}p?[TNM]\s?(?:[0-4][a-d]?|[OX])(?:\s\w{1,5})?\s{0,2}[:=)\s-]\s{0,2}(?!\s?p?[TNM]\s?[0-4OX])\D*$"
+)
+"""A code of the stage and what it stands for: "N1: positive regional node"."""
+_BEYOND = re.compile(r"\bextra-?\s?(?:capsular|nodal)\b[^:;]{0,60}:", re.IGNORECASE)
+"""A key about what grows out of a node."""
+_MARGIN = re.compile(r"\bmargins?\b", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"\bdistant\s(?:site\s)?metasta", re.IGNORECASE)
 _STAGE = re.compile(
     r"\bp?T\s?\d[a-d]?\s?p?N|\bpN\s?[0-3OX]|regional lymph\s?nodes? \(p|\bstage\b", re.IGNORECASE
@@ -88,7 +100,7 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
         heading: True under a heading that names nodes.
     """
     text = statement.text
-    if _ELSEWHERE.search(text):
+    if _ELSEWHERE.search(text) or _is_legend(text):
         return None
     key = _POSITIVE_KEY.search(text)
     if key is not None:
@@ -96,14 +108,19 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
         return NodeFinding(count, key.start(), key.end()) if count is not None else None
     noun = _NODE.search(text)
     fraction = next((m for m in _FRACTION.finditer(text) if _plausible(m)), None)
-    if noun is None and not (heading and (fraction or _TUMOUR.search(text) or _DENIED.search(text))):
+    if noun is None and (
+        _MARGIN.search(text) or not (heading and (fraction or _TUMOUR.search(text) or _DENIED.search(text)))
+    ):
         return None
     if _UNKNOWN.search(text):
         return None
+    none = _NONE_OF.search(text)
+    if none is not None:
+        return NodeFinding(0, none.start(), none.end())
     ratio = fraction or next((m for m in _OF.finditer(text) if _plausible(m)), None)
     tumour = _TUMOUR.search(text)
     if ratio is not None and (tumour or _DENIED.search(text) or noun or heading):
-        count = _number(ratio["n"])
+        count = _part_and_total(ratio)[0]
         if count == 0:
             return NodeFinding(0, ratio.start(), ratio.end())
         if _DENIED.search(_around(text, ratio.start(), ratio.end(), noun)) and not re.search(
@@ -121,7 +138,7 @@ def _without_ratio(
 ) -> NodeFinding | None:
     """Reads "three benign lymph nodes" and "nodes positive for carcinoma"."""
     anchor = noun if noun is not None else tumour
-    if anchor is None or text.rstrip().endswith(":"):
+    if anchor is None or text.rstrip().endswith(":") or _BEYOND.search(text):
         return None
     if _DENIED.search(text):
         near = _around(text, anchor.start(), anchor.end(), None)
@@ -149,8 +166,37 @@ def mentions_nodes(text: str) -> bool:
 
 
 def _plausible(match: re.Match[str]) -> bool:
-    part, total = _number(match["n"]), _number(match["of"])
+    part, total = _part_and_total(match)
     return part is not None and total is not None and part <= total and 0 < total <= 150
+
+
+def _part_and_total(match: re.Match[str]) -> tuple[int | None, int | None]:
+    """How many hold tumour, of how many; either may be a Roman number."""
+    groups = match.groupdict()
+    if groups.get("all") is None:
+        return _number(groups["n"]), _number(groups["of"])
+    part = groups["roman"]
+    return (int(part) if part.isdigit() else _roman(part)), _roman(groups["all"])
+
+
+def _roman(word: str) -> int | None:
+    """Value of a Roman number below 90, or None for letters that make none.
+
+    >>> _roman("XVII"), _roman("IX"), _roman("IIX")
+    (17, 9, None)
+    """
+    if re.fullmatch(r"(?:L?X{0,3}|XL)(?:IX|IV|V?I{0,3})", word) is None:
+        return None
+    values = [{"I": 1, "V": 5, "X": 10, "L": 50}[letter] for letter in word]
+    return sum(-v if v < max(values[i:]) else v for i, v in enumerate(values))
+
+
+def _is_legend(text: str) -> bool:
+    """True for the definition of a stage, which counts no node."""
+    return _LEGEND.match(text) is not None or (
+        re.match(r"\W{0,4}p?[TM]\s?[0-4][a-d]?\b", text) is not None
+        and re.search(r"\b(?:OR|and/or)\b", text) is not None
+    )
 
 
 def _number(word: str | None) -> int | None:

@@ -1,0 +1,81 @@
+"""Lymph nodes in pathology reports written for these tests: how many hold tumour, which statements count none."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_extract.reports import Report
+from llm_extract.rules import extract_record
+
+
+def record(text: str):
+    return extract_record(Report(report_id="P1", text=text, kind="pathology"))
+
+
+def nodes(text: str) -> list[tuple]:
+    return [(x.count, x.diameters_mm) for x in record(text).lesions if x.organ == "lymph_node"]
+
+
+def said(text: str) -> str:
+    return record(text).organs["lymph_node"].status
+
+
+PROSTATE = "DIAGNOSIS:\nProstate, prostatectomy: Adenocarcinoma, Gleason score 7.\n"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "count"),
+    [
+        ("Metastases in the lymph nodes (No 1/XVII).", 1),
+        ("Metastatic carcinoma in lymph nodes (III/XII).", 3),
+        ("Metastatic carcinoma in 2 of 9 lymph nodes.", 2),
+        ("2 lymph nodes show involvement by direct extension of tumor.", 2),
+        ("Number of nodes involved by metastasis: 4", 4),
+    ],
+)
+def test_how_many_nodes_hold_tumour(sentence, count):
+    assert nodes(PROSTATE + sentence) == [(count, ())]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "IIINO EVIDENCE OF CARCINOMA IN THREE LYMPH NODES EXAMINED.",
+        "Carcinoma in three (013) lymph nodes examined.",
+        "Lymph nodes, metastatic carcinoma (0/12).",
+        "Number of nodes involved by metastasis: 0",
+    ],
+)
+def test_none_of_so_many_vetoes_a_metastasis(sentence):
+    assert (nodes(PROSTATE + sentence), said(PROSTATE + sentence)) == ([], "explicitly_lesion_free")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "(N0: negative node; N1: positive regional node)",
+        "T3c IIIc Macroscopic peritoneal metastasis measuring > 2 cm, OR regional lymph node metastasis",
+        "Extracapsular spread of lymph node metastases: 1.",
+    ],
+)
+def test_the_definition_of_a_stage_is_no_finding(sentence):
+    assert nodes(PROSTATE + sentence) == []
+
+
+def test_a_stage_with_its_ratio_is_one():
+    assert nodes(PROSTATE + "pN1: 3 of 12 lymph nodes positive for carcinoma") == [(3, ())]
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["The metastatic focus measures 4 mm.", "Largest metastatic deposit: 4 mm.", "Size of metastasis: 4 mm"],
+)
+def test_the_size_of_the_deposit_joins_the_node_stated_before(size):
+    heading = "DIAGNOSIS:\nLymph nodes, right pelvic, excision:\n"
+    text = f"{heading}- Metastatic carcinoma in one of four (1/4)\nlymph nodes.\n- {size}"
+    assert nodes(text) == [(1, (4.0,))]
+
+
+def test_a_margin_under_a_heading_of_nodes_is_no_node():
+    text = "DIAGNOSIS:\nLymph nodes, left pelvic, excision:\n- No tumor seen.\nPositive inked margin: left lobe.\n"
+    assert (nodes(text), said(text)) == ([], "explicitly_lesion_free")
