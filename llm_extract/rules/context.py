@@ -62,7 +62,26 @@ _RESOLVED = re.compile(
     + r"|(?:has|have) (?:completely\s)?(?:resolved|disappeared)|not "
     + _VERB
     + r" anymore"
+    r"|(?:previous|prior|old) (?:examination|study|ct) and (?:has |have )?(?:completely )?"
+    r"(?:regressed|resolved|disappeared)"
     r"|complete(?:ly)? (?:resolution|resolved|regressed)|completely disappeared)\b",
+)
+_PENDING = re.compile(r"\b(?:pending|awaiting|requir\w+|to be|for) exclusion of\s(?:[\w-]+\s){0,4}$")
+"""Reads "pending exclusion of metastasis" behind what was seen: a doubt, not a plan."""
+_UNSEEN = re.compile(
+    r"\b(?:presence|existence) of\s(?:an?\s|any\s|the\s)?(?:[\w-]+\s){0,2}$",
+)
+_NOT_JUDGED = re.compile(
+    r"[^.;]{0,80}?\b(?:cannot|can not|could not) be (?:\w+ly )?(?:evaluated|assessed|judged)\b"
+)
+_BARE_OR = re.compile(r"\b(?:infiltrati\w+|effusion|consolidation|thickening) or\s(?:[\w-]+\s){0,2}$")
+_BARE_SEEN = re.compile(r"\s(?:was|were|is|are)\s(?:detected|observed|seen|noted|identified)\W{0,3}$")
+"""Reads "infiltration or mass was detected": a denial that has lost its "no" states neither of them."""
+_ONLY_BEFORE = re.compile(
+    r"\s(?:lesions?\s|nodules?\s)?(?:was|were|can be|could be)\s(?:also\s)?"
+    + _VERB
+    + r"\s(?:in|on|at)\s(?:the\s|his\s|her\s|an?\s)?(?:previous|prior|old|earlier"
+    r"|examinations?\sdated|(?:ct|mri?)\sdated)\b"
 )
 _HYPOTHETICAL = re.compile(
     r"(?:\bif\b|\bdifferential diagnosis of\b|\bin case of\b|\bin the event\b"
@@ -83,6 +102,7 @@ _HISTORY = re.compile(
     r"|\boperated\b|\bresected\b|\bresection "
     r"of\b|\bremoval of\b|\bexcision of\b|\bsurgery for\b"
     r"|\btreat(?:ed|ment) (?:for|of)\b|\bfor (?:known|treated|previous|prior)\b|\bchemotherapy\b"
+    r"|\bit was (?:learned|learnt|understood|stated|reported) that\b"
     r"|\bwith a diagnosis of\b|\bdue to\b|\bsecondary to\b|\bbecause of\b"
     r"|\bfrom (?:the |a |an |known |patient's )?(?:primary )?\s{0,2}$|\bprimary:\s{0,2}$|\bin favor "
     r"of a benign\b|\bprior to\b|\bafter\b|\bstent\w*\b"
@@ -96,6 +116,7 @@ _ORIGIN = re.compile(
     r"|extension of|spread (?:of|from)|involvement (?:of|by)|compression by|obstruct\w+ by|adjacent to"
     r"|next to|surrounding|around"
     r"|abutting|near|in the region of|at the level of"
+    r"|(?:localization|localisation|location|site|bed) of"
     r"|margins? of|part of|portion of|center of|edge of|contiguous with|inseparable from|distance (?:to"
     r"|from)|uninvolved by|replaced by|occupied by|limited to|as well as the)\s{1,2}"
     r"(?:the\s|this\s|that\s|these\s|a\s|an\s|his\s|her\s)?(?:patient's\s)?(?:\w+\s)?(?:\w+\s)?(?:\w+\s)?$",
@@ -154,7 +175,9 @@ def polarity(sentence: str, start: int, end: int, *, measured: bool) -> Polarity
         return "history"
     if not measured and _FOLLOWED.match(after) and _DISEASE.search(sentence[start:end]):
         return "history"
-    if not measured and (_HYPOTHETICAL.search(before)):
+    if not measured and _HYPOTHETICAL.search(before) and not _PENDING.search(before):
+        return "hypothetical"
+    if not measured and _not_claimed(before, after):
         return "hypothetical"
     if measured and re.search(r"\b(?:if|should)\b", before, re.IGNORECASE) and _RECOMMENDS.search(sentence):
         return "hypothetical"
@@ -166,6 +189,18 @@ def polarity(sentence: str, start: int, end: int, *, measured: bool) -> Polarity
     if _HISTORY.search(before) and not measured:
         return "history"
     return "affirmed"
+
+
+def _not_claimed(before: str, after: str) -> bool:
+    """True if a sentence does not say whether there is a finding: it could not be judged, or its negation was lost."""
+    if _UNSEEN.search(before) and _NOT_JUDGED.match(after):
+        return True
+    return bool(_BARE_OR.search(before) and _BARE_SEEN.match(after)) and _pre_negation(before) is None
+
+
+def is_only_before(after: str) -> bool:
+    """True for a finding that is only said to have been seen on an earlier examination."""
+    return _ONLY_BEFORE.match(lowered(after)) is not None
 
 
 def _pre_negation(before: str) -> Polarity | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from llm_extract.rules import context, hedges
+from llm_extract.rules import context, hedges, readings
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.nouns import counts, sizes_near
 from llm_extract.rules.separators import cut_between
@@ -73,9 +73,9 @@ def find_heads(statement: Statement) -> list[Head]:
         if heads:
             last = heads[-1].names[-1][0] if heads[-1].names else heads[-1].mark
             between = statement.text[last.end - statement.start : mark.start - statement.start]
-            if _is_name(statement, heads[-1], mark, between):
-                asked = re.match(r"[\s)]{0,2}\?", statement.text[mark.end - statement.start :]) is not None
-                heads[-1].names.append((mark, between + "?" if asked else between))
+            link = _link(statement, heads[-1], mark, between)
+            if link is not None:
+                heads[-1].names.append((mark, link))
                 continue
             if last.value.needs == "named" and len(between) < 2 and mark.value.diagnosis is None:
                 continue  # "considering metastatic tumour": the noun of the adjective
@@ -94,6 +94,84 @@ def find_heads(statement: Statement) -> list[Head]:
     _share_polarity(statement, heads)
     _share_stretches(statement, heads)
     return heads
+
+
+def _link(statement: Statement, head: Head, mark: Mark, between: str) -> str | None:
+    """The words that make ``mark`` a name of the finding before it, "?" for a hedge behind them; None for a lesion."""
+    after = statement.low[mark.end - statement.start :]
+    asked = re.match(r"[\s)]{0,2}\?", after) is not None or readings.hedged_behind(after)
+    if _is_name(statement, head, mark, between):
+        return between + "?" if asked else between
+    if head.polarity != "affirmed" or _adjacent_size(statement, mark):
+        return None
+    if _shows_density(statement, head, mark, between):
+        return ""
+    if _restates(statement, head, mark, between):
+        return between
+    start = head.mark.end - statement.start
+    since = statement.low[start : mark.start - statement.start]
+    if readings.is_undecided(since) and not re.search(r"[.;]", since):
+        return between + "?"
+    if readings.is_considered(between.lower(), after) and head.mark.value.diagnosis is None:
+        return between + "?"
+    return _alternative(statement, head, mark, between)
+
+
+def _alternative(statement: Statement, head: Head, mark: Mark, between: str) -> str | None:
+    """Reads "possibly haemangioma and cyst": under one hedge a second name is another possibility."""
+    if not head.names or mark.value.diagnosis is None:
+        return None
+    first, link = head.names[-1]
+    if not readings.is_alternative(between.lower()) or hedges.certainty(link) == "definite":
+        return None
+    if mark.value.organ not in {None, first.value.organ} and first.value.organ is not None:
+        return None
+    rest = re.split(r"[,;.]", statement.text[mark.end - statement.start :], maxsplit=1)[0]
+    placed = any(
+        m.category in {"place", "short", "side"} and mark.end <= m.start < mark.end + len(rest)
+        for m in statement.marks
+    )
+    return None if placed else f"{link}?"
+
+
+def _shows_density(statement: Statement, head: Head, mark: Mark, between: str) -> bool:
+    """Reads "cysts with low density", "lesions with multiple dense shadows": how a finding looks is no second one."""
+    if mark.value.diagnosis is not None or mark.value.kind != "lesion" or not mark.value.attenuation:
+        return False
+    if (
+        re.fullmatch(r"\s(?:with|of|showing)\s(?:(?!(?:in|of|with|and|at|on)\b)[\w-]+\s){0,3}", between)
+        is None
+    ):
+        return False
+    noun = statement.low[mark.start - statement.start : mark.end - statement.start]
+    if noun.endswith(("density", "densities", "attenuation")):
+        return True
+    rest = re.split(
+        r"[,;.]|\b(?:and|is|are|was|were)\b", statement.low[mark.end - statement.start :], maxsplit=1
+    )[0]
+    return not any(
+        m.category in {"place", "short"} and mark.end <= m.start < mark.end + len(rest)
+        for m in statement.marks
+    )
+
+
+def _restates(statement: Statement, head: Head, mark: Mark, between: str) -> bool:
+    """Reads "round shadow in the liver, cystic lesion of the liver": the same place named again behind a comma."""
+    if (
+        head.names
+        or head.mark.value.diagnosis is not None
+        or mark.value.diagnosis is None
+        or mark.plural != head.plural
+    ):
+        return False
+    if not re.search(r",\s(?:an?\s)?$", between) or re.search(r"[.;\d]", between):
+        return False
+    places = [
+        m for m in statement.marks if m.category in {"place", "short", "side"} and m.start >= head.mark.end
+    ]
+    before = [(m.category, m.value) for m in places if m.end <= mark.start]
+    behind = [(m.category, m.value) for m in places if m.start >= mark.end]
+    return bool(behind) and before == behind
 
 
 def _is_multiplied(statement: Statement, mark: Mark) -> bool:

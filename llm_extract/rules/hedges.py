@@ -31,7 +31,7 @@ _HEDGED_LINK = re.compile(
 _PLAIN_LINK = re.compile(
     r"(?:\bsuch as|\bis an?\b|\bare\b|\bin the context of|\bknown|\bi\.e\.|\bnamely|\bas an?|\bor\b"
     r"|\breferred to as|\bproven|\bof the type|\bwas a\b|\bwere\b)"
-    r"[\s,:(]{0,3}(?:(?:the|a|an|is|be|as|first|primarily|mostly|most|small|simple|benign|renal|hepatic"
+    r"[\s,:(]{0,3}(?:to\s|of\s)?(?:(?:the|a|an|is|be|as|first|primarily|mostly|most|small|simple|benign|renal|hepatic"
     r"|pancreatic|pulmonary|bone|osseous|hemorrhagic|tiny|large|possible|new|of|multiple|several|an?"
     r"|\w+al|\w+ic)\s{1,2}){0,4}$",
     re.IGNORECASE,
@@ -84,6 +84,14 @@ _OPEN = re.compile(
 )
 
 
+_MAYBE_MALIGNANT = re.compile(
+    r"\b(?:possibl[ey]|suspected|suspicious|questionabl[ey]|potentially|may be|might be|could be)\s"
+    r"(?:\w+\s){0,2}malignan"
+    r"|\bmalignan\w+\s(?:\w+\s)?(?:possible|suspected|not excluded|cannot be excluded|\?)",
+    re.IGNORECASE,
+)
+
+
 def names_other(between: str) -> bool:
     """True if a finding only names the one before it: "a mass, suspicious for carcinoma"."""
     return bool(_HEDGED_LINK.search(between) or _PLAIN_LINK.search(between))
@@ -97,7 +105,7 @@ def is_apposition(between: str) -> bool:
 # given lower case
 _POSSIBLE_BEFORE = re.compile(
     r"(?:\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|suspicion of|vague"
-    r"|possibility of"
+    r"|possibility of|pending exclusion of"
     r"|(?:cannot|not|unable to) (?:be )?(?:exclud\w+|rule out))|\?)\W{0,2}(?:\w+[\s-]){0,5}$"
 )
 _PROBABLE_BEFORE = re.compile(r"\b(?:probabl[ey]|likely|presumed)\W{0,2}(?:\w+[\s-]){0,4}$")
@@ -151,6 +159,11 @@ def is_suspicion(link: str) -> bool:
     return bool(
         re.search(r"\b(?:suspicious|suspect\w*|suspicion|concern\w*|worrisome)\b", link, re.IGNORECASE)
     )
+
+
+def doubts_malignancy(stretch: str) -> bool:
+    """True for "possibly malignant": a hedge of its own on the word."""
+    return bool(_MAYBE_MALIGNANT.search(stretch))
 
 
 def is_open(stretch: str) -> bool:

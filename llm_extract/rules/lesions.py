@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from llm_extract.measurements import Measurement
 from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
-from llm_extract.rules import context, hedges, ownership
+from llm_extract.rules import context, ownership
 from llm_extract.rules.abnormal import qualified
-from llm_extract.rules.continuations import PRONOUN, ContinuationReader
+from llm_extract.rules.continuations import ContinuationReader
 from llm_extract.rules.grouping import is_member
 from llm_extract.rules.heads import Head, find_heads
 from llm_extract.rules.largest import marks_of_all, placed_index
@@ -24,15 +24,6 @@ from llm_extract.rules.statements import Statement
 
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
-_NOT_EXCLUDED = re.compile(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", re.IGNORECASE)
-_MAY_BE = re.compile(
-    r"\W{0,3}(?:it|this|these|they)\s(?:\w+ly\s)?(?:may|might|could|can|is|are|was|were)\s(?:\w+\s){0,2}?"
-    r"(?:be|represent|thought|considered|felt|likely|suggestive|suspicious)\b",
-    re.IGNORECASE,
-)
-_UNDECIDED = re.compile(
-    r"\s(?:differentiation|distinction|discrimination)\s(?:cannot|can not|could not)\b", re.IGNORECASE
-)
 _HOLLOW = frozenset(
     {
         "esophagus",
@@ -80,6 +71,9 @@ class LesionReader(ContinuationReader):
             self._list = None
         if heads and self._opens_list(statement, heads):
             return
+        if self._explains_last(statement, heads) or (heads and self._reads_last(statement, heads)):
+            self._audit(statement)
+            return
         before = len(self.mentions)
         for head in _without_umbrella(statement, heads):
             self._read_head(statement, head, heads)
@@ -126,6 +120,9 @@ class LesionReader(ContinuationReader):
             return
         if head.polarity == "affirmed" and not inside and self._names_last(statement, head, marks):
             return
+        after = statement.text[head.mark.end - statement.start :]
+        if not inside and not place_marks(marks) and context.is_only_before(after):
+            return
         if head.polarity != "affirmed" or head.mark.value.needs in {"negated"}:
             reason: UnusedReason = "recommendation" if head.polarity == "hypothetical" else "prior"
             self.unused.update({m.id: "other" if head.polarity == "affirmed" else reason for m in inside})
@@ -136,41 +133,6 @@ class LesionReader(ContinuationReader):
             return
         sizes, priors = self._sizes(statement, head, inside)
         self._state(statement, head, sizes, priors, marks, references)
-
-    def _names_last(self, statement: Statement, head: Head, marks: list[Mark]) -> bool:
-        """Reads "It was evaluated as a cyst": a name for the lesion stated before."""
-        last = self._last(2)
-        before = statement.text[: head.mark.start - statement.start]
-        after = statement.text[head.mark.end - statement.start :]
-        asked = len(before) < 24 and after.strip(" .)") == "?"
-        open_ = asked or _NOT_EXCLUDED.match(after) is not None
-        names = [m for m in head.anchors if m.value.diagnosis]
-        reads = hedges.opens_reading(statement.text)
-        alone = not any(m.category in {"place", "short", "excluded"} for m in marks)
-        vague = _UNDECIDED.match(after) is not None or _MAY_BE.match(before) is not None
-        if last is not None and alone and not names and vague:
-            last.diagnosis_certainty = last.diagnosis_certainty or "possible"
-            self._last_at = self._index
-            return True
-        if last is None or not names or not (hedges.names_other(before) or open_ or reads):
-            return False
-        if any(m.category in {"place", "short"} and m.value.organ != last.organ for m in marks):
-            return False
-        if re.search(r"\bthere\s(?:is|are|was|were)\b", before, re.IGNORECASE):
-            return False
-        goes_on = alone and not statement.measurements and head.mark.value.organ in {None, last.organ}
-        reach = 90 if goes_on else 34
-        if not PRONOUN.match(statement.text) and len(before) > reach and not open_ and not reads:
-            return False
-        named = Head(
-            last.head or head.mark, "affirmed", [(m, before + "?" if open_ else before) for m in names]
-        )
-        self._name(last, named, "")
-        if last.malignancy == "unknown" and head.mark.value.malignancy:
-            last.malignancy, last.malignancy_basis = head.mark.value.malignancy, "diagnosis"
-            self._weigh(last, named, "")
-        self._last_at = self._index
-        return True
 
     def _sizes(
         self, statement: Statement, head: Head, inside: Sequence[Measurement]

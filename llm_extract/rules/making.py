@@ -280,7 +280,9 @@ def _organ_of(location: Location, head: Head, statement: Statement, group: Menti
 def _settle(made: Mention, marks: Sequence[Mark]) -> None:
     """What follows from number, side and size together."""
     if made.location.laterality == "bilateral" and not made.is_group:
-        if made.organ in _TWO_OF and all(m.worded for m in made.sizes):  # "a millimetric nodule in both lungs"
+        if made.organ in _TWO_OF and all(
+            m.worded for m in made.sizes
+        ):  # "a millimetric nodule in both lungs"
             made.count, made.count_kind = None, "multiple_unknown"
         else:
             made.location = replace(made.location, laterality=None)

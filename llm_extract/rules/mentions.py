@@ -284,6 +284,11 @@ def describe(
     elif mention.head is not None and mention.head.value.attenuation:
         mention.attenuation = mention.head.value.attenuation
         mention.spans.append(("attenuation", mention.head.start, mention.head.end))
+    elif head is not None:
+        shown = next((m for m, link in head.names if not link and m.value.attenuation), None)
+        if shown is not None:
+            mention.attenuation = shown.value.attenuation
+            mention.spans.append(("attenuation", shown.start, shown.end))
     mention.enhancement, mark = attributes.density(marks, "enhancement", anchor=anchor)
     if mark is not None:
         mention.spans.append(("enhancement", mark.start, mark.end))

@@ -14,23 +14,51 @@ _READ_AS = (
     r"|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|interpreted|regarded|assessed|reflect\w*|belong\w*"
     r"|(?:thought|felt|believed|presumed|assumed|known|considered) to be|thought of as)[^.;]{0,40}\b"
 )
-_EXPLAINED = re.compile(
-    _READ_AS
-    + r"(?:accessory spleen|splenule|calcul\w+|(?:gall)?stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
+_NO_LESION = (
+    r"(?:accessory spleen|splenule|calcul\w+|(?:gall(?:bladder\s)?)?stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
     r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical"
     r"|operation"
     r"|(?:breast|dental|silicone|metal\w*|mesh) implants?"
     r"|pneumoni\w+|infect\w+|inflamm\w+|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring"
-    r"|thromb\w+|h(?:a)?ematoma|fractures?|degenerat\w+|catheter\w*|stents?|pacemaker|artifacts?"
-    r"|arteriosclerosis|(?:arterio\w+\s)?shunts?(?:ing)?"
-    r"|atherosclero\w+|thickening|secretions?|mucus|residue|food|hernias?|bulla[e]?|emphysema|pacemaker)\b",
+    r"|thromb\w+|h(?:a)?ematomas?|fractures?|degenerat\w+|catheter\w*|stents?|pacemaker|artifacts?"
+    r"|arteriosclerosis|(?:arterio\w+\s)?shunts?(?:ing)?|dissection|aneurysms?|variants?|variations?"
+    r"|calyx-shaped|osteopeni\w+|osteopor\w+|extrarenal pelvis|hydronephrosis"
+    r"|atherosclero\w+|thickening|secretions?|mucus|residue|food|hernias?|bulla[e]?|emphysema)\b"
+)
+_EXPLAINED = re.compile(_READ_AS + _NO_LESION, re.IGNORECASE)
+_EXPLAINED_BEHIND = re.compile(
+    r"(?:,|;|\band)\s(?:[\w-]+\s){0,3}?"
+    + _NO_LESION
+    + r"(?:\s[\w-]+){0,2}\s(?:is|are|was|were)\s(?:considered|suspected|thought of)\b"
+    r"|,\s(?:[\w-]+\s){0,2}?post-?operative(?:\s\w+)?\s?\?",
     re.IGNORECASE,
+)
+"""Reads ", gallbladder stones are considered" and ", postoperative?"."""
+_STONE_NOUN = (
+    r"(?:accessory spleen|splenule|calcul\w+|(?:gall(?:bladder\s)?)?stones?"
+    r"|\w*lithiasis|catheter\w*|stents?)\b"
 )
 _STONE = re.compile(
-    _READ_AS + r"(?:accessory spleen|splenule|calcul\w+|(?:gall)?stones?|\w*lithiasis|catheter\w*|stents?)\b",
+    _READ_AS
+    + _STONE_NOUN
+    + r"|[^.;]{0,60}(?:,|\band)\s(?:[\w-]+\s){0,3}?"
+    + _STONE_NOUN
+    + r"\s(?:is|are)\s(?:considered|suspected)\b",
     re.IGNORECASE,
 )
+_OLD = re.compile(
+    r"\b(?:consider\w*|suggest\w*|indicat\w*)\s(?:\w+\s)?(?:chronic|old|healed|inactive)\s(?:\w+\s)?$",
+    re.IGNORECASE,
+)
+"""Reads "cords and patches, considering chronic old lesions"."""
+_EXPLANATION = re.compile(r"\W{0,3}(?:[\w-]+\s){1,4}?" + _NO_LESION, re.IGNORECASE)
+_JOINED_BY_WITH = re.compile(r",\s?with\s(?:[\w-]+\s){0,4}$", re.IGNORECASE)
 _SPLEEN = re.compile(r"[^.;]{0,60}\([^()]{0,20}(?:accessory spleen|splenule|calcul\w+|stone)", re.IGNORECASE)
+_FOCAL_OR = re.compile(
+    r"\b(?:nodular|mass|focal|solid|space-occupying)\s?(?:,|or|and/or|and|/|-)\s?(?:[\w-]+\s){0,2}$",
+    re.IGNORECASE,
+)
+"""Reads "no nodular or infiltrative lesion", "nodular and linear shadows": one focal adjective is enough."""
 _COUNTABLE = re.compile(r"(?:shadow|foc(?:us|i)|area|lesion|region|nodul\w*|densities|lucenc)", re.IGNORECASE)
 _PREDICATE = re.compile(r"\b(?:is|are|was|were|appears?)\s(?:of\s)?(?:\w+ly\s)?$", re.IGNORECASE)
 """Reads "It is low density": a property, not another lesion."""
@@ -69,9 +97,13 @@ def counts(statement: Statement, mark: Mark) -> bool:
         spread = _SPREAD_OUT.search(before)
         solid = spread is not None and spread[0].lower().startswith("patchy") and _in_solid_organ(statement)
         round_ = noun.lower().startswith("nodul") and bool(sizes_near(statement, mark))
-        if spread is not None and not solid and not round_:
+        focal = _FOCAL_OR.search(before) is not None
+        if spread is not None and not solid and not round_ and not focal:
             return False
-        reading = _EXPLAINED.search(_up_to_next(statement, mark))
+        behind = _up_to_next(statement, mark)
+        if _EXPLAINED_BEHIND.search(behind) or _OLD.search(before):
+            return False
+        reading = _EXPLAINED.search(behind)
         if reading is not None and not _OR_LESION.match(after, reading.end()):
             return False
         if _SPLEEN.match(after[:110]):
@@ -108,7 +140,7 @@ def _has_its_need(statement: Statement, mark: Mark, after: str) -> bool:
         at = mark.end + after_of.end() if after_of is not None else -1
         if any(m.category == "excluded" and m.start == at for m in statement.marks):
             return False
-        return any(m.category == "attenuation" and _describes(statement, m, mark) for m in statement.marks)
+        return any(m.category in _DENSITIES and _describes(statement, m, mark) for m in statement.marks)
     return True
 
 
@@ -126,9 +158,25 @@ def _is_attribute(statement: Statement, mark: Mark) -> bool:
 
 def _up_to_next(statement: Statement, mark: Mark) -> str:
     """Words behind a noun, as far as they can still speak of it."""
-    later = (m.start for m in statement.marks if m.category == "finding" and m.start >= mark.end)
+    later = (
+        m.start
+        for m in statement.marks
+        if m.category == "finding" and m.start >= mark.end and not _goes_with(statement, m)
+    )
     end = max(mark.end + 110, min(next(later, mark.end + 240), mark.end + 240))
     return statement.text[mark.end - statement.start : end - statement.start]
+
+
+def _goes_with(statement: Statement, mark: Mark) -> bool:
+    """Reads "a dense shadow in the wall, with dense shadows of wires": they share the reading behind them."""
+    if mark.value.diagnosis is not None or mark.value.needs not in {"density", "density_or_size"}:
+        return False
+    return _JOINED_BY_WITH.search(statement.text[: mark.start - statement.start]) is not None
+
+
+def explains(sentence: str) -> bool:
+    """True for a sentence that names what is no lesion first: "Consider a haematoma of the wall"."""
+    return _EXPLANATION.match(sentence) is not None
 
 
 def _fluid(before: str, noun: str, after: str) -> bool:
@@ -149,6 +197,7 @@ def _fluid(before: str, noun: str, after: str) -> bool:
     )
 
 
+_DENSITIES = frozenset({"attenuation", "bone_density"})
 _SOLID = frozenset(
     {"liver", "pancreas", "kidney", "spleen", "adrenal_gland", "thyroid", "prostate", "uterus"}
 )

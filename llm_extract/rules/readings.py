@@ -1,0 +1,139 @@
+"""Words that only say what a finding may be: "It may belong to A or to B", "A and B should be considered"."""
+
+from __future__ import annotations
+
+import re
+
+# every pattern is given lower case
+_HEDGE_VERB = r"(?:considered|suspected|questioned|thought of|possible|not excluded|to be excluded)"
+_OPENING = r"\W{0,4}(?:(?:however|therefore|thus|so|but|also|additionally)\b,?\s){0,2}"
+_PRONOUN = re.compile(
+    _OPENING
+    + r"(?:in the (?:appearance|finding|area|lesion)s? described,?\s)?"
+    + r"(?:it|this|these|they|(?:the|these|this)\s(?:described\s)?(?:appearances?|findings?|images?|views?"
+    r"|manifestations?|changes))\s(?:[\w-]+,?\s){0,9}?(?:may|might|could|can)\s(?:\w+\s)?"
+    r"(?:be|belong|represent|correspond|indicate|reflect)\b"
+)
+_CONSIDERATION = re.compile(
+    _OPENING
+    + r"(?:the\s)?(?:(?:primary|main|first|leading|alternative)\s(?:diagnos\w{1,6}\s)?(?:considerations?|diagnos[ie]s"
+    r"|possibilit(?:y|ies))|differentials?(?:\sdiagnos[ie]s|\sconsiderations?|\spossibilit(?:y|ies))?"
+    r"\s(?:includes?|is|are|would|of))\b"
+)
+_CONCERN = re.compile(r"\bconcern\s(?:is|was|remains)\s(?:\w+ly\s)?raised\sfor\b")
+_DIFFERENTIAL = re.compile(
+    r"[^.;]{0,120}?\b(?:should|must|can|could|may|might|is|are|was|were)\s(?:also\s)?(?:be\s)?"
+    r"(?:considered|included|kept in mind|thought of|evaluated)\s(?:\w+\s){0,2}(?:in|for|as)\s(?:\w+\s){0,2}"
+    r"differential"
+)
+_NOT_EXCLUDED = re.compile(
+    _OPENING
+    + r"(?:(?!there\b|in\b)[\w-]+\s){0,6}?(?:cannot|can not|could not)\sbe\s(?:\w+ly\s)?(?:excluded|ruled out)\b"
+)
+_UNDECIDED = re.compile(
+    r"\b(?:cannot|can not|could not)\sbe\s(?:\w+ly\s)?(?:differentiated|distinguished|discriminated|separated)\b"
+)
+_ALTERNATIVE = re.compile(
+    r"\s?(?:,|and|or|/|and/or|as well as|versus|vs\.?)\s?(?:(?:to|of|as|an?|the|from)\s){0,2}"
+    r"(?:(?!(?:in|of|with|at|on|there|no)\b)[\w-]+\s){0,2}"
+)
+_BEHIND = re.compile(
+    rf"(?:\stumou?rs?|\slesions?)?\s(?:is\s|are\s|was\s|were\s|be\s)?(?:\w+ly\s)?{_HEDGE_VERB}(?=\W{{0,3}}$|[.,;])|\spossibilit(?:y|ies)\b"
+)
+_CLAUSE_HEAD = re.compile(r"(?:,|;|\band)\s(?:and\s)?(?:(?!(?:in|of|with|at|on)\b)[\w-]+\s){0,3}$")
+_OWN_CLAUSE = re.compile(
+    r"\s(?:is\s|are\s|was\s|were\s)(?:\w+ly\s)?(?:considered|suspected|thought of)(?=\W{0,3}$|[.,;])"
+)
+_NOT_A_READING = re.compile(
+    r"\b(?:ultrasound|mri?|ct|pet\w*|examination|follow|correlat\w*|enhanced|biopsy|further|scan\w*|clinical\w*|comparison"
+    r"|imaging|sonograph\w*|histor\w*)\b"
+)
+_UNNAMED = re.compile(
+    r"(?:,|\bis|\bare|\bwas|\bwere|^)\s(?:\w+ly\s)?(?P<cue>possibl[ey]|suspected|suspicious for"
+    r"|possibility of|pending exclusion of|considering"
+    r"|considered(?: as| to be)?|probabl[ey]|likely|suggestive of|suggesting|presumably|may be|compatible with"
+    r"|consistent with)\s(?P<name>(?:(?:an?|the|to be|as)\s)?[a-z][\w-]{2,}(?:\s[\w-]+){0,3})"
+)
+_WEAK_CUES = ("possib", "suspect", "may", "pending", "suspicious")
+_DOUBTED = re.compile(
+    r"\b(?:may|might|could)\s(?:\w+\s)?be\s(?:an?\s|the\s)?(?:normal|physiologic\w*|variant)\b"
+)
+_UNKNOWN_OTHER = re.compile(r"\b[a-z][\w-]{3,}\s(?:or|versus|vs\.?)\s(?:[\w-]+\s){0,1}$")
+_MANY = re.compile(r"\b(?:these|they|appearances?|findings?|images?|views?|manifestations?|changes)\b")
+
+
+def reads_finding_before(sentence: str) -> bool:
+    """True for a sentence that only offers names for what was described before it.
+
+    >>> reads_finding_before("it may belong to an adenoma or to a metastasis.")
+    True
+    >>> reads_finding_before("there may be a metastasis in the liver.")
+    False
+    """
+    return bool(
+        _PRONOUN.match(sentence)
+        or _CONSIDERATION.match(sentence)
+        or _CONCERN.search(sentence)
+        or _DIFFERENTIAL.match(sentence)
+        or _NOT_EXCLUDED.match(sentence)
+    )
+
+
+def verb_end(sentence: str) -> int:
+    """Where the names of a reading with a pronoun begin; 0 for the other readings."""
+    match = _PRONOUN.match(sentence)
+    return match.end() if match is not None else 0
+
+
+def is_differential(sentence: str) -> bool:
+    """True for "should be considered in the differential diagnosis", which places nothing."""
+    return bool(_DIFFERENTIAL.match(sentence) or _CONSIDERATION.match(sentence) or _CONCERN.search(sentence))
+
+
+def speaks_of_many(sentence: str) -> bool:
+    """True for "these" and "they", whose lesion the sentence does not tell."""
+    return _MANY.search(sentence[:60]) is not None
+
+
+def doubts_it(sentence: str) -> bool:
+    """True for "may be normal tissue", which questions that there is a lesion at all."""
+    return _DOUBTED.search(sentence) is not None
+
+
+def is_undecided(between: str) -> bool:
+    """True for "which cannot be differentiated between", behind which only names follow."""
+    return _UNDECIDED.search(between) is not None
+
+
+def is_alternative(gap: str) -> bool:
+    """True for the words between two names of one list: "haemangioma and cyst", "A or to B"."""
+    return _ALTERNATIVE.fullmatch(gap) is not None
+
+
+def hedged_behind(after: str) -> bool:
+    """True if a name is followed by its hedge: "adenoma possibility", "metastasis not excluded"."""
+    return _BEHIND.match(after) is not None
+
+
+def is_considered(between: str, after: str) -> bool:
+    """True for a clause of a name and its hedge alone: "..., and cysts are considered"."""
+    return _OWN_CLAUSE.match(after) is not None and _CLAUSE_HEAD.search(between) is not None
+
+
+def unnamed(after: str) -> str | None:
+    """Certainty of a reading whose name is not known: "possible" or "probable", None where there is none.
+
+    >>> unnamed(" in the skull base, possible meningothelial growth.")
+    'possible'
+    >>> unnamed(" in the skull base, suggesting further examination.") is None
+    True
+    """
+    match = _UNNAMED.search(after)
+    if match is None or _NOT_A_READING.search(match["name"]):
+        return None
+    return "possible" if match["cue"].startswith(_WEAK_CUES) else "probable"
+
+
+def leaves_out_one(link: str) -> bool:
+    """True if another name, which is not known, stands before "or": "possible glomangioma or ..."."""
+    return _UNKNOWN_OTHER.search(link) is not None
