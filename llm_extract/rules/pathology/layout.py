@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from llm_extract.records import Section
-from llm_extract.rules.pathology.titles import ANY_TITLE, SECTION_OF
+from llm_extract.rules.pathology.titles import ANY_TITLE, SECTION_OF, longer_title, misread_title
 from llm_extract.sections import Sentence, limit_cuts, section_at
 
 CURRENT = frozenset({"preamble", "diagnosis", "gross", "microscopic", "synoptic", "comment"})
@@ -40,6 +40,17 @@ _ANY_SYNOPTIC = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _LOST_DIAGNOSIS = re.compile(r"\bFINAL\s{1,3}D[I1l]AGN\w{0,6}|(?<![a-z] )\bPART\s{0,2}1\s{0,2}[:.](?=\s)")
+_ANY_KEY = re.compile(
+    r"^[^\w\n]{0,8}(?P<words>[A-Za-z][A-Za-z0-9 ]{6,44}[A-Za-z])\s{0,3}(?P<mark>:)", re.MULTILINE
+)
+_CAPITAL_TITLE = re.compile(r"(?<=[a-z\d.)])\s{1,3}(?P<title>DIAGNOSIS)\s?:(?=\s{0,3}(?:\n|[A-Z]))")
+_FORM = re.compile(r"^[^\n]{0,60}?\bA neoplasm is\s{1,3}(?:PRESENT|identified)", re.MULTILINE)
+"""First item of a form for staging, whose title is often lost."""
+_EXCISED_AS = re.compile(
+    r"^[A-Z][A-Z0-9 ,'()/-]{3,90}(?:BIOPSY|BIOPSIES|EXCISION|RESECTION|ECTOMY)\s?:\s{0,3}\n(?=[^\n]{12})",
+    re.MULTILINE,
+)
+"""The heading of a specimen in capitals, which begins the diagnosis where no title does."""
 _RECEIVED = re.compile(
     r"^[^\w\n]{0,4}(?:[A-Z1-9]\d?\s?[).:]{1,2}\s{0,3})?(?:the\s)?specimens?\s(?:is|are|was|were)\sreceived\b",
     re.IGNORECASE | re.MULTILINE,
@@ -63,6 +74,9 @@ _HEADING_LINE = re.compile(
     r"\s{0,8}[A-Z][^\n]{4,150}(?:ectomy|resection|biopsy|excision|dissection)\b[^\n]{0,20}[:-]\s?$",
     re.IGNORECASE,
 )
+_CAPITAL_HEADING = re.compile(
+    r"\s{0,8}[A-Z][A-Z ]{2,30},[A-Z \"'(),/-]{0,100}(?:ECTOMY|RESECTION|BIOPSY|EXCISION)\s{0,2}"
+)
 _HANGING = re.compile(
     r"(?:,|\b(?:and|of|the|a|an|with|in|to|for|is|are|was|x|by|from|or|at|no|on|as|that|which|involving"
     r"|measuring|into"
@@ -70,6 +84,8 @@ _HANGING = re.compile(
     r"|(?-i:[a-z]-))$",
     re.IGNORECASE,
 )
+_EXCISED = re.compile(r"\s{0,3}(?:BIOPSY|BIOPSIES|EXCISION|RESECTION|[A-Z]{4,14}ECTOMY)\b")
+"""What a heading ends with, behind a comma that may have been read as a full stop."""
 _STOP = re.compile(r"(?:[.]+[\"”')\]]{0,2}(?=\s|$|[A-Z\"(])|[!?]+(?=\s))|;|\s[.](?=[A-Z])")
 _INLINE_KEY = re.compile(
     r"(?<=[\w.)])\s{1,3}(?=[A-Z][a-z])(?=(?i:histologic(?:al)?\s(?:type|grade)|tumou?r\s(?:size|site|location"
@@ -168,7 +184,8 @@ def _sections(text: str) -> tuple[Section, ...]:
         ):
             continue
         starts.append((start, name))
-        if name == "note" and held == "gross" and _KEY_TO_BLOCKS.search(text, start, start + 30):
+        described = next((n for _, n in reversed(starts) if n != "note"), "preamble")
+        if name == "note" and described == "gross" and _KEY_TO_BLOCKS.search(text, start, start + 30):
             again = _NEXT_SPECIMEN.search(text, start + 8)
             if again is not None:
                 resumed.append((again.start(), "gross"))
@@ -177,7 +194,7 @@ def _sections(text: str) -> tuple[Section, ...]:
         before = [s for s in titled if s < start]
         if before and starts[titled.index(before[-1])][1] == "note":
             starts.append((start, name))
-    starts = sorted(dict(starts).items())
+    starts = sorted({**dict(starts), **dict(_untitled_diagnosis(text, starts))}.items())
     if not starts or text[: starts[0][0]].strip():
         starts.insert(0, (0, "preamble"))
     if all(name != "diagnosis" for _, name in starts):
@@ -219,10 +236,30 @@ def _lost_titles(text: str) -> Iterator[tuple[int, str, bool]]:
         (_ANY_DIAGNOSIS, "diagnosis"),
         (_ANY_SYNOPTIC, "synoptic"),
         (_RECEIVED, "gross"),
+        (_FORM, "synoptic"),
     ):
         for match in pattern.finditer(text):
             if not re.search(r"\b(?:see|for|refer)\b", match[0], re.IGNORECASE):
                 yield match.start(), name, True
+    for match in _CAPITAL_TITLE.finditer(text):
+        yield match.start("title"), "diagnosis", True
+    for match in _ANY_KEY.finditer(text):
+        squeezed = "".join(match["words"].lower().split())
+        if squeezed not in _SQUEEZED:
+            found = misread_title(match["words"]) or longer_title(match["words"])
+            if found is not None:
+                yield match.start("words"), found, True
+
+
+def _untitled_diagnosis(text: str, starts: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Where the diagnosis begins though its title is lost and what was asked before it is still open."""
+    if any(name in {"diagnosis", "comment"} for _, name in starts):
+        return
+    for match in _EXCISED_AS.finditer(text):
+        before = [name for start, name in starts if start <= match.start()]
+        if before and before[-1] in {"history", "procedure", "specimen"}:
+            yield match.start(), "diagnosis"
+            return
 
 
 def _name_of(match: re.Match[str]) -> str | None:
@@ -275,13 +312,15 @@ def _ends_here(text: str, at: int, width: int) -> bool:
         previous[-1] == "." and _SIZE_ALONE.fullmatch(ahead)
     ):
         return False
+    if previous[-1] == "." and previous.isupper() and len(previous) < 60 and _EXCISED.match(following):
+        return False
     if _STARTS_ITEM.match(following) or previous[-1] in ".:;?!":
         return not (_LENGTH_BEFORE.search(previous[:-1]) and ahead[:1].islower())
     if _HANGING.search(previous):
         return False
     if ahead[0].islower() or ahead[0] in ",.;)" or _BRACKETED_LENGTH.match(ahead):
         return False
-    if _KEY_LINE.match(following) or _HEADING_LINE.match(following):
+    if _KEY_LINE.match(following) or _HEADING_LINE.match(following) or _CAPITAL_HEADING.fullmatch(following):
         return True
     if ahead[0].isdigit() and re.match(r"\d{1,2}(?:[.,]\d{1,2})?\s?(?:x|cm|mm|em)\b", ahead, re.IGNORECASE):
         return False
@@ -296,6 +335,7 @@ def _stops(text: str, cuts: list[int]) -> Iterator[int]:
             ahead = text[match.end() : match.end() + 12].lstrip()
             if match[0][0] != ";" and (
                 len(before.strip(' "(#-')) <= 3
+                or (before[-1:].isspace() and _EXCISED.match(text, match.end()))
                 or _NO_STOP.search(before)
                 or (_LENGTH_BEFORE.search(before) and ahead[:1].islower())
                 or (before[-1:].isdigit() and _REST_OF_LENGTH.match(ahead))

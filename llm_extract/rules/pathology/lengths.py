@@ -15,8 +15,8 @@ from llm_extract.rules.locations import Location
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import measured, wording
 from llm_extract.rules.pathology.nodes import mentions_nodes
+from llm_extract.rules.pathology.sightings import Sighting
 from llm_extract.rules.pathology.specimens import Specimen
-from llm_extract.rules.pathology.tumours import Sighting
 from llm_extract.rules.statements import Statement
 
 _MAX_GAP = 40

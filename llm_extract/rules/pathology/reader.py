@@ -21,8 +21,9 @@ from llm_extract.rules.pathology.layout import CURRENT
 from llm_extract.rules.pathology.nodal import measured_mass
 from llm_extract.rules.pathology.nodes import mentions_nodes
 from llm_extract.rules.pathology.placing import PlaceReader
+from llm_extract.rules.pathology.sightings import Sighting
 from llm_extract.rules.pathology.specimens import Specimen, SpecimenReader
-from llm_extract.rules.pathology.tumours import Sighting, gather
+from llm_extract.rules.pathology.tumours import gather
 from llm_extract.rules.statements import Statement
 
 

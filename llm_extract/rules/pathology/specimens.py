@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llm_extract.anatomy import Anatomy
 from llm_extract.rules.locations import SIDELESS, WEAK, Location, resolve
+from llm_extract.rules.pathology.heading_words import (
+    ABSENT,
+    BARE_KEY,
+    CONTAINER,
+    ENDS,
+    INVASION,
+    KEY_ONLY,
+    LABEL,
+    LABELLED,
+    LABELLED_AS,
+    MARGIN,
+    NUMBERED_TUMOUR,
+    PIECE,
+    PRIMARY,
+    PROCEDURE,
+    SENTENCE,
+    STATE,
+)
 from llm_extract.rules.pathology.headings import (
     BESIDE,
     IMPLANT,
@@ -23,54 +41,8 @@ from llm_extract.rules.pathology.headings import (
 from llm_extract.rules.pathology.layout import CURRENT, titles_list
 from llm_extract.rules.statements import Statement
 
-_LABEL = re.compile(
-    r"\W{0,4}(?:(?P<word>PART|Part|part|SPECIMEN|Specimen|Labeled|Source of"
-    r" Tissue|Container|CONTAINER|Jar|JAR)\s{0,2}[:#]?\s{0,2})?[#\"(]{0,2}"
-    r"(?P<label>[A-Z](?![a-z])|\d{1,2}|[IVX]{1,4}(?![A-Za-z]))(?:\s?[.):,#\"_]{1,3}"
-    r"|\s-|(?(word)\s(?!of\b)|(?!)))\s{0,4}(?:SP\s?:\s?)?(?=\S|$)"
-)
-_PROCEDURE = re.compile(
-    r"\b(?:\w*biops(?:y|ies)|excisions?|resections?|\w+ectom(?:y|ies)|\w+otomy|dissections?|amputation"
-    r"|curett\w+"
-    r"|TURBT?|TURP|turbt?|removal|debulking|transplant\w*|explant\w*|fine needle|aspirat\w+|washings?"
-    r"|cytology|brushings?"
-    r"|shave|donuts?|polypectomy|ectomy|whipple|product of|core|cores|procedure|operation|sampling"
-    r"|sectorectomy)\b",
-    re.IGNORECASE,
-)
-_PIECE = re.compile(
-    r"\b(?:biops\w+|cores?|needle|fragments?|shave|curett\w+|TUR\w*|cytology|brushings?|washings?|wedge|aspirat\w+)\b",
-    re.IGNORECASE,
-)
-_MARGIN = re.compile(r"\b(?:margins?|donuts?|doughnuts?|anastomotic rings?|resection line)\b", re.IGNORECASE)
-_LABELLED_AS = re.compile(
-    r"(?:labell?ed(?:\s(?:as|with))?|designated(?:\sas)?|identified as|submitted as"
-    r"|marked)[^\"“:]{0,70}?[:\s]?[\"“'](?P<name>[^\"”]{3,110})[\"”']"
-    r"|(?:labell?ed|designated)(?:\sas)?\s(?P<bare>[^.:;\"]{3,80}?)\s(?:is|are|consists?|there|were|was)\b"
-    r"|^\W{0,3}(?:[A-Z]|\d{1,2})?[.,)]?\s?[\"“](?P<first>[^\"”]{3,90})[\"”]",
-    re.IGNORECASE | re.MULTILINE,
-)
-_ENDS = re.compile(r":(?!\d)|\s-{1,2}(?=\s|$|[A-Z])|(?<=[A-Z)])-{1,2}(?=\s{0,2}(?:[A-Z]|$))|-(?=\s?\n)")
-_KEY_ONLY = re.compile(
-    r"\b(?:tumou?r|histolog\w*|grade|size|dimension|margins?|invasion|extension|stage|staging|site|location"
-    r"|focality|type"
-    r"|status|involve\w*|examined|findings?|extent|number|weight|distance|laterality|comment|note|treatment"
-    r"|resection status"
-    r"|pathologic|metasta\w+|implants?)\b",
-    re.IGNORECASE,
-)
-_NUMBERED_TUMOUR = re.compile(r"\b(?:tumou?r|mass|lesion)\s{0,2}#\s?\d", re.IGNORECASE)
-_SENTENCE = re.compile(
-    r"\b(?:is|are|was|were|shows?|showing|free|negative|positive|identified|seen|present|invad\w+|involv\w+"
-    r"|measur\w+|received|consists?"
-    r"|no|not|extend\w*|infiltrat\w+|examined|appears?)\b",
-    re.IGNORECASE,
-)
-_PRIMARY = re.compile(r"\bprimary\s(?:\w+\s){1,3}tumou?rs?\b", re.IGNORECASE)
-_LABELLED = re.compile(
-    r"\W{0,6}\w{0,4}specimen\s(?:is\s)?(?:labell?ed|designated|submitted as)\b", re.IGNORECASE
-)
-_CONTAINER = re.compile(r"\W{0,4}(?:specimen|container|jar|part)\b", re.IGNORECASE)
+_LISTED = frozenset({"diagnosis", "preamble", "microscopic"})
+"""Sections that go through the specimens and, under each, through its organs."""
 _MAX_HEADING = 190
 _MAX_NAME = 80
 """Characters of a heading that is the name of its specimen and nothing else."""
@@ -124,16 +96,24 @@ class SpecimenReader:
                 self._learn(statement)
         assigned: list[Specimen | None] = []
         current: Specimen | None = None
+        parent: Specimen | None = None
         section = ""
         for statement in statements:
             if statement.sentence.section != section:
-                section, current = statement.sentence.section, None
+                section, current, parent = statement.sentence.section, None, None
             if section not in CURRENT:
                 assigned.append(None)
                 continue
-            opened, lasting = self._opened(statement)
+            invaded = INVASION.match(statement.text) is not None
+            opened, lasting = (None, False) if invaded else self._opened(statement)
             if opened is None and _follows(statement, current):
-                current = None
+                current = parent = None
+            if opened is None and parent is not None and BARE_KEY.fullmatch(statement.text):
+                current = parent
+            if opened is not None and section in _LISTED:
+                outer, parent = parent or current, None
+                if outer is not None and _is_inside(statement, opened, outer):
+                    opened, parent = _inherit(opened, outer), outer
             if opened is None and section in {"diagnosis", "preamble", "microscopic"}:
                 opened = _numbered(statement, current)
                 lasting = opened is not None
@@ -147,7 +127,7 @@ class SpecimenReader:
 
     def _learn(self, statement: Statement) -> None:
         """Remember what a letter stands for, for sections that only give the letter."""
-        match = _LABEL.match(statement.text)
+        match = LABEL.match(statement.text)
         if match is None or _key(match) in self._by_label:
             return
         end = _body_end(statement.text, match.end())
@@ -158,14 +138,14 @@ class SpecimenReader:
             and not statement.text[end:].strip(" :-")
         )
         if made.organ is not None and (
-            statement.sentence.section == "specimen" or alone or _PROCEDURE.search(statement.text[:end])
+            statement.sentence.section == "specimen" or alone or PROCEDURE.search(statement.text[:end])
         ):
             self._by_label[_key(match)] = made
 
     def _opened(self, statement: Statement) -> tuple[Specimen | None, bool]:
         """The specimen that a heading opens, and whether it lasts beyond this statement."""
         text, section = statement.text, statement.sentence.section
-        match = _LABEL.match(text)
+        match = LABEL.match(text)
         label = match["label"] if match is not None else None
         key = _key(match) if match is not None else ""
         if section == "gross":
@@ -173,7 +153,7 @@ class SpecimenReader:
         if titles_list(text):
             statement.title_end = statement.start + len(text)
             return None, False
-        primary = _PRIMARY.search(text) if section == "synoptic" else None
+        primary = PRIMARY.search(text) if section == "synoptic" else None
         if primary is not None:
             made = self._specimen(statement, 0, len(text), None)
             statement.title_end = statement.start + len(text)
@@ -183,11 +163,11 @@ class SpecimenReader:
         body = text[start:end]
         made = self._specimen(statement, start, end, label)
         named = made.organ is not None
-        procedure = _PROCEDURE.search(body) is not None
+        procedure = PROCEDURE.search(body) is not None
         closed = (end < len(text) and text[end] in ":-") or text.rstrip().endswith((":", "-"))
         if label is not None and not named and key in self._by_label and (closed or not body.strip()):
             return self._by_label[key], True
-        word = (match is not None and match["word"] is not None) or _LABELLED.match(text) is not None
+        word = (match is not None and match["word"] is not None) or LABELLED.match(text) is not None
         named_only = label is not None and len(body) < 45 and not text[end:].strip(" :-\n")
         sure = closed and (procedure or (named_only and says_where(statement, start, end)))
         if not named and label is not None and (word or sure):
@@ -196,25 +176,30 @@ class SpecimenReader:
             return self._by_label.get(key, Specimen(label, bare=not sure)), True
         if not named or len(body) > _MAX_HEADING or states(statement, start, end, sure=sure):
             return None, False
-        if not (label is not None and closed) and _SENTENCE.search(body):
+        if not (label is not None and closed) and SENTENCE.search(body):
             return None, False
         content = text[end:].strip(" :-\n")
-        alone = label is None and only_places(body) and made.organ not in WEAK
+        alone = (
+            label is None
+            and only_places(body)
+            and made.organ not in WEAK
+            and not STATE.search(text[: end + 1])
+        )
         if not (procedure or closed or word or alone):
             return None, False
         if section in {"synoptic", "comment", "microscopic"} and content and not procedure and not word:
-            if _KEY_ONLY.search(body) and made.organ != "lymph_node":
+            if KEY_ONLY.search(body) and made.organ != "lymph_node":
                 return None, False
             statement.title_end = statement.start + end
             return made, False
-        if _KEY_ONLY.search(body) and not procedure and label is None and not word:
+        if KEY_ONLY.search(body) and not procedure and label is None and not word:
             return None, False
         statement.title_end = statement.start + end
         lasting = not content or procedure or (label is not None and closed)
         return made, lasting
 
     def _opened_in_gross(self, statement: Statement, label: str | None) -> tuple[Specimen | None, bool]:
-        named = _LABELLED_AS.search(statement.text)
+        named = LABELLED_AS.search(statement.text)
         known = self._by_label.get(label, self._by_label.get(f"PART {label}")) if label is not None else None
         if named is not None:
             name = next(n for n in ("name", "bare", "first") if named[n])
@@ -224,7 +209,7 @@ class SpecimenReader:
                     return known, True
                 statement.title_end = statement.start + named.end(name)
                 return made, True
-        worded = _CONTAINER.match(statement.text) is not None or 3 < _body_end(statement.text, 3) < _MAX_NAME
+        worded = CONTAINER.match(statement.text) is not None or 3 < _body_end(statement.text, 3) < _MAX_NAME
         if known is not None and (
             len(statement.text) < 90 or named is not None or worded or "eceived" in statement.text
         ):
@@ -239,12 +224,16 @@ class SpecimenReader:
 
     def _specimen(self, statement: Statement, start: int, end: int, label: str | None) -> Specimen:
         low, high = statement.start + start, statement.start + end
-        marks = [m for m in statement.marks if low <= m.start < high]
         body = statement.text[start:end]
+        marks = [
+            m
+            for m in statement.marks
+            if low <= m.start < high and not ABSENT.search(body[: m.start - low][-40:])
+        ]
         where = [m for m in marks if m.category in {"place", "short", "side"}]
         organs = organs_of(marks)
         if not organs and not BESIDE.search(body):
-            return Specimen(label, None, (), Location(), _MARGIN.search(body) is not None)
+            return Specimen(label, None, (), Location(), MARGIN.search(body) is not None)
         organ = organs[0] if organs else "peritoneum"
         if organ != "lymph_node" and (
             not organs
@@ -273,9 +262,9 @@ class SpecimenReader:
         location = Location(
             organ, parts, place.relation if parts else "unknown", lateral, spans, side_spans if side else ()
         )
-        numbered = _NUMBERED_TUMOUR.search(body) is not None
-        margin = _MARGIN.search(body) is not None
-        sampled = _PIECE.search(body) is not None
+        numbered = NUMBERED_TUMOUR.search(body) is not None
+        margin = MARGIN.search(body) is not None
+        sampled = PIECE.search(body) is not None
         return Specimen(label, organ, organs, location, margin=margin, is_tumour=numbered, sampled=sampled)
 
     def _side(self, organ: str, side: str | None) -> str | None:
@@ -292,7 +281,7 @@ def _key(match: re.Match[str]) -> str:
 
 def _follows(statement: Statement, current: Specimen | None) -> bool:
     """True for the letter after the current specimen's: it ends that specimen though its heading cannot be read."""
-    match = _LABEL.match(statement.text)
+    match = LABEL.match(statement.text)
     if match is None or current is None or current.label is None or current.bare:
         return False
     old, new = current.label, match["label"]
@@ -301,14 +290,32 @@ def _follows(statement: Statement, current: Specimen | None) -> bool:
     return len(old) == len(new) == 1 and ord(new) == ord(old) + 1
 
 
+def _is_inside(statement: Statement, opened: Specimen, outer: Specimen) -> bool:
+    """True for one organ of the specimen that is open: "Ovary:" under "C. Left tube and ovary:"."""
+    sides = {opened.location.laterality, outer.location.laterality} & {"left", "right"}
+    own = opened.label is None and opened.organ in outer.organs and len(sides) < 2
+    return own and PROCEDURE.search(statement.text) is None
+
+
+def _inherit(opened: Specimen, outer: Specimen) -> Specimen:
+    """The organ of a specimen with the letter and the side of that specimen."""
+    place = opened.location
+    if place.laterality is None and opened.organ == outer.organ:
+        place = replace(place, laterality=outer.location.laterality, side_spans=outer.location.side_spans)
+    return replace(
+        opened, label=outer.label, location=place, margin=opened.margin or outer.margin,
+        sampled=opened.sampled or outer.sampled,
+    )  # fmt: skip
+
+
 def _numbered(statement: Statement, current: Specimen | None) -> Specimen | None:
     """A numbered item of a list without headings is a specimen of its own; under a heading it is a remark."""
-    match = _LABEL.match(statement.text)
+    match = LABEL.match(statement.text)
     if match is None or match["label"] is None or not (current is None or current.bare):
         return None
     return Specimen(match["label"], bare=True)
 
 
 def _body_end(text: str, start: int) -> int:
-    match = _ENDS.search(text, start)
+    match = ENDS.search(text, start)
     return match.start() if match is not None else len(text)

@@ -11,7 +11,8 @@ _TITLES: dict[str, str] = {
         "diagnosis details; diagnosis/diagnoses; diagnosis(es); histopathologic diagnosis; histopathological "
         "diagnosis; histological diagnosis; anatomic diagnosis; conclusion; conclusions; summary; interpretation; "
         "revised diagnosis; amended diagnosis; opinion; microscopic diagnosis; final anatomic diagnosis; "
-        "pathology report; final report; final surgical pathology diagnosis; amended final diagnosis; results"
+        "pathology report; final report; final surgical pathology diagnosis; amended final diagnosis; results; "
+        "impression; impressions; histology diagnosis"
     ),
     "gross": (
         "gross; gross description; gross descriptions; gross examination; gross pathology; gross findings; "
@@ -43,7 +44,7 @@ _TITLES: dict[str, str] = {
         "diagnosis; pre-operative diagnosis; pre op diagnosis; post-op diagnosis; postoperative diagnosis; "
         "post-operative diagnosis; post op diagnosis; indication; indications; anamnesis; other related clinical "
         "data; clinical diagnosis & history; clinical diagnosis and history; operative findings; clinical question; "
-        "surgical history; not reported; previous pathology; previous reports; prior pathology; clinical findings; "
+        "surgical history; previous pathology; previous reports; prior pathology; clinical findings; "
         "relevant history"
     ),
     "procedure": "procedure; operation; operative procedure; operative procedures; surgical procedure; procedures",
@@ -83,3 +84,52 @@ def _loose(title: str) -> str:
 
 ANY_TITLE = "|".join(_loose(t) for t in sorted(SECTION_OF, key=len, reverse=True))
 """Pattern of any title."""
+
+_MAJOR = (
+    "final diagnosis; pathologic diagnosis; final pathologic diagnosis; histological diagnosis; impression; "
+    "gross description; gross examination; macroscopic description; macroscopic examination; "
+    "microscopic description; microscopic examination; clinical history; clinical information; clinical data; "
+    "clinical details; intraoperative consultation; specimens received; specimens submitted; tissue submitted; "
+    "synoptic report"
+)
+"""Titles that are looked for though letters of them are misread."""
+_SPELLED = {title.strip().replace(" ", ""): title.strip() for title in _MAJOR.split(";")}
+_SHORT_TITLE = 12
+"""Letters of a title below which one misread letter is borne, not two."""
+
+
+def misread_title(words: str) -> str | None:
+    """The part of a report that a title with one or two misread letters opens, or None.
+
+    Args:
+        words: what stands before the colon of a line.
+
+    >>> misread_title("GROSS EXANINATION"), misread_title("IMP RES S I0N"), misread_title("GROSS WEIGHT")
+    ('gross', 'diagnosis', None)
+    """
+    letters = "".join(words.lower().split())
+    for spelled, title in _SPELLED.items():
+        borne = 1 if len(spelled) < _SHORT_TITLE else 2
+        if abs(len(letters) - len(spelled)) <= 1 and _within(letters, spelled, borne):
+            return SECTION_OF[title]
+    return None
+
+
+def longer_title(words: str) -> str | None:
+    """The part of a report that a title with more words behind it opens: "Clinical history as provided by ..."."""
+    lowered = " ".join(words.lower().split())
+    found = (title for title in _SPELLED.values() if " " in title and lowered.startswith(title + " "))
+    title = next(found, None)
+    return SECTION_OF[title] if title is not None else None
+
+
+def _within(one: str, other: str, borne: int) -> bool:
+    """True if at most ``borne`` letters are changed, left out or put in."""
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        above, row = row, [i]
+        for j, wanted in enumerate(other, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (letter != wanted)))
+        if min(row) > borne:
+            return False
+    return row[-1] <= borne
