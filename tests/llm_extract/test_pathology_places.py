@@ -72,3 +72,45 @@ def test_a_neck_node_is_no_cervix():
     assert {
         x.organ for x in record("DIAGNOSIS:\nCervical lymph node, biopsy: Metastatic carcinoma.").lesions
     } == {"lymph_node"}
+
+
+PROSTATE = "DIAGNOSIS:\nProstate, radical prostatectomy: Adenocarcinoma, Gleason score 3+4=7.\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "side", "parts"),
+    [
+        ("Location: Left\nRight\nPosterior lateral\nApical\nBasal\n", "unknown", ()),
+        ("Tumor site: right and left lobe\n", "unknown", ()),
+        ("Tumor site: left lobe\n", "left", ()),
+        ("Tumor Location\nApex\n", "unknown", ("prostate_apex",)),
+        ("LOBE LATERALITY: Right and Left Lobes\n", "unknown", ()),
+        ("- Involving both left and right lobes of the gland\nTumor site: left\n", "unknown", ()),
+        ("Margins: involved\nLocation: left base\n", "unknown", ()),
+    ],
+)
+def test_a_key_of_the_site_takes_all_its_values(key, side, parts):
+    lesion = only(PROSTATE + "SYNOPTIC REPORT\n" + key)
+    assert (lesion.laterality, lesion.parts) == (side, parts)
+
+
+@pytest.mark.parametrize(
+    ("site", "parts", "relation"),
+    [
+        ("Tumor Site\nPancreatic tail\n", ("pancreas_tail",), "within"),
+        ("TUMOR. SITE:\nPancreatic head\n", ("pancreas_head",), "within"),
+        (
+            "TUMOR SITE:\nPancreatic head\nUncinate process\n",
+            ("pancreas_head", "pancreas_uncinate"),
+            "spanning",
+        ),
+        (
+            "Tumor Site: Pancreatic tail\nHistologic grade: 2\nUncinate margin: free\n",
+            ("pancreas_tail",),
+            "within",
+        ),
+    ],
+)
+def test_values_below_a_key_are_its_own(site, parts, relation):
+    lesion = only("DIAGNOSIS:\nDistal pancreas, resection: Ductal adenocarcinoma.\nSYNOPTIC REPORT\n" + site)
+    assert (lesion.parts, lesion.part_relation) == (parts, relation)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llm_extract.rules.heads import Head
-from llm_extract.rules.locations import SIDELESS, WEAK, Location, resolve
-from llm_extract.rules.mentions import Mention, place_marks
+from llm_extract.rules.locations import WEAK, Location
+from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import wording
-from llm_extract.rules.pathology.nodal import NodeReader
+from llm_extract.rules.pathology.sites import SiteReader
 from llm_extract.rules.pathology.specimens import Specimen
 from llm_extract.rules.statements import Statement
 
@@ -31,16 +31,6 @@ _HOST = re.compile(
     re.IGNORECASE,
 )
 _DUCTAL = re.compile(r"\bductal\sadeno", re.IGNORECASE)
-_LOCATED = re.compile(
-    r"\b(?:tumou?r|focus|nodule|lesion|mass|carcinoma|neoplasm)\b(?:\s\w+){0,3}?\s(?:is|was|are)\s(?:\w+\s){0,2}?"
-    r"(?:located|situated|cent(?:er|r)ed)\s(?:in|at|within|on)\b",
-    re.IGNORECASE,
-)
-_SAID = re.compile(
-    r"\W{0,4}(?:it|(?:this|the|these)\s(?:[\w-]+\s){0,2}?(?:tumou?r|focus|foci|lesion|mass|nodule|carcinoma))\b",
-    re.IGNORECASE,
-)
-_EXTENDS = re.compile(r"\b(?:present in|extensively in|focally in|extend\w* (?:in|to|into))\b", re.IGNORECASE)
 _EXTENDING = re.compile(r"\bextend\w*\s(?:from|to|into|onto|through)\s[^.;,]{0,40}$", re.IGNORECASE)
 _INVADES = re.compile(
     r"\b(?:invad\w+|infiltrat\w+|penetrat\w+|extend\w*|extension|adher\w+)\s(?:in|to|into|through|onto|on|beyond)?\s?"
@@ -61,62 +51,8 @@ _ORIGIN_BEFORE = re.compile(
 
 
 @dataclass(slots=True)
-class PlaceReader(NodeReader):
+class PlaceReader(SiteReader):
     """Places the tumours of a report."""
-
-    def _read_site(self, statement: Statement, specimen: Specimen | None) -> None:
-        """Reads "Tumor site: hepatic flexure" and "Laterality: left": where the tumour of the specimen lies."""
-        key = wording.SITE.match(statement.text)
-        before = self.reading.statements[self._index - 1].text if self._index else ""
-        above = wording.SITE.fullmatch(before.rstrip() or "-")
-        if key is None and above is None:
-            return
-        low = key.end() if key is not None else 0
-        marks = [m for m in place_marks(statement.marks) if m.start >= statement.start + low]
-        organ = specimen.organ if specimen is not None and specimen.organ else self._main
-        if not marks or organ is None or organ == "lymph_node":
-            return
-        place = resolve(
-            self.reading.text, marks, (), anatomy=self.anatomy, head=None, topic=(organ,), inherited=organ
-        )
-        sides = {w.lower() for w in re.findall(r"\b(left|right)\b", statement.text[low:], re.IGNORECASE)}
-        if place.organ == organ and (place.parts or len(sides) == 1) and len(place.parts) < 4:
-            side = next(iter(sides)) if len(sides) == 1 and organ not in SIDELESS else None
-            self._sites.append(replace(place, laterality=side))
-
-    def _read_place(self, statement: Statement, specimen: Specimen | None) -> None:
-        """Reads "The second focus is located in the left transition zone": where what is measured next lies."""
-        match = _LOCATED.search(statement.text)
-        organ = specimen.organ if specimen is not None and specimen.organ else self._main
-        if match is None or organ is None:
-            return
-        low = statement.start + match.end()
-        stop = re.search(
-            r"[.;(]|\band (?:it|extend|measur|invad)",
-            self.reading.text[low : statement.start + len(statement.text)],
-        )
-        high = low + stop.start() if stop is not None else statement.start + len(statement.text)
-        marks = [m for m in place_marks(statement.marks) if low <= m.start < high]
-        if not marks:
-            return
-        place = resolve(
-            self.reading.text, marks, (), anatomy=self.anatomy, head=None, topic=(organ,), inherited=organ
-        )
-        sides = {m.value for m in marks if m.category == "side"} & {"left", "right"}
-        if place.organ == organ and (place.parts or len(sides) == 1):
-            side = next(iter(sides)) if len(sides) == 1 and organ not in SIDELESS else None
-            self._placed = (self._index, replace(place, laterality=side))
-
-    def _as_placed(self, made: Mention) -> None:
-        """What is measured in the next sentence lies where the one before says; where it extends to is no place."""
-        if not made.sizes or not _SAID.match(made.statement.text):
-            return
-        if self._placed is not None and 0 <= self._index - self._placed[0] <= 1:
-            place = self._placed[1]
-            if place.organ == made.organ:
-                made.location, made.refers_back = place, False
-        elif _EXTENDS.search(made.statement.text):
-            made.location = replace(made.location, parts=(), relation="unknown")
 
     def _settle(self, made: Mention, head: Head, specimen: Specimen | None) -> None:
         """Organ and side of the specimen where the statement names none, and the basis of what pathology settles."""
@@ -206,26 +142,6 @@ class PlaceReader(NodeReader):
                 relation=place.relation,
                 spans=(*made.location.spans, *place.spans),
             )
-
-    def _place_at_sites(self, kept: Sequence[Mention]) -> None:
-        """The only malignant tumour of an organ lies where the list of sites says."""
-        for site in self._sites:
-            here = [
-                m
-                for m in kept
-                if m.organ == site.organ and m.kind not in {"polyp", "cyst"} and m.malignancy != "benign"
-            ]
-            if len(here) != 1:
-                continue
-            if site.parts and not set(site.parts) & set(here[0].location.parts):
-                place = here[0].location
-                here[0].location = replace(
-                    place, parts=site.parts, relation=site.relation, spans=(*place.spans, *site.spans)
-                )
-            if here[0].location.laterality is None and site.laterality is not None:
-                here[0].location = replace(
-                    here[0].location, laterality=site.laterality, side_spans=site.side_spans
-                )
 
     def _read_foci(self, statement: Statement, specimen: Specimen | None) -> None:
         """Reads "Multifocality: present": the organ holds more foci than the one that is measured."""

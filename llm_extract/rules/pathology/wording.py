@@ -87,7 +87,7 @@ _UNINVOLVED = re.compile(
 )
 _NO_STATEMENT = re.compile(
     r"primary tumou?r\s?(?:\(?p?T|:)|\(p[TNM]\)"
-    r"|\bpM|question|\?\s?$|discrepan|attest|synchronous|insufficient|protocol|checklist"
+    r"|question|\?\s?$|discrepan|attest|synchronous|insufficient|protocol|checklist"
     r"|\b(?:usually|typically|generally)\b|mutation|immunohisto|immunopero|\bstain\w*"
     r"|\bpositive for (?:ck|p\d|psa|ttf|cd|er\b|pr\b)|procedure:"
     r"|:\s?(?:no|none|absent|negative|unknown)\b"
@@ -115,11 +115,13 @@ STAGING = re.compile(
 )
 """A length in words on stages is the limit of a stage."""
 SITE = re.compile(
-    r"\W{0,4}(?:\w{1,2}[.)]\s?)?(?:tumou?r\s(?:site|location|laterality)|(?:primary )?site(?: of tumou?r)?"
+    r"\W{0,4}(?:\w{1,2}[.)]\s?)?(?:tumou?r[\s.]{1,3}(?:site|location|laterality)|(?:primary )?site(?: of tumou?r)?"
     r"|lobe laterality|laterality(?: of tumou?r)?"
     r"|location(?: of tumou?r)?)\s{0,2}:",
     re.IGNORECASE,
 )
+SITE_LINE = re.compile(r"\W{0,4}(?:\w{1,2}[.)]\s?)?tumou?r[\s.]{1,3}(?:site|location)\W{0,3}", re.IGNORECASE)
+"""A key of the site that is a line of its own, with or without a colon."""
 BOTH = re.compile(
     r"\b(?:both|bilateral|right and left|left and right)\s(?:ovaries|ovarian|adnexa\w*|ovary)"
     r"|\bovaries,?\s\(?(?:bilateral|both|right and left|left and right)\b",
