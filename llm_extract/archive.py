@@ -142,7 +142,7 @@ class _Run:
         if options.deidentify is not None:
             self._settings["deidentify"] = hook_identity(options.deidentify)
         self._settings_hash = settings_sha256(options.backend, self._settings)
-        self._elsewhere: dict[str, Job] = {}
+        self._elsewhere = set[str]()
         self._claim_size = claim_size(0)
         self._finished = ledger.finished_keys()
         self._sample: frozenset[int] | None = None
@@ -265,19 +265,31 @@ class _Run:
             jobs = {key: Job(key, text_alone(report)) for report, key in self._unfinished(chunk)}
             if not jobs:
                 continue
+            self._ledger.renew()  # a long input may be claimed before any of it is finished
             claim = self._ledger.claim(list(jobs))
-            self._elsewhere |= {key: jobs[key] for key in claim.elsewhere}
+            self._elsewhere |= claim.elsewhere
             yield from (job for key, job in jobs.items() if key in claim.ours)
 
     def _claimed_again(self) -> Iterator[Job]:
-        """Work that others held: theirs when they finish it, ours when they die or their lease runs out."""
+        """Work that others held: theirs when they finish it, ours when they die or their lease runs out.
+
+        Of work elsewhere only the keys are kept, for it may be most of the archive: what comes free is read again.
+        """
         time.sleep(_POLL_S)
         self._stop.raise_if_asked()
-        held, self._elsewhere = self._elsewhere, {}
-        for chunk in _chunks(held.values(), self._claim_size):
-            claim = self._ledger.claim([job.key for job in chunk])
-            self._elsewhere |= {key: held[key] for key in claim.elsewhere}
-            yield from (job for job in chunk if job.key in claim.ours)
+        held, self._elsewhere = self._elsewhere, set()
+        ours = set[str]()
+        for keys in _chunks(held, self._claim_size):
+            claim = self._ledger.claim(keys)
+            self._elsewhere |= claim.elsewhere
+            ours |= claim.ours
+        for chunk in _chunks(self.keyed(self.reports()), _CLAIM_SIZES[1]):
+            if not ours or self._stop.asked():
+                return
+            self._ledger.renew()
+            jobs = {key: Job(key, text_alone(report)) for report, key in chunk if key in ours}
+            ours -= jobs.keys()
+            yield from jobs.values()
 
     def _work_off(self, jobs: Iterator[Job], progress: ProgressReporter) -> int:
         first = next(jobs, None)
@@ -316,12 +328,14 @@ class _Run:
         if options.ray is not None:
             from llm_extract.distributed import run_on_ray
 
-            return run_on_ray(jobs, options, stop=self._stop.asked)
+            return run_on_ray(jobs, options, stop=self._stop.asked, leases_kept=self._ledger.leases_kept)
         if isinstance(self._backend, BatchBackend):
-            self._backend.load()
+            with self._ledger.leases_kept():
+                self._backend.load()
             return self._backend.run(jobs, stop=self._stop.asked)
         if options.workers < 1:
-            self._backend.load()
+            with self._ledger.leases_kept():
+                self._backend.load()
             return run_here(jobs, self._backend, timeout_s=options.timeout_s, stop=self._stop.asked)
         pool = stack.enter_context(
             WorkerPool(

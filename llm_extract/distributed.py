@@ -15,7 +15,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -93,7 +93,11 @@ class _Extractor:
 
 
 def run_on_ray(
-    jobs: Iterable[Job], options: ArchiveOptions, *, stop: Callable[[], bool]
+    jobs: Iterable[Job],
+    options: ArchiveOptions,
+    *,
+    stop: Callable[[], bool],
+    leases_kept: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[Result | None]:
     """Extract on a Ray cluster.
 
@@ -102,6 +106,7 @@ def run_on_ray(
             does not hold.
         options: backend, model and cluster.
         stop: when true, no more results are awaited.
+        leases_kept: a block in which leases are renewed, for a cluster that takes long to start.
 
     Yields:
         One result a job, in the order in which batches end; None while nothing ends.
@@ -111,8 +116,10 @@ def run_on_ray(
         ResourceError: the cluster cannot be reached, or its workers fail.
     """
     cluster = options.ray if options.ray is not None else RayOptions()
-    with _cluster(cluster) as ray:
-        dataset = _dataset(ray, jobs, options, cluster)
+    with ExitStack() as stack:
+        with leases_kept():
+            ray = stack.enter_context(_cluster(cluster))
+            dataset = _dataset(ray, jobs, options, cluster)
         results: queue.Queue[list[Result] | Exception | None] = queue.Queue(maxsize=64)
         threading.Thread(target=_collect, args=(dataset, results), daemon=True).start()
         while not stop():

@@ -7,8 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from llm_extract.errors import PipelineError
 from llm_extract.ledger import Ledger
 from llm_extract.private_files import prepare_folder
+from llm_extract.stopping import disk_errors_named
+
+_HINTS = {
+    "ledger_on_network": "choose another --ledger, on a disk of this machine",
+    "ledger_version": "choose another --ledger, or delete the file to extract everything again",
+    "output_is_a_link": "choose another --ledger",
+    "output_not_a_folder": "choose another --ledger",
+}
+"""What to do where a ledger that is kept apart from the outputs cannot be opened."""
 
 
 @contextmanager
@@ -31,13 +41,26 @@ def open_ledger(out: Path, *, suffix: str, folder: Path | None, lease_s: float) 
         with Ledger(out / name, lease_s=lease_s) as ledger:
             yield ledger
         return
-    prepare_folder(folder)
     of_this_archive = hashlib.sha256(str(out.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     copy = out / name
-    with Ledger(folder / f"{of_this_archive}.{name}", lease_s=lease_s) as ledger:
+    with _option_named(folder):
+        prepare_folder(folder)
+        opened = Ledger(folder / f"{of_this_archive}.{name}", lease_s=lease_s)
+    with opened as ledger:
         if copy.exists():
             ledger.merge(copy)
         try:
             yield ledger
         finally:
             ledger.copy_to(copy)
+
+
+@contextmanager
+def _option_named(folder: Path) -> Iterator[None]:
+    """Blame ``--ledger``, not ``--out``, for what is wrong with the folder of a ledger."""
+    with disk_errors_named(folder, option="--ledger"):
+        try:
+            yield
+        except PipelineError as error:
+            error.hint = _HINTS.get(error.code, error.hint)
+            raise

@@ -50,6 +50,8 @@ _NOT_RULES = frozenset(
         "intervals.py",
         "leases.py",
         "ledger.py",
+        "ledger_file.py",
+        "ledger_merge.py",
         "ledger_place.py",
         "matching.py",
         "mounts.py",

@@ -57,8 +57,12 @@ def stop_signals() -> Iterator[Stop]:
 
 
 @contextmanager
-def disk_errors_named(out: Path) -> Iterator[None]:
-    """Name what the disk or the place of the output folder makes impossible.
+def disk_errors_named(folder: Path, *, option: str = "--out") -> Iterator[None]:
+    """Name what the disk or the place of a folder makes impossible; an error about another path names that one.
+
+    Args:
+        folder: where the block writes.
+        option: the option that names it.
 
     Raises:
         ResourceError: the disk is full, or may not be written to.
@@ -67,22 +71,27 @@ def disk_errors_named(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        place, hint = folder, f"choose another {option}"
+        if isinstance(error.filename, str) and not _on_one_path(Path(error.filename), folder):
+            place, hint = Path(error.filename), "check this path and who may write to it"
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise ResourceError(
-                f"the disk of {out} is full",
+                f"the disk of {place} is full",
                 code="disk_full",
                 hint="free some space and run the same command again",
             ) from error
         if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
             raise ResourceError(
-                f"cannot write to {out}: {error.strerror}",
-                code="output_not_writable",
-                hint="choose another --out",
+                f"cannot write to {place}: {error.strerror}", code="output_not_writable", hint=hint
             ) from error
         if error.errno in {errno.ENOTDIR, errno.EEXIST}:
             raise UsageError(
-                f"{out} cannot be a folder, a file is in its place",
-                code="output_not_a_folder",
-                hint="choose another --out",
+                f"{place} cannot be a folder, a file is in its place", code="output_not_a_folder", hint=hint
             ) from error
         raise
+
+
+def _on_one_path(one: Path, other: Path) -> bool:
+    """Whether one of two paths lies in the other."""
+    one, other = one.absolute(), other.absolute()
+    return one.is_relative_to(other) or other.is_relative_to(one)

@@ -1,4 +1,5 @@
 import csv
+import gc
 import json
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ from llm_extract.archive import COMMIT_S, ArchiveOptions, Shard, extract_archive
 from llm_extract.errors import DataError, InterruptedRunError, ResourceError, UsageError
 from llm_extract.ledger import Ledger
 from llm_extract.reports import Report, ReportSource
+from llm_extract.workers import run_here
 
 OUTPUTS = [
     "evidence.html",
@@ -387,6 +389,59 @@ def test_processes_share_one_ledger_and_take_over_from_the_dead(
     extracted = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
     assert len(set(extracted)) == n_reports
     assert len(extracted) - n_reports <= 2 * min(alive_s, COMMIT_S) / 0.004 + 2, "what two had not committed"
+
+
+def test_of_work_in_other_hands_no_text_is_held_and_it_is_done_when_it_comes_free(
+    tmp_path, toy_backend, write_reports, monkeypatch
+):
+    """Another process has reserved everything, finishes some of it, and gives the rest up."""
+    from llm_extract import archive
+
+    texts = [f"mass {index}" for index in range(200)]
+    path, out = write_reports(texts), tmp_path / "out"
+    whole = run(path, tmp_path / "whole", toy_backend)
+    with Ledger(tmp_path / "whole" / "ledger.sqlite") as ledger:
+        keys = [row[0].hex() for row in ledger._connection.execute("SELECT key FROM work")]
+        results = list(ledger.results(keys).values())
+    out.mkdir()
+    other = Ledger(out / "ledger.sqlite", owner="another-host|pid:[1]|1|1")
+    assert other.claim(keys).ours == set(keys)
+    polls, held = [], []
+
+    def wait(_seconds):
+        polls.append(len(polls))
+        (this_run,) = [each for each in gc.get_objects() if isinstance(each, archive._Run)]
+        held.append(set(this_run._elsewhere))
+        if len(polls) == 2:
+            other.finish(results[:50])
+        if len(polls) == 3:
+            other.release()
+
+    monkeypatch.setattr(archive.time, "sleep", wait)
+    result = run(path, out, toy_backend)
+    other.close()
+    assert held[:2] == [set(keys)] * 2
+    assert (result.extracted, whole.extracted) == (150, 200)
+    assert (out / "records.jsonl").read_bytes() == (tmp_path / "whole" / "records.jsonl").read_bytes()
+
+
+def test_leases_are_renewed_while_much_is_claimed_and_nothing_finished(
+    tmp_path, toy_backend, write_reports, monkeypatch
+):
+    """As on a cluster, which is handed everything before it gives anything back."""
+    from llm_extract import archive
+
+    renewed = []
+    monkeypatch.setattr(Ledger, "renew", lambda self: renewed.append(self.path))
+    path = write_reports([f"mass {index}" for index in range(300)])
+
+    def all_at_once(jobs, backend, *, timeout_s, stop):
+        taken = list(jobs)
+        assert len(renewed) == len(taken) // 64 + 1, "once a chunk, before anything is finished"
+        return run_here(taken, backend, timeout_s=timeout_s, stop=stop)
+
+    monkeypatch.setattr(archive, "run_here", all_at_once)
+    assert run(path, tmp_path / "out", toy_backend).extracted == 300
 
 
 def test_texts_that_stand_in_no_input_file_are_kept_privately(tmp_path, toy_backend):

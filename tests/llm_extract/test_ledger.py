@@ -5,6 +5,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+import time
 from datetime import date
 
 import pytest
@@ -70,6 +72,19 @@ def test_a_lease_ends_when_its_time_is_over_unless_renewed(tmp_path):
         assert ours.release() == 0
         assert theirs.release() == 1
         assert ours.claim(KEYS[:1]).ours
+
+
+def test_leases_are_kept_while_something_else_takes_longer_than_they_last(tmp_path):
+    path = tmp_path / "l.sqlite"
+    with Ledger(path, owner="a", lease_s=0.4) as ours, Ledger(path, owner="b", lease_s=0.4) as theirs:
+        ours.claim(KEYS[:1])
+        with ours.leases_kept():
+            time.sleep(1.2)
+            assert theirs.claim(KEYS[:1]).elsewhere
+        assert "lease-keeper" not in {thread.name for thread in threading.enumerate()}
+        ours.claim(KEYS[1:2])
+        time.sleep(0.6)
+        assert theirs.claim(KEYS[:2]).ours == set(KEYS[:2]), "and no longer"
 
 
 def test_part_of_a_lease_that_is_finished_does_not_free_the_rest(tmp_path):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_extract import ledger
+from llm_extract import ledger_file
 from llm_extract.errors import UsageError
 from llm_extract.ledger import Ledger
 from llm_extract.mounts import MOUNTS, file_system_of, is_network_file_system, refuse_network_file_system
@@ -86,7 +86,9 @@ def test_a_ledger_on_a_network_leaves_no_file(tmp_path, monkeypatch):
     table = tmp_path / "mounts"
     table.write_text(f"34 21 0:40 / {tmp_path} rw - nfs4 server:/x rw\n")
     monkeypatch.setattr(
-        ledger, "refuse_network_file_system", lambda folder: refuse_network_file_system(folder, mounts=table)
+        ledger_file,
+        "refuse_network_file_system",
+        lambda folder: refuse_network_file_system(folder, mounts=table),
     )
     with pytest.raises(UsageError, match="nfs4"):
         Ledger(tmp_path / "ledger.sqlite")
