@@ -57,7 +57,7 @@ def evidence_at(
 ) -> Evidence:
     """Evidence for one field from code points; its text is exactly that slice."""
     start, end = span
-    return Evidence(
+    return Evidence.of_own(
         field=field,
         start=start,
         end=end,

@@ -26,6 +26,8 @@ ENGLISH_SHARE = 0.06
 
 FEW_WORDS = 3
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_ASCII_WORD = re.compile(r"[a-z]+(?:['-][a-z]+)*")
+"""The same in lower-case ASCII, twice as fast."""
 _ACCENTED = re.compile(r"[\u00df-\u00f6\u00f8-\u024f\u1e00-\u1eff]")
 _ENGLISH_LOOKS = re.compile(
     r"(?:y|ed|ing|tion|sion|oma|omas|osis|oses|itis|asis|emia|ism|ic|al|ous|ive|able|ular|ment|ness|ity|ate|er|or|th|ck|sh"
@@ -85,18 +87,18 @@ def is_english(text: str) -> bool:
     False
     """
     sample = text[:LOOKED_AT_CHARS]
-    words = Counter(_WORD.findall(sample.lower()))
+    words = Counter((_ASCII_WORD if sample.isascii() else _WORD).findall(sample.lower()))
     for letter in [word for word in words if len(word) == 1]:
         del words[letter]
     total = words.total()
     if not sample.isascii() and _foreign_share(sample) > FOREIGN_LETTERS:
         return False
     table = language_words()
-    english = sum(words[word] for word in words.keys() & table.english)
+    english = sum(number for word, number in words.items() if word in table.english)
     if _another_language(words, table, english):
         return False
     if total >= ENOUGH_WORDS:
-        shared = sum(words[word] for word in words.keys() & table.neutral)
+        shared = sum(number for word, number in words.items() if word in table.neutral)
         return (english + shared) / total >= ENGLISH_SHARE
     return total < FEW_WORDS or english > 0 or any(_may_be_english(word, table) for word in words)
 

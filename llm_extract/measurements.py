@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from llm_extract.cues import Cue
 from llm_extract.lower_case import lowered
 from llm_extract.references import Reference, scan_references
 from llm_extract.tense import is_prior
@@ -47,6 +48,7 @@ def _chain(number: str, *, blanks: int = 2) -> re.Pattern[str]:
 _CHAIN = _chain(_NUMBER)
 # scanned text often loses the blank after a colon, and has no image numbers
 _SPACED_CHAIN = _chain(rf"(?:\d{{1,2}}(?:\s\.\s?|\.\s)\d(?!\d)|{_NUMBER})", blanks=12)
+_NUMBER_START = re.compile(r"[\d.](?<![\w.,/].)")
 _HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|r)|milim|sub-?\s?cent")
 
 _WORDS = {
@@ -58,11 +60,14 @@ _WORD_LENGTH = re.compile(
     r"\b(?P<word>" + "|".join(sorted(map(re.escape, _WORDS), key=len, reverse=True)) + r")[\s-]"
     r"(?P<unit>(?:milli?|centi)met(?:er|re)s?|mm|cm)\b",
 )
-_SIZE_WORD = re.compile(
+_LETTER_BEFORE_UNIT = re.compile(r"[\s-](?<=[a-z][\s-])(?:milli?met|centimet|[mc]m)")
+"""What every length in words holds, found quickly."""
+_SIZE_WORD = Cue(
     r"\b(?P<word>sub-?\s?centimet(?:er|re|ric)s?|sub-?\s?cm|milli?met(?:ric(?:al)?|er-sized|re-sized)"
     r"|milli?met(?:er|re)s?\s(?:in\s)?(?:siz(?:ed?|es)|dimensions?|diameters?)|milli?met(?:er|re) order"
     r"|sub-?\s?milli?met(?:er|re|ric)s?)\b",
-)
+    "sub", "mill",
+)  # fmt: skip
 
 _APPROXIMATE = re.compile(
     r"(?:approximately|approximate|approx\.?|about|around|roughly|circa|\bca\.|nearly|almost"
@@ -178,7 +183,7 @@ def _read_atoms(low: str, references: tuple[Reference, ...], chain: re.Pattern[s
     masked = [(r.start, r.end) for r in references]
     atoms: list[_Atom] = []
     position = 0
-    for match in chain.finditer(low):
+    for match in _chains(low, chain):
         if len(atoms) >= 2 * MAX_MEASUREMENTS:
             break
         start, end = match.span()
@@ -190,6 +195,17 @@ def _read_atoms(low: str, references: tuple[Reference, ...], chain: re.Pattern[s
         units = match.group("u1", "u2", "u3")[: len(numbers)]
         atoms.append(_Atom(start, end, numbers, units))
     return atoms
+
+
+def _chains(low: str, chain: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """All matches of a chain, tried only where a number can begin."""
+    end = 0
+    for number in _NUMBER_START.finditer(low):
+        if number.start() >= end:
+            match = chain.match(low, number.start())
+            if match is not None:
+                end = match.end()
+                yield match
 
 
 def _combine(low: str, atoms: list[_Atom]) -> Iterator[_Found]:
@@ -304,7 +320,7 @@ def _qualifier(low: str, atom: _Atom) -> Qualifier:
 
 
 def _worded(low: str) -> Iterator[_Found]:
-    for match in _WORD_LENGTH.finditer(low):
+    for match in _WORD_LENGTH.finditer(low) if _LETTER_BEFORE_UNIT.search(low) else ():
         value = _WORDS[match["word"].lower()] * _factor(match["unit"])
         if match["word"].lower() in {"a", "one"} and match["unit"][0] in "mM":
             continue

@@ -115,10 +115,15 @@ def scan_references(text: str) -> tuple[Reference, ...]:
     found: list[Reference] = []
     taken = bytearray(len(text))
     windows = _windows(text)
+    if not windows:
+        return ()
     low = lowered(text)
-    outline = _outline(low)
+    outline = _outline("\n".join(low[start:end] for start, end in windows))
     for kind, needs, pattern in _COMPILED:
-        if not any(map(outline.__contains__, needs)):
+        for need in needs:
+            if need in outline:
+                break
+        else:
             continue
         searched = text if kind in _AS_WRITTEN else low
         for match in (m for start, end in windows for m in pattern.finditer(searched, start, end)):
@@ -164,6 +169,6 @@ def _windows(text: str) -> list[tuple[int, int]]:
     return windows
 
 
-_TRIGGER = re.compile(r"\d[\d.,:/-]*|[Ss]eg|\[|RADS|osniak")
+_TRIGGER = re.compile(r"[\d\[SsRo](?:(?<=\d)[\d.,:/-]*|(?<=\[)|(?<=[Ss])eg|(?<=R)ADS|(?<=o)sniak)")
 _REACH = 48
 _NAMES = {"s": "series", "i": "image"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 
+from llm_extract.lower_case import lowered
 from llm_extract.records import Section
 
 CURRENT = frozenset(
@@ -94,23 +96,28 @@ _TITLES: dict[str, str] = {
 """Section -> its headings in lower case, separated by semicolons."""
 
 _HEADINGS = {title.strip(): section for section, titles in _TITLES.items() for title in titles.split(";")}
-_TITLE = re.compile(
-    r"(?<![^\s.;:,*])"  # what all of the next line need, and quick to tell
-    r"(?:(?<=^)|(?<=\n)|(?<=[.;:,*]\s)|(?<=[.;:,*])|(?<=\s\s)|(?<=\n\s))[*#_\s]{0,3}"
+_TITLE_AT_START = re.compile(
+    r"[*#_\s]{0,3}"
     r"(?=[A-Za-z'&()/ -]{3,60}+[*_]{0,2}\s{0,2}[:\n]|[A-Za-z'&()/\s]{0,60}+[*_]{0,2}\s{0,2}-)"  # a mark follows
     r"(?P<title>[A-Za-z][A-Za-z'&()/ -]{2,36}?)[*_]{0,2}\s{0,2}(?::|(?=\n)|(?=\s-\s))[*_]{0,2}",
 )
+_TITLE = re.compile(r"[\s.;:,*](?:(?<=[\n.;:,*])|(?<=[\s.;:,*]\s))" + _TITLE_AT_START.pattern)
+"""Behind the end of a line or of a statement; begins with one character of a few, which is found quickly."""
 _TAIL = re.compile(r"(?:(?<=[.;)?]\s)[\"“]|(?<=[.;)?])[\"“]|(?<=\s)[•·])\s{0,2}(?=[A-Z])")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:dr|mr|mrs|ms|prof|e\.g|i\.e|approx|vs|no|cf|ca|fig|etc|st|seg|incl|resp|max|min|ser|im"
+    r"\b(?:dr|mr|mrs|ms|prof|e\.g|i\.e|approx|vs|no|cf|ca|fig|etc|st|seg|incl|resp|max|min|ser|im"
     r"|img|se|post|ant|lat|inf|sup"
-    r"|[CTLS]\d{1,2}|[A-Z])|\b[1-9]\d?)$",
-    re.IGNORECASE,
+    r"|[ctls]\d{1,2}|[a-z]|[1-9]\d?)$"
 )
-_BREAK = re.compile(
+"""Given lower case; none has more than six letters."""
+_BREAK = re.compile(  # begins with one character of a few, which is found quickly; what it was is asked behind it
+    r"[.!?;•●▪■►\n,](?:(?<=[.!?])[.!?]*[”'’)\]]{0,2}(?=\s|$|[A-Z])|(?<=[;•●▪■►\n])|(?<=,)(?=\d{1,2}\s?\.\s?[A-Z]))"
+)
+_BREAK_OR_QUOTE = re.compile(
     r"[.!?]+(?:[\"”'’)\]]{0,2})(?=\s|$|[A-Z\"])|;|[•●▪■►]|\n|\s\"\s?|\.\"|(?<=[\w.)?])\"\s"
     r"|,(?=\d{1,2}\s?\.\s?[A-Z])"
 )
+"""The same for a text with straight quotation marks, which may break it too."""
 _SPLIT_DECIMAL = re.compile(r"\d\s?\.\s\d{1,2}\s?(?:x|cm|mm|em)", re.IGNORECASE)
 _NUMBERED_PLACE = re.compile(
     r"\b(?:segments?|seg|level|zone|grade|stage|series|ser|images?|img?|se|slice|category|rads|rib|[ctls])\s?\d{1,3}$",
@@ -118,9 +125,12 @@ _NUMBERED_PLACE = re.compile(
 )
 """Numbers that name something; what follows their full stop is no decimal."""
 _LIST_ITEM = re.compile(r"\s{0,6}(?:[-*•–]|\(?\d{1,2}[.)]|\(?[a-hA-H][.)])\s{0,4}")
-_INLINE_ITEM = re.compile(r"(?=[(\d])(?:(?<=[.:;,])|(?<=[.:;,]\s)|(?<=[.:;,]\s\s))\(?\d{1,2}[.)]\s?(?=[A-Z])")
+_INLINE_ITEM = re.compile(
+    r"[(\d](?:(?<=[.:;,].)|(?<=[.:;,]\s.)|(?<=[.:;,]\s\s.))(?:(?<=\()\d{1,2}|(?<=\d)\d?)[.)]\s?(?=[A-Z])"
+)
+_CAPITAL_BEHIND_WORD = re.compile(r"[BCDHILMNPRSTU](?<=[a-z]{3}\s.)")
 _RUN_ON = re.compile(
-    r"(?=[BCDHILMNPRSTU])(?<=[a-z]{3}\s)(?<!\bthe\s)(?<!\bboth\s)(?<!\band\s)(?<!\bwith\s)(?<!\bfrom\s)(?<!\bare\s)(?<!\bfor\s)(?<!\binto\s)"
+    r"(?<!\bthe\s)(?<!\bboth\s)(?<!\band\s)(?<!\bwith\s)(?<!\bfrom\s)(?<!\bare\s)(?<!\bfor\s)(?<!\binto\s)"
     r"(?:High|Low|Multiple|Several|Small|Large|Nodular|Nodules?|Cystic|Cysts?|Left|Right|Bilateral|Linear|Dense|Patchy|Diffuse"
     r"|Irregular|Scattered|Round|Localized|Increased|Decreased|Thickening|Calcified|Strip|Ring|Slight|Uneven|Millimetric)"
     r"(?=(?:[- ][a-z]{2,}){2})"
@@ -161,7 +171,7 @@ def split_sections(text: str) -> tuple[Section, ...]:
     [('history', 0), ('findings', 14)]
     """
     starts: list[tuple[int, str]] = []
-    for match in _TITLE.finditer(text):
+    for match in _titles(text):
         title = " ".join(match["title"].lower().split()).strip(" -(")
         name = _HEADINGS.get(title) or _HEADINGS.get(title.partition("/")[0])
         if name is None:
@@ -179,6 +189,14 @@ def split_sections(text: str) -> tuple[Section, ...]:
     return tuple(
         Section(start=start, end=end, name=name) for (start, name), end in zip(starts, ends, strict=True)
     )
+
+
+def _titles(text: str) -> Iterator[re.Match[str]]:
+    """What may be headings; each match begins with the character before it, which may end the one before."""
+    match = _TITLE_AT_START.match(text) or _TITLE.search(text)
+    while match is not None:
+        yield match
+        match = _TITLE.search(text, match.end() - 1)
 
 
 def _reopen(text: str, starts: list[tuple[int, str]]) -> list[tuple[int, str]]:
@@ -226,25 +244,33 @@ def split_sentences(text: str, sections: tuple[Section, ...] | None = None) -> t
     """
     parts = split_sections(text) if sections is None else sections
     cuts = {0, len(text), *(section.start for section in parts)}
-    for match in _BREAK.finditer(text):
-        if _breaks(text, match):
+    low = lowered(text)
+    for match in (_BREAK_OR_QUOTE if '"' in text else _BREAK).finditer(text):
+        if _breaks(text, low, match):
             cuts.add(match.end())
     cuts.update(match.start() for match in _INLINE_ITEM.finditer(text))
-    cuts.update(match.start() for match in _RUN_ON.finditer(text))
+    cuts.update(
+        match.start() for match in _CAPITAL_BEHIND_WORD.finditer(text) if _RUN_ON.match(text, match.start())
+    )
     sentences: list[Sentence] = []
     line, seen = 0, 0
     ordered = limit_cuts(text, sorted(cuts))
+    section_starts = [section.start for section in parts]
     for start, end in itertools.pairwise(ordered):
         chunk = text[start:end]
         stripped = chunk.strip(' \t\r\n"•●▪■►')
-        if not _WORD.search(stripped) and not any(c.isdigit() for c in stripped):
+        if not stripped or (not _WORD.search(stripped) and not any(c.isdigit() for c in stripped)):
             continue
         first = start + chunk.index(stripped)
         line += text.count("\n", seen, first)
         seen = first
         sentences.append(
             Sentence(
-                first, first + len(stripped), section_at(parts, first), line, bool(_LIST_ITEM.match(stripped))
+                first,
+                first + len(stripped),
+                parts[max(bisect_right(section_starts, first) - 1, 0)].name,
+                line,
+                _LIST_ITEM.match(stripped) is not None,
             )
         )
     return tuple(sentences)
@@ -262,7 +288,7 @@ def limit_cuts(text: str, cuts: list[int]) -> list[int]:
     return limited
 
 
-def _breaks(text: str, match: re.Match[str]) -> bool:
+def _breaks(text: str, low: str, match: re.Match[str]) -> bool:
     mark, at = match[0], match.start()
     if mark[0] == "?" and not re.match(r"\s*(?:[A-Z\"•]|$)", text[match.end() : match.end() + 4]):
         return False
@@ -278,7 +304,11 @@ def _breaks(text: str, match: re.Match[str]) -> bool:
         return False
     if mark == "\n":
         return _line_ends(text, at)
-    if mark[0] == "." and _ABBREVIATION.search(text[max(0, at - 8) : at]):
+    if (
+        mark[0] == "."
+        and (at < 7 or not text[at - 7 : at].isalnum())
+        and _ABBREVIATION.search(low[max(0, at - 8) : at])
+    ):
         following = text[match.end() : match.end() + 3].lstrip()
         before = text[max(0, at - 4) : at]
         if before[-1:].isdigit():  # "1. Liver" is a list mark, "segment 8. No" an end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from llm_extract.cues import Cue
 from llm_extract.lower_case import lowered
 
 Polarity = Literal["affirmed", "negated", "no_new", "resolved", "hypothetical", "history"]
@@ -56,7 +57,7 @@ _POSITIVE = re.compile(
     r"|reveals?|measures?|(?:is|are|was|were)\smeasur\w+)\b",
 )
 _ON_PRIOR = re.compile(r"\b(?:previous|prior|earlier|old|last|before|comparison)\b")
-_RESOLVED = re.compile(
+_RESOLVED = Cue(
     r"\b(?:no longer\s(?:clearly\s)?"
     + _VERB
     + r"|(?:has|have) (?:completely\s)?(?:resolved|disappeared)|not "
@@ -65,7 +66,8 @@ _RESOLVED = re.compile(
     r"|(?:previous|prior|old) (?:examination|study|ct) and (?:has |have )?(?:completely )?"
     r"(?:regressed|resolved|disappeared)"
     r"|complete(?:ly)? (?:resolution|resolved|regressed)|completely disappeared)\b",
-)
+    "no longer", "resol", "disappeared", "anymore", "regressed",
+)  # fmt: skip
 _PENDING = re.compile(r"\b(?:pending|awaiting|requir\w+|to be|for) exclusion of\s(?:[\w-]+\s){0,4}$")
 """Reads "pending exclusion of metastasis" behind what was seen: a doubt, not a plan."""
 _UNSEEN = re.compile(
@@ -83,7 +85,7 @@ _ONLY_BEFORE = re.compile(
     + r"\s(?:in|on|at)\s(?:the\s|his\s|her\s|an?\s)?(?:previous|prior|old|earlier"
     r"|examinations?\sdated|(?:ct|mri?)\sdated)\b"
 )
-_HYPOTHETICAL = re.compile(
+_HYPOTHETICAL = Cue(
     r"(?:\bif\b|\bdifferential diagnosis of\b|\bin case of\b|\bin the event\b"
     r"|\bshould (?:a|any|the)\b|\bto (?:exclude|rule out"
     r"|assess for|evaluate for|look for)\b|\brule[- ]out\b"
@@ -94,8 +96,10 @@ _HYPOTHETICAL = re.compile(
     r")?(?:for|in terms of)\b|\bsociety\b|\brecommend\w*\b[^.]{0,40}\bfor\b"
     r"|\bfor (?:the )?(?:nodules?|lesions?|cysts?|masses)\b[^.]{0,20}\b(?:larger|smaller|less|greater|<"
     r"|>)|\bdiagnosis of exclusion\b)",
-)
-_HISTORY = re.compile(
+    "if", "for", "diagnosis of", "case of", "event", "should", "rule", "r/o", "evaluat", "exclu", "assess", "terms of",
+    "sensitivity", "detection", "risk", "guideline", "society",
+)  # fmt: skip
+_HISTORY = Cue(
     r"(?:\bhistory of\b|\bh/o\b|\bhx\b|\bstatus[- ]post\b|\bs/p\b"
     r"|\bpost(?:operative)?\b(?!-?\s?contrast)|\bfamily history\b|\bdiagnosed with\b|\bcase of\b"
     r"|\bfollow-?up\s(?:\w+\s){0,2}$|\bpatient with\b|\bfollow(?:ed)?[- ]?up (?:for|of|with)\b"
@@ -109,7 +113,11 @@ _HISTORY = re.compile(
     r"|\bhistory\b[^.]{0,30}$|\bsurveillance (?:of|for)\b|\bknown (?:case|to have|with|primary)\b"
     r"|\bprevious(?:ly)? (?:resected|treated|operated|excised)\b)"
     r"[^.,;]{0,60}$",
-)
+    "history", "it was", "h/o", "hx", "status", "s/p", "post", "diagnos", "case of", "follow", "patient with", "operated",
+    "resect", "removal", "excision", "surgery", "treat", "known", "for previous", "for prior", "chemo", "due to",
+    "secondary to", "because of", "from", "primary", "in favor", "prior to", "after", "stent", "surveillance",
+    "excised",
+)  # fmt: skip
 _ORIGIN = re.compile(
     r"\b(?:from|secondary to|due to|caused by|related to|because of|upstream (?:of|from|to)|proximal to"
     r"|distal to|invad\w+ (?:by|from)"
@@ -130,23 +138,32 @@ _GONE = re.compile(
 _DISEASE = re.compile(
     r"(?:lymphoma|carcinoma|cancer|tumou?r|melanoma|sarcoma|myeloma|malignancy|mesothelioma|neoplasm)s?$",
 )
-_FOLLOWED = re.compile(
+_FOLLOWED = Cue(
     r"\s(?:\w+\s){0,2}(?:on|in|under)\s(?:follow[- ]?up|surveillance|treatment|remission)\b",
-)
-_OPERATED_FOR = re.compile(
+    "follow", "surveillance", "treatment", "remission",
+)  # fmt: skip
+_OPERATED_FOR = Cue(
     r"\b(?:\w+ectomy|\w+plasty|resection|excision|ablation|removal|transplant\w*|surgery|operation|radiotherapy"
     r"|chemotherapy|whipple\w*|irradiation|emboli[sz]ation)\b[^.;,]{0,40}?\b(?:for|of|due to|because of"
     r"|secondary to"
     r"|given)\b(?:(?!\b(?:there|with|now|currently|shows?|showing|demonstrat\w+|reveals?|residual"
     r"|recurren\w+|new)\b)"
     r"[^.;,]){0,80}$",
-)
-_DEFINITE_ARTICLE = re.compile(
+    "ectomy", "plasty", "resection", "excision", "ation", "removal", "transplant", "surgery", "therapy", "whipple",
+    "emboli",
+)  # fmt: skip
+_DEFINITE_ARTICLE = Cue(
     r"\b(?:the|this|these|that|those|said|aforementioned|above(?:-|\s)(?:mentioned|described)|described"
     r"|known|previously (?:described|seen|noted|identified|mentioned))\s"
     r"(?:\w+\s){0,3}$",
-    re.IGNORECASE,
-)
+    "th", "said", "aforementioned", "above", "described", "known", "previously",
+)  # fmt: skip
+_STATED_ABOVE = Cue(
+    r"[^.;]{0,60}\b(?:as|described|mentioned|noted|seen|detailed|discussed)\s(?:described\s|noted\s"
+    r"|mentioned\s)?(?:above|previously|earlier)\b|[^.;]{0,40}\bas described\b",
+    "above", "previously", "earlier", "as described",
+)  # fmt: skip
+_DIGESTIVE_TRACT = Cue(r"\b(?:gastro-?intestinal|gi|digestive)\s(?:tract|system)\b", "tract", "system")
 _RECOMMENDS = re.compile(
     r"\b(?:recommend\w*|suggested|advis\w+|should be|consider (?:further|follow|mri|ct|pet)"
     r"|follow[- ]?up (?:in|with|ct|mri|imaging|examination|is)|correlat\w+)\b",
@@ -179,14 +196,19 @@ def polarity(sentence: str, start: int, end: int, *, measured: bool) -> Polarity
         return "hypothetical"
     if not measured and _not_claimed(before, after):
         return "hypothetical"
-    if measured and re.search(r"\b(?:if|should)\b", before, re.IGNORECASE) and _RECOMMENDS.search(sentence):
+    if (
+        measured
+        and ("if" in before or "should" in before)
+        and re.search(r"\b(?:if|should)\b", before)
+        and _RECOMMENDS.search(sentence)
+    ):
         return "hypothetical"
     negated = _pre_negation(before)
     if negated is not None:
         return negated
     if (not measured or _GONE.match(after)) and _post_negated(before, after):
         return "resolved" if measured else "negated"
-    if _HISTORY.search(before) and not measured:
+    if not measured and _HISTORY.search(before):
         return "history"
     return "affirmed"
 
@@ -204,6 +226,8 @@ def is_only_before(after: str) -> bool:
 
 
 def _pre_negation(before: str) -> Polarity | None:
+    if _NEGATION.search(before) is None:
+        return None
     masked = _NOT_NEGATION.sub(lambda m: "_" * len(m[0]), before)
     last = None
     for match in _NEGATION.finditer(masked):
@@ -233,7 +257,7 @@ def _pre_negation(before: str) -> Polarity | None:
 
 def _last_with(between: str) -> int:
     """Position of the last "with" that starts another phrase, or -1."""
-    return max((m.start() for m in _OPENING_WITH.finditer(between)), default=-1)
+    return max((m.start() for m in _OPENING_WITH.finditer(between)), default=-1) if "with" in between else -1
 
 
 def _post_negated(before: str, after: str) -> bool:
@@ -259,7 +283,7 @@ def is_origin(before: str) -> bool:
 
 def is_back_reference(before: str) -> bool:
     """True for "the nodules", "these lesions"."""
-    return bool(_DEFINITE_ARTICLE.search(before))
+    return _DEFINITE_ARTICLE.search(lowered(before)) is not None
 
 
 def refers_to_last(sentence: str) -> bool:
@@ -273,19 +297,12 @@ def refers_to_last(sentence: str) -> bool:
 
 def names_digestive_tract(text: str) -> bool:
     """True if the stomach and the bowel are spoken of together."""
-    return bool(re.search(r"\b(?:gastro-?intestinal|GI|digestive)\s(?:tract|system)\b", text, re.IGNORECASE))
+    return _DIGESTIVE_TRACT.search(lowered(text)) is not None
 
 
 def refers_back(before: str, after: str) -> bool:
     """True for a definite mention of a lesion that is stated elsewhere."""
-    return bool(_DEFINITE_ARTICLE.search(before)) or bool(
-        re.match(
-            r"[^.;]{0,60}\b(?:as|described|mentioned|noted|seen|detailed|discussed)\s(?:described\s|noted\s"
-            r"|mentioned\s)?(?:above|previously|earlier)\b|[^.;]{0,40}\bas described\b",
-            after,
-            re.IGNORECASE,
-        )
-    )
+    return is_back_reference(before) or _STATED_ABOVE.match(lowered(after)) is not None
 
 
 def recommends(sentence: str) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.assembly import assemble, failed_record
+from llm_extract.cues import Cue
 from llm_extract.drafts import RecordDraft, UnusedDraft
 from llm_extract.language import is_english
 from llm_extract.lower_case import lowered
@@ -23,11 +22,12 @@ RULES_VERSION = "1.0.0"
 MAX_VOCABULARY = 400_000
 """spaCy remembers every word it has met; beyond this many the tokenizer is built anew, so that memory stays bounded."""
 _PROVENANCE = Provenance(backend="rules", version=RULES_VERSION)
-_PATHOLOGY = re.compile(
+_PATHOLOGY = Cue(
     r"\b(?:specimens?\s(?:submitted|received|is|consists?|label\w*)|gross(?:\s(?:description"
     r"|examination))|surgical pathology|histolog\w*|microscopic\s(?:description|examination)"
     r"|received (?:in|fresh)|pathologic(?:al)? (?:diagnosis|stag\w+)|submitted in toto|frozen section|gross:)",
-)
+    "specimen", "gross", "patholog", "histolog", "microscopic", "received", "in toto", "frozen",
+)  # fmt: skip
 
 
 class RulesExtractor:
@@ -90,7 +90,7 @@ def source_of(report: Report) -> Source:
     """Radiology or pathology: what the input says, else what the words say."""
     if report.kind != "auto":
         return report.kind
-    return "pathology" if len(_PATHOLOGY.findall(lowered(report.text[:20_000]))) >= 2 else "radiology"
+    return "pathology" if len(list(_PATHOLOGY.finditer(lowered(report.text[:20_000])))) >= 2 else "radiology"
 
 
 def _unreadable(report: Report) -> str | None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from llm_extract.cues import Cue
 from llm_extract.rules import context, hedges, readings
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.nouns import counts, sizes_near
@@ -25,11 +26,12 @@ MAX_FINDINGS = 40
 """Findings read in one sentence; more is not language."""
 
 
-_MULTIPLIED = re.compile(
+_MULTIPLIED = Cue(
     r"\b(?:multiple|numerous|several|innumerable)\s(?:(?!(?:in|of|with|and|on|to|the)\b)[\w-]+\s){0,3}$",
-    re.IGNORECASE,
-)
-_WITHIN = re.compile(r"\b(?:within|inside)\s(?:the|this|these|those|that)\s(?:described\s)?$", re.IGNORECASE)
+    "multiple", "numer", "several",
+)  # fmt: skip
+"""Given lower case."""
+_WITHIN = Cue(r"\b(?:within|inside)\s(?:the|this|these|those|that)\s(?:described\s)?$", "within", "inside")
 _PROCESS = re.compile(
     r"thickening|effusion|opacit|granuloma|bulla|air cyst|bronchiect|tree-in-bud|shadow|splenule|accessory spleen",
     re.IGNORECASE,
@@ -176,12 +178,16 @@ def _restates(statement: Statement, head: Head, mark: Mark, between: str) -> boo
 
 def _is_multiplied(statement: Statement, mark: Mark) -> bool:
     """Reads "multiple parenchymal nodule": a number word makes a singular noun a plural."""
-    return _MULTIPLIED.search(statement.text, 0, mark.start - statement.start) is not None
+    return _MULTIPLIED.search(statement.low[: mark.start - statement.start]) is not None
 
 
 def _only_holds(statement: Statement, mark: Mark, before: str) -> bool:
     """Reads "vessels within the lesion": a look back at what holds something else."""
-    if mark.value.diagnosis is not None or _WITHIN.search(before) is None or sizes_near(statement, mark):
+    if (
+        mark.value.diagnosis is not None
+        or _WITHIN.search(before.lower()) is None
+        or sizes_near(statement, mark)
+    ):
         return False
     later = [m for m in statement.marks if m.start >= mark.end]
     named = any(m.category == "finding" and m.value.diagnosis for m in later)

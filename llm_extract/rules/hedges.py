@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from llm_extract.cues import Cue
 from llm_extract.lower_case import lowered
 from llm_extract.rules.context import Hedge
 
-_HEDGED_LINK = re.compile(
+_HEDGED_LINK = Cue(
     r"(?:\b(?:suspicious (?:for|of)|concerning for|worrisome for|(?:concern|suspicion|question"
     r"|possibility) (?:for|of)"
     r"|suggest\w*(?: of)?|indicative of|characteristic (?:of|for)|typical (?:of|for)|diagnostic of"
@@ -24,8 +25,13 @@ _HEDGED_LINK = re.compile(
     r"[\s,:(]{0,3}(?:(?!(?:in|of|with|and|at|on|to|from|but|no|not|without|which|that|for|is|are|was|were"
     r"|has|have)\b)"
     r"[\w/-]+[\s,]{1,2}){0,4}$",
-    re.IGNORECASE,
-)
+    "sus", "concern", "worrisome", "question", "possib", "suggest", "indicat", "charact", "typical",
+    "diagnos", "compatible", "consist", "keeping", "line with", "in terms", "in favo", "accordance",
+    "interpreted", "consider", "likely", "probab", "presum", "favo", "represent", "reflect", "may ",
+    "might", "could", "would", "exclu", "rule out", "r/o", "query", "d/d", "ddx", "vs", "differential",
+    "thought", "correspond", "assessed", "evaluated", "mimick", "?",
+)  # fmt: skip
+"""Given lower case."""
 
 
 _PLAIN_LINK = re.compile(
@@ -75,13 +81,14 @@ _READING = re.compile(
 )
 
 
-_OPEN = re.compile(
+_OPEN = Cue(
     r"\b(?:cannot|can not|could not|unable to|difficult to|too small to|not)\s(?:be\s)?(?:\w+ly\s"
     r"|further\s|well\s)?"
     r"(?:be\s)?characteri[sz]\w*|\b(?:differentiation|distinction|discrimination)\b[^.;]{0,30}\b(?:cannot"
     r"|could not)\b",
-    re.IGNORECASE,
-)
+    "characteri", "differentiation", "distinction", "discrimination",
+)  # fmt: skip
+"""Given lower case."""
 
 
 _MAYBE_MALIGNANT = re.compile(
@@ -94,7 +101,7 @@ _MAYBE_MALIGNANT = re.compile(
 
 def names_other(between: str) -> bool:
     """True if a finding only names the one before it: "a mass, suspicious for carcinoma"."""
-    return bool(_HEDGED_LINK.search(between) or _PLAIN_LINK.search(between))
+    return bool(_HEDGED_LINK.search(lowered(between)) or _PLAIN_LINK.search(between))
 
 
 def is_apposition(between: str) -> bool:
@@ -138,7 +145,7 @@ def certainty(link: str) -> Hedge:
     >>> certainty(", which may be a "), certainty(" compatible with "), certainty(", a biopsy-proven ")
     ('possible', 'probable', 'definite')
     """
-    match = _HEDGED_LINK.search(link.rstrip("?"))
+    match = _HEDGED_LINK.search(lowered(link.rstrip("?")))
     window = link[max(0, match.start() - 16) :] if match is not None else link[-40:]
     if link.endswith("?"):
         return "possible"
@@ -168,9 +175,9 @@ def doubts_malignancy(stretch: str) -> bool:
 
 def is_open(stretch: str) -> bool:
     """True if a text says that a lesion cannot be characterised."""
-    return bool(_OPEN.search(stretch))
+    return _OPEN.search(lowered(stretch)) is not None
 
 
 def led_up_to(before: str) -> Hedge:
     """How sure the text is of a finding that is itself the reading of a sign: "density in the ribs, suggesting ..."."""
-    return certainty(before[-90:]) if _HEDGED_LINK.search(before[-90:]) else "definite"
+    return certainty(before[-90:]) if _HEDGED_LINK.search(lowered(before[-90:])) else "definite"

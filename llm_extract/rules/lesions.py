@@ -97,8 +97,9 @@ class LesionReader(ContinuationReader):
 
     def _opens_list(self, statement: Statement, heads: list[Head]) -> bool:
         """Reads "Liver lesions:" opens a list; it is a lesion itself only if no item follows."""
-        ends = statement.text.rstrip().endswith(":") or re.fullmatch(
-            r"(?:non-?)?target lesions\W*", statement.text.strip(), re.IGNORECASE
+        ends = statement.text.rstrip().endswith(":") or (
+            "target lesions" in statement.low
+            and re.fullmatch(r"(?:non-?)?target lesions\W*", statement.low.strip())
         )
         if not ends or heads[-1].polarity != "affirmed" or statement.measurements:
             return False

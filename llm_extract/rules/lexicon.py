@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -80,6 +81,9 @@ class Mark:
     plural: bool = False
 
 
+_START = attrgetter("start")
+
+
 @dataclass(slots=True)
 class _Entry:
     category: str
@@ -111,12 +115,19 @@ class Lexicon:
 
     def __init__(self, anatomy: Anatomy) -> None:
         import spacy
+        from spacy.attrs import LOWER, NORM
         from spacy.matcher import PhraseMatcher
         from spacy.tokenizer import Tokenizer
 
         self.nlp = spacy.blank("en")
         # the default tokenizer takes quadratic time over runs of punctuation; this one is linear
         self.nlp.tokenizer = Tokenizer(self.nlp.vocab, infix_finditer=re.compile(r"[^\w\s]").finditer)
+        # of what spaCy works out for each new word, such as whether it looks like an address, two things are read here
+        self.nlp.vocab.lex_attr_getters = {
+            name: of_word
+            for name, of_word in self.nlp.vocab.lex_attr_getters.items()
+            if name in {LOWER, NORM}
+        }
         self.nlp.max_length = 1_000_000
         self._matcher = PhraseMatcher(self.nlp.vocab, attr="NORM")
         self._entries: dict[int, list[_Entry]] = {}
@@ -178,7 +189,8 @@ class Lexicon:
         for position, key in enumerate(keys) if mended else ():
             if key in mended:
                 doc[position].norm_ = mended[key]
-        spans = sorted(self._matcher(doc), key=lambda m: (m[1] - m[2], m[1]))
+        spans = self._matcher(doc)
+        spans.sort(key=lambda m: (m[1] - m[2], m[1]))
         taken = bytearray(len(doc))
         kept: list[Mark] = []
         seen: set[tuple[int, int]] = set()
@@ -189,7 +201,7 @@ class Lexicon:
             taken[first:last] = b"\1" * (last - first)
             start, end = starts[first], starts[last - 1] + lengths[last - 1]
             kept += [Mark(start, end, e.category, e.value, e.plural) for e in self._entries[key]]
-        kept.sort(key=lambda mark: mark.start)
+        kept.sort(key=_START)
         return Marks(kept)
 
 

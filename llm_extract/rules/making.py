@@ -24,8 +24,7 @@ _CLAUSE = re.compile(
     r"[;:]|\b(?:is|are|was|were|measur\w+|has|have|but|which|there|no|without)\b", re.IGNORECASE
 )
 _VERB = re.compile(
-    r"\b(?:is|are|was|were|has|have|had|shows?|measures?|demonstrates?|reveals?|contains?|remains?|appears?|be)\b",
-    re.IGNORECASE,
+    r"\b(?:is|are|was|were|has|have|had|shows?|measures?|demonstrates?|reveals?|contains?|remains?|appears?|be)\b"
 )
 _TWO_OF = frozenset({"lung", "kidney", "adrenal_gland", "breast", "ovary"})
 _BOTH_ARE = re.compile(r"^[^;:]*\b(?:are|were)\s(?:\w+\s){1,4}$", re.IGNORECASE)
@@ -119,7 +118,7 @@ class MentionMaker:
         self, statement: Statement, head: Head, organ: str, where: Sequence[Mark], group: Mention | None
     ) -> str | None:
         """Side of a finding that states none: that of what was said before, or of its group."""
-        same = re.search(r"\bsame\b", statement.text, re.IGNORECASE)
+        same = "same" in statement.low and re.search(r"\bsame\b", statement.low)
         named = any(m.category in {"place", "side"} for m in where)
         goes_on = not named and self._subject_side and not statement.topic and not head.plural
         if organ == self._subject and (same or goes_on) and self._subject_side is not None:
@@ -301,7 +300,7 @@ def _starts_item(text: str, statement: Statement) -> bool:
 
 def has_verb(sentence: str) -> bool:
     """True for a full sentence, False for a bare noun phrase."""
-    return _VERB.search(sentence) is not None
+    return _VERB.search(lowered(sentence)) is not None
 
 
 def _with_heading(where: list[Mark], statement: Statement) -> list[Mark]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from llm_extract.cues import Cue
 from llm_extract.drafts import DraftSpan, LesionDraft
 from llm_extract.measurements import Measurement
 from llm_extract.records import Score
@@ -35,8 +36,8 @@ _BECAME = re.compile(
     r"|somewhat|interval)\s$",
     re.IGNORECASE,
 )
-_NEGATIVE_HU = re.compile(
-    r"\(-\)\s?HU\b|\b(?:negative|minus)\s(?:HU|Hounsfield|density values?)", re.IGNORECASE
+_NEGATIVE_HU = Cue(
+    r"\(-\)\s?hu\b|\b(?:negative|minus)\s(?:hu|hounsfield|density values?)", "(-)", "negative", "minus"
 )
 _PLACES = frozenset({"place", "short", "side"})
 
@@ -88,11 +89,12 @@ class Mention:
         where = (min(s for s, _ in places), max(e for _, e in places)) if places else None
         if where is not None and not (start <= where[0] and where[1] <= end and where[1] - where[0] < 120):
             where = places[0]
-        spans = [DraftSpan(field=name, start=s, end=e) for name, s, e in self.spans if e > s]
+        spans = [DraftSpan.of_own(field=name, start=s, end=e) for name, s, e in self.spans if e > s]
         spans += [
-            DraftSpan(field="organ" if i == 0 else "parts", start=s, end=e) for i, (s, e) in enumerate(places)
+            DraftSpan.of_own(field="organ" if i == 0 else "parts", start=s, end=e)
+            for i, (s, e) in enumerate(places)
         ]
-        spans += [DraftSpan(field="laterality", start=s, end=e) for s, e in self.location.side_spans]
+        spans += [DraftSpan.of_own(field="laterality", start=s, end=e) for s, e in self.location.side_spans]
         return LesionDraft.model_validate(
             {
                 "organ": self.organ, "quote": text[start:end], "quote_start": start, "parts": self.location.parts,
@@ -301,7 +303,7 @@ def describe(
     mention.hounsfield = attributes.hounsfield_of(references)
     low, high = mention.span[0] - mention.statement.start, mention.span[1] - mention.statement.start
     if mention.attenuation == "unknown" and (
-        (mention.hounsfield or 0) < 0 or _NEGATIVE_HU.search(mention.statement.text[max(low, 0) : high])
+        (mention.hounsfield or 0) < 0 or _NEGATIVE_HU.search(mention.statement.low[max(low, 0) : high])
     ):
         mention.attenuation = "hypo"
     mention.volume_mm3 = attributes.volume_of(references)

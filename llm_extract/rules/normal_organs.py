@@ -6,25 +6,26 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from llm_extract.cues import Cue
 from llm_extract.drafts import OrganDraft
 from llm_extract.rules.absent_organs import absent_organs
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.statements import Statement
 from llm_extract.rules.subjects import subjects
 
-_NORMAL = re.compile(
+_NORMAL = Cue(
     r"\b(?:normal|unremarkable|within normal limits|natural|intact|clear|no abnormalit(?:y|ies)"
     r"|(?:normally|naturally) (?:observed|seen|evaluated|visuali[sz]ed)"
     r"|without (?:focal )?abnormalit(?:y|ies)|wnl|nad|nothing significant"
     r"|no significant (?:abnormality|pathology|finding)s?|no pathology|no abnormal findings?|no "
     r"abnormality detected|free of abnormality|no tumou?r)\b",
-)
+    "normal", "unremarkable", "natural", "intact", "clear", "wnl", "nad", "significant", "pathology", "no tumo",
+)  # fmt: skip
 
 
 _NOT_NORMAL = re.compile(
     r"\b(?:not|larger than|wider than|less than|smaller than|above|abnormal|than|return\w* to|upper "
     r"limits? of)\s(?:\w+\s)?$",
-    re.IGNORECASE,
 )
 
 
@@ -32,18 +33,23 @@ _SIZE_ONLY = re.compile(
     r"\b(?:sizes?|dimensions?|calib(?:er|re|ration)s?|diameters?|widths?|heights?|position\w*|location"
     r"|locali[sz]ation|course|length|volume|thickness|aeration|patency|patent|flow|opacification"
     r"|alignments?|curvature|lordosis|kyphosis|(?:disc|disk|joint|intervertebral) spaces?|open)\b",
-    re.IGNORECASE,
 )
 
 
 _TISSUE = re.compile(
     r"\b(?:parenchyma\w*|densit\w+|attenuation|appear\w*|contours?|enhancement|signal|structure"
     r"|echogenicity|morpholog\w+|configuration|texture|unremarkable)\b",
-    re.IGNORECASE,
 )
+_NOT_OF_TISSUE = re.compile(
+    r"\s(?:in\s)?(?:variant|size|calib\w+|caliber|position|width|course|diameter)\b(?!\s?(?:and|,))"
+)
+_EXCEPTION = Cue(
+    r"\b(?:except|aside from|apart from|other than|with the exception|besides)\b",
+    "except", "aside from", "apart from", "other than", "besides",
+)  # fmt: skip
 
 
-_LIMITED = re.compile(
+_LIMITED = Cue(
     r"\b(?:limited|suboptimal\w*|not optimal\w*|(?:cannot|could not|can not) be (?:\w+ )?"
     r"(?:evaluated|assessed|excluded|distinguished|differentiated)"
     r"|could not be evaluated|degraded|incompletely (?:imaged|visuali[sz]ed|evaluated|included)"
@@ -51,14 +57,17 @@ _LIMITED = re.compile(
     r"|partially (?:imaged|visuali[sz]ed|included)|lack of (?:iv |intravenous )?contrast|limits? "
     r"(?:the )?(?:evaluation|assessment|sensitivity)"
     r"|obscured|grossly|within the limits|as far as can be|visuali[sz]ed portions?|motion artifact)\b",
-)
+    "limit", "optimal", "not be", "degraded", "incompletely", "not fully", "not completely", "not entirely",
+    "not well", "partially", "lack of", "obscured", "grossly", "as far as", "portion", "motion",
+)  # fmt: skip
 
 
-_NODES_NORMAL = re.compile(
+_NODES_NORMAL = Cue(
     r"\b(?:not reach\w* (?:\w+ ){0,3}patholog\w+|not (?:in|of) (?:\w+ )?patholog\w+"
     r"|not (?:pathologically )?enlarged|no(?:t)? (?:pathologic\w*|significant\w*) (?:enlarged|size)"
     r"|not pathological)\b",
-)
+    "patholog", "enlarged", "significant",
+)  # fmt: skip
 
 
 _MAX_PREDICATES = 30
@@ -69,42 +78,34 @@ def normal_organs(
     statement: Statement, limited: frozenset[str], paired: frozenset[str]
 ) -> Iterator[OrganDraft]:
     """What one sentence calls normal or absent."""
-    text = statement.text
+    text, low = statement.text, statement.low
     yield from absent_organs(statement, paired)
-    for match in itertools.islice(_NORMAL.finditer(statement.low), _MAX_PREDICATES):
-        if _NOT_NORMAL.search(text[max(0, match.start() - 26) : match.start()]):
+    for match in itertools.islice(_NORMAL.finditer(low), _MAX_PREDICATES):
+        if _NOT_NORMAL.search(low[max(0, match.start() - 26) : match.start()]):
             continue
         if _is_not_displayed(text, match.start(), match.end()):
             continue
-        clause = _clause(text, match.start(), match.end())
+        clause = low[_clause(text, match.start(), match.end())]
         if _SIZE_ONLY.search(clause) and not _TISSUE.search(clause):
             continue
-        if re.match(
-            r"\s(?:in\s)?(?:variant|size|calib\w+|caliber|position|width|course|diameter)\b(?!\s?(?:and|,))",
-            text[match.end() :],
-            re.IGNORECASE,
-        ):
+        if _NOT_OF_TISSUE.match(low, match.end()):
             continue
         if match[0] == "clear" and not any(
             m.category == "place" and m.value.organ in {"lung", "pleura"} for m in statement.marks
         ):
             continue
-        exception = re.search(
-            r"\b(?:except|aside from|apart from|other than|with the exception|besides)\b",
-            text[match.end() :],
-            re.IGNORECASE,
-        )
+        exception = _EXCEPTION.search(low[match.end() :])
         weak = is_limited(statement)
         for organ, side in subjects(statement, match.start(), match.end(), paired):
             status = "no_statement_on_lesions" if exception else "explicitly_lesion_free"
-            yield OrganDraft.model_validate(
-                {"organ": organ, "status": status, "laterality": side, "limited": weak or organ in limited,
-                 "quote": text[:2000], "quote_start": statement.start}
+            yield OrganDraft.of_own(
+                organ=organ, status=status, laterality=side, limited=weak or organ in limited,
+                quote=text[:2000], quote_start=statement.start,
             )  # fmt: skip
     if _NODES_NORMAL.search(statement.low) and any(
         m.category in {"place", "finding"} and is_node(m) for m in statement.marks
     ):
-        yield OrganDraft(
+        yield OrganDraft.of_own(
             organ="lymph_node",
             status="explicitly_lesion_free",
             quote=text[:2000],
@@ -157,9 +158,9 @@ _SAID = re.compile(r"\b(?:is|are|was|were|has|have)\b[^,;]{1,60}?(?:,|\band\b)\s
 _CLAUSE_END = re.compile(r"[;]|\b(?:but|however|while|and no)\b")
 
 
-def _clause(text: str, start: int, end: int) -> str:
+def _clause(text: str, start: int, end: int) -> slice:
     cuts = [m.end() for m in _CLAUSE_START.finditer(text, 0, start)]
     stop = _CLAUSE_END.search(text, end)
     said = [m.end() for m in _SAID.finditer(text, cuts[-1] if cuts else 0, start)]
     cuts += said
-    return text[cuts[-1] if cuts else 0 : stop.start() if stop else len(text)]
+    return slice(cuts[-1] if cuts else 0, stop.start() if stop else len(text))

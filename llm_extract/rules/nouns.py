@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from llm_extract.cues import Cue
+from llm_extract.lower_case import lowered
 from llm_extract.measurements import Measurement
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.statements import Statement
@@ -14,6 +16,11 @@ _READ_AS = (
     r"|represent\w*|indicat\w*|likely|probabl[ey]|evaluated|interpreted|regarded|assessed|reflect\w*|belong\w*"
     r"|(?:thought|felt|believed|presumed|assumed|known|considered) to be|thought of as)[^.;]{0,40}\b"
 )
+_READINGS = (
+    "compatib", "consisten", "favo", "direction", "suggest", "consider", "which ", "secondary", "due", "represent",
+    "indicat", "likely", "probabl", "evaluated", "interpreted", "regarded", "assessed", "reflect", "belong", "to be",
+    "thought of",
+)  # fmt: skip
 _NO_LESION = (
     r"(?:accessory spleen|splenule|calcul\w+|(?:gall(?:bladder\s)?)?stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
     r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical"
@@ -25,7 +32,8 @@ _NO_LESION = (
     r"|calyx-shaped|osteopeni\w+|osteopor\w+|extrarenal pelvis|hydronephrosis"
     r"|atherosclero\w+|thickening|secretions?|mucus|residue|food|hernias?|bulla[e]?|emphysema)\b"
 )
-_EXPLAINED = re.compile(_READ_AS + _NO_LESION, re.IGNORECASE)
+_EXPLAINED = Cue(_READ_AS + _NO_LESION, *_READINGS)
+"""Given lower case."""
 _EXPLAINED_BEHIND = re.compile(
     r"(?:,|;|\band)\s(?:[\w-]+\s){0,3}?"
     + _NO_LESION
@@ -80,12 +88,14 @@ _PARENT = re.compile(
     re.IGNORECASE,
 )
 """Reads "a mass with nodules inside": what a lesion holds is no lesion of its own."""
-_SPREAD_OUT = re.compile(
+_SPREAD_OUT = Cue(
     r"\b(?:diffuse\w*|patchy|linear|line-like|strip(?:e|-like|s)?|cylindrical|band-?like|flaky"
     r"|cloud-?like|streaky|speckled|flocculent|ground[- ]glass|infiltrat\w+|reticular|consolidat\w+"
     r"|nodular thickening)\b[^.;,]{0,40}$",
-    re.IGNORECASE,
-)
+    "diffuse", "patchy", "linear", "line-like", "strip", "cylindrical", "band", "flaky", "cloud", "streaky", "speckled",
+    "flocculent", "ground", "infiltrat", "reticular", "consolidat", "nodular thickening",
+)  # fmt: skip
+"""Given lower case."""
 
 
 def counts(statement: Statement, mark: Mark) -> bool:
@@ -94,7 +104,7 @@ def counts(statement: Statement, mark: Mark) -> bool:
     after = statement.text[mark.end - statement.start :]
     noun = statement.text[mark.start - statement.start : mark.end - statement.start]
     if mark.value.diagnosis is None and mark.value.kind == "lesion":
-        spread = _SPREAD_OUT.search(before)
+        spread = _SPREAD_OUT.search(lowered(before))
         solid = spread is not None and spread[0].lower().startswith("patchy") and _in_solid_organ(statement)
         round_ = noun.lower().startswith("nodul") and bool(sizes_near(statement, mark))
         focal = _FOCAL_OR.search(before) is not None
@@ -103,7 +113,7 @@ def counts(statement: Statement, mark: Mark) -> bool:
         behind = _up_to_next(statement, mark)
         if _EXPLAINED_BEHIND.search(behind) or _OLD.search(before):
             return False
-        reading = _EXPLAINED.search(behind)
+        reading = _EXPLAINED.search(lowered(behind))
         if reading is not None and not _OR_LESION.match(after, reading.end()):
             return False
         if _SPLEEN.match(after[:110]):
@@ -112,7 +122,7 @@ def counts(statement: Statement, mark: Mark) -> bool:
             return False
         if mark.value.attenuation and _COUNTABLE.search(noun) is None and _PREDICATE.search(before):
             return False
-    if mark.value.kind == "nodule" and mark.value.diagnosis is None and _STONE.search(after[:110]):
+    if mark.value.kind == "nodule" and mark.value.diagnosis is None and _STONE.search(lowered(after[:110])):
         return False
     if _INSIDE.match(after) and _PARENT.search(before):
         return False

@@ -22,8 +22,8 @@ MAX_STATEMENTS = 1000
 _SOLID_ORGANS = ("liver", "pancreas", "spleen", "kidney", "adrenal_gland")
 _PATHOLOGIC = re.compile(
     r"\b(?:suspicious|worrisome|concerning|aggressive|malignan\w+|cancer\w*|tumou?r\w*|neoplas\w+)\b",
-    re.IGNORECASE,
 )
+"""Given lower case."""
 _OCCLUSIVE = re.compile(r"\b(?:occlu\w+|obstruct\w+|stenos\w+|stenotic)\s(?:[\w-]+\s){0,2}$", re.IGNORECASE)
 """Reads "no occlusive pathology": an open tube, which may hold or touch any lesion."""
 _LUMEN = re.compile(r"\b(?:trache\w*|bronch\w+|airways?|lum(?:en|ens|ina))\b")
@@ -97,7 +97,7 @@ def _denied(
             if airway and organ in {"lung", "pleura"}:
                 continue
             side = _denied_side(denial, organ, paired)
-            yield OrganDraft(
+            yield OrganDraft.of_own(
                 organ=organ, status="no_statement_on_lesions" if denial.no_new else "explicitly_lesion_free",
                 scope=scope, laterality=side, limited=weak or organ in limited, quote=text[:2000],
                 quote_start=denial.statement.start,
@@ -133,12 +133,12 @@ def _names_whole(denial: Denial) -> bool:
 def _scope(denial: Denial) -> OrganScope | None:
     finding, text = denial.finding, denial.statement.text
     low, high = denial.mark.start - denial.statement.start, denial.mark.end - denial.statement.start
-    before, window = text[max(0, low - 60) : low], text[max(0, low - 60) : high + 30]
+    before, window = text[max(0, low - 60) : low], denial.statement.low[max(0, low - 60) : high + 30]
     if finding.diagnosis is None and _OCCLUSIVE.search(before):
         return None
-    if finding.needs == "recurrence" or "recurren" in window.lower():
+    if finding.needs == "recurrence" or "recurren" in window:
         return "recurrence_only"
-    if finding.kind == "metastasis" or "metasta" in window.lower():
+    if finding.kind == "metastasis" or "metasta" in window:
         return "metastasis_only"
     if finding.kind == "cyst" and _SOLID_OR.search(window):
         return "any_focal_lesion"
@@ -160,15 +160,24 @@ def _scope(denial: Denial) -> OrganScope | None:
 
 def _mentioned(statement: Statement, named: set[str]) -> Iterator[OrganDraft]:
     """Organs that the text names for the first time; ``named`` is extended."""
-    seen = {m.value.organ: m for m in reversed(statement.marks) if m.category == "place" and m.value.organ}
-    if any(is_node(m) for m in statement.of("finding")):
-        seen.setdefault("lymph_node", statement.marks[0])
-    if any(m.value[1] == "hydronephrosis" for m in statement.of("sign")):
-        seen.setdefault("kidney", statement.marks[0])
+    seen: dict[str, None] = {}
+    nodes, swollen = False, False
+    for mark in reversed(statement.marks):
+        if mark.category == "place":
+            if mark.value.organ:
+                seen[mark.value.organ] = None
+        elif mark.category == "finding":
+            nodes = nodes or is_node(mark)
+        elif mark.category == "sign":
+            swollen = swollen or mark.value[1] == "hydronephrosis"
+    if nodes:
+        seen.setdefault("lymph_node")
+    if swollen:
+        seen.setdefault("kidney")
     for organ in seen:
         if organ not in {"other", "vessel"} and organ not in named:
             named.add(organ)
-            yield OrganDraft(
+            yield OrganDraft.of_own(
                 organ=organ,
                 status="no_statement_on_lesions",
                 quote=statement.text[:2000],

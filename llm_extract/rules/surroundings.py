@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from llm_extract.cues import Cue
 from llm_extract.drafts import DraftSpan, SignDraft, SurgeryDraft, TechniqueDraft
 from llm_extract.records import Laterality
 from llm_extract.rules import context
@@ -38,12 +39,14 @@ _DUCT_LIMIT_MM = {"pancreas": 3.0, "bile_duct": 7.0}
 _PHASES = (
     ("non_contrast",
         r"\b(?:non-?contrast\w*|unenhanced|(?<!with and )(?<!with or )without (?!and with|or with)(?:\w+ ){0,2}contrast"
-        r"|no (?:iv |intravenous )?contrast|contrast material is not given|uncontrasted)\b"),
-    ("portal_venous", r"\bportal(?: venous)?(?:\s|-)phase\b|\bportovenous\b|\bportal venous\b|\bvenous phase\b"),
-    ("arterial", r"\barterial(?:\s|-)phase\b|\bct angiogra\w+\b"),
-    ("delayed", r"\bdelayed(?:\s|-)(?:phase|images)\b|\bexcretory phase\b"),
+        r"|no (?:iv |intravenous )?contrast|contrast material is not given|uncontrasted)\b", "contrast", "unenhanced"),
+    ("portal_venous", r"\bportal(?: venous)?(?:\s|-)phase\b|\bportovenous\b|\bportal venous\b|\bvenous phase\b",
+        "portal", "portovenous", "venous phase"),
+    ("arterial", r"\barterial(?:\s|-)phase\b|\bct angiogra\w+\b", "arterial", "angiogra"),
+    ("delayed", r"\bdelayed(?:\s|-)(?:phase|images)\b|\bexcretory phase\b", "delayed", "excretory"),
 )  # fmt: skip
-_PHASE = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _PHASES)
+_PHASE = tuple((name, Cue(pattern, *needs)) for name, pattern, *needs in _PHASES)
+"""Given lower case."""
 _MODALITIES = (
     ("pet_ct", re.compile(r"\bPET[-/ ]?CT\b")),
     ("ct", re.compile(r"\b(?:CT|computed tomograph\w*|MDCT|CECT)\b")),
@@ -59,6 +62,9 @@ _REGIONS = tuple(
         ("head", r"\b(?:head|brain)\b"),
         ("neck", r"\bneck\b"),
     )
+)
+_LIMITED = Cue(
+    r"\b(?:limited|suboptimal|motion artifact|degraded)\b", "limited", "suboptimal", "motion", "degraded"
 )
 _SECTIONS = frozenset({"technique", "preamble"})
 
@@ -198,22 +204,20 @@ def technique_draft(reading: Reading) -> TechniqueDraft:
     limited = False
     for statement in _technical(reading.statements):
         for name, pattern in _MODALITIES:
-            match = pattern.search(statement.text)
-            if match and modality == "unknown":
+            match = pattern.search(statement.text) if modality == "unknown" else None
+            if match:
                 modality = name
                 spans.append(_span("modality", statement, match))
-        for name, pattern in _PHASE:
-            match = pattern.search(statement.text)
-            if match and phase == "unknown":
+        for name, cue in _PHASE:
+            match = cue.search(statement.low) if phase == "unknown" else None
+            if match:
                 phase = name
                 spans.append(_span("phase", statement, match))
         if statement.sentence.section == "technique" or re.match(r"\W*(?:MD|CE)?CT\b", statement.text):
             regions.update(
                 dict.fromkeys(name for name, pattern in _REGIONS if pattern.search(statement.text))
             )
-        limited = limited or bool(
-            re.search(r"\b(?:limited|suboptimal|motion artifact|degraded)\b", statement.text, re.IGNORECASE)
-        )
+        limited = limited or _LIMITED.search(statement.low) is not None
     return TechniqueDraft.model_validate(
         {
             "modality": modality,
@@ -227,7 +231,7 @@ def technique_draft(reading: Reading) -> TechniqueDraft:
 
 def _technical(statements: Sequence[Statement]) -> Iterator[Statement]:
     for index, statement in enumerate(statements):
-        contrast = "contrast" in statement.text.lower() or "unenhanced" in statement.text.lower()
+        contrast = "contrast" in statement.low or "unenhanced" in statement.low
         if statement.sentence.section == "technique" or index < 2 or contrast:
             yield statement
 

@@ -15,6 +15,7 @@ from re import _parser as parser
 import pytest
 
 import llm_extract
+from llm_extract.cues import Cue
 from llm_extract.reports import Report
 from llm_extract.rules import extract_record
 from llm_extract.rules.separators import _MODIFIERS
@@ -23,6 +24,7 @@ PACKAGE = Path(llm_extract.__file__).parent
 LOADS_A_LIBRARY = re.compile(r"\.(?:backends\.|cli|distributed)")
 READ_BY_HAND = {
     r"[^\W\d_]+(?:['’-][^\W\d_]+)*": "a mark that is no letter stands between two runs of letters",
+    r"[a-z]+(?:['-][a-z]+)*": "the same",
 }
 """Patterns with a repeat in an unlimited repeat -> why a text can be read in one way only."""
 
@@ -30,6 +32,8 @@ READ_BY_HAND = {
 def compiled(value: object) -> Iterator[re.Pattern[str]]:
     if isinstance(value, re.Pattern):
         yield value
+    elif isinstance(value, Cue):
+        yield value.regex
     elif isinstance(value, dict):
         yield from compiled(list(value.values()))
     elif isinstance(value, (tuple, list)):
