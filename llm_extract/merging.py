@@ -14,6 +14,11 @@ from llm_extract.drafts import LesionDraft
 
 _SUMMARIES = frozenset({"impression", "addendum", "diagnosis", "synoptic", "microscopic"})
 
+_SLACK = 1.25
+"""How much larger than the bound of a summary a lesion may be that it sums up."""
+_MIN_QUOTE = 30
+"""Characters from which a repeated quote is a repeated text."""
+
 
 def merge_mentions(candidates: Sequence[Candidate]) -> list[Candidate]:
     """One candidate a lesion, in order of first mention."""
@@ -65,7 +70,7 @@ def _target(
         for c in pool
         if _block(new) not in addressed.get(id(c), set()) or new.is_group or new.section == c.section
     ]
-    twin = _twin(new, kept)
+    twin = _twin(new, kept) or _stated_again(new, kept)
     if twin is not None:
         return twin
     if not pool:
@@ -75,9 +80,13 @@ def _target(
     exact = [c for c in pool if fits(new, c) and sizes_agree(new, c) and not is_guess(new, c)]
     if exact:
         return min(exact, key=lambda c: (kind_gap(new, c) > 1, -overlap(new, c), kind_gap(new, c), c.order))
+    sums_up = later or new.draft.refers_back
     if new.sizes and not all(map(is_bound, new.sizes)):
-        return _contradicted(new, pool, every)
-    return _summed_up(new, pool) if later else None
+        upper = new.is_group and all(m.qualifier == "upper_bound" for m in new.sizes)
+        return _contradicted(new, pool, every) or (_summed_up(new, pool) if upper and sums_up else None)
+    if not sums_up:
+        return None
+    return _summed_up(new, pool) or _swapped(new, pool, every)
 
 
 def _twin(new: Candidate, kept: Sequence[Candidate]) -> Candidate | None:
@@ -100,15 +109,51 @@ def _twin(new: Candidate, kept: Sequence[Candidate]) -> Candidate | None:
 
 def _summed_up(new: Candidate, pool: Sequence[Candidate]) -> Candidate | None:
     """Reads "Nodules in both lungs" in an impression after the nodules were stated one by one."""
-    single = [c for c in pool if not c.is_group and kind_gap(new, c) < 2]
+    single = [c for c in pool if not c.is_group and kind_gap(new, c) < 2 and _covers(new, c)]
     if new.draft.count is not None:
         single = [c for c in single if new.draft.parts and c.draft.parts == new.draft.parts]
     if not new.is_group or new.draft.count not in {None, len(single)}:
         return None
-    sides = {c.side for c in single}
-    fits = new.side in {"unknown", "n/a", "bilateral"} or sides <= {new.side}
-    inside = not new.draft.parts or any(set(new.draft.parts) & set(c.draft.parts) for c in single)
-    return single[0] if len(single) > 1 and fits and inside else None
+    wide = set(new.draft.parts)
+    inside = not wide or any(wide & set(c.draft.parts) for c in single)
+    return single[0] if len(single) > 1 and inside else None
+
+
+def _covers(new: Candidate, old: Candidate) -> bool:
+    """True if a lesion lies on the side of a group that sums up, and is no larger than it says."""
+    if new.side in {"left", "right"} and old.side not in {new.side, "unknown"}:
+        return False
+    most = max((v for m in new.sizes for v in m.values_mm), default=None)
+    return most is None or old.longest_mm is None or old.longest_mm <= _SLACK * most
+
+
+def _stated_again(new: Candidate, kept: Sequence[Candidate]) -> Candidate | None:
+    """The lesion or the group of the very same words further up: a report whose text is there twice."""
+    quote = " ".join(new.evidence[0].text.split())
+    if len(quote) < _MIN_QUOTE:
+        return None
+    for old in kept:
+        first = old.evidence[0]
+        apart = new.evidence[0].start >= first.end
+        alike = new.longest_mm == old.longest_mm and new.draft.group_role == old.draft.group_role
+        if apart and alike and new.draft.organ == old.draft.organ and " ".join(first.text.split()) == quote:
+            return old
+    return None
+
+
+def _swapped(new: Candidate, pool: Sequence[Candidate], every: Sequence[Candidate]) -> Candidate | None:
+    """The only lesion of that name and organ, which a summary puts on the other side."""
+    if new.sizes or new.is_group or new.draft.diagnosis is None:
+        return None
+    rivals = [
+        c for c in every if c is not new and c.draft.organ == new.draft.organ and c.section == new.section
+    ]
+    found = [c for c in every if c.draft.organ == new.draft.organ and c.section != new.section]
+    if rivals or len(found) != 1 or found[0] not in pool:
+        return None
+    old = found[0]
+    same = old.draft.diagnosis == new.draft.diagnosis and old.draft.count == 1
+    return old if same and {old.side, new.side} == {"left", "right"} else None
 
 
 def _addendum_target(new: Candidate, pool: Sequence[Candidate]) -> Candidate | None:

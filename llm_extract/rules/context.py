@@ -130,6 +130,17 @@ _ORIGIN = re.compile(
     r"(?:the\s|this\s|that\s|these\s|a\s|an\s|his\s|her\s)?(?:patient's\s)?(?:\w+\s)?(?:\w+\s)?(?:\w+\s)?$",
     re.IGNORECASE,
 )
+_LANDMARK_NOUN = re.compile(
+    r"\b(?:adjacent to|next to|near|beside|close to|around|vicinity of|neighbou?rhood of|continu\w+ (?:to|towards|with)"
+    r"|boundar(?:y|ies) with|contact with|borders? with|interface with|separated from|distinct from|posterior to"
+    r"|anterior to|proximal to|distal to)\s(?:(?:the|this|that|these|those|described|adjacent|neighbou?ring)\s){1,2}"
+    r"(?:[\w-]+\s){0,2}$"
+    r"|\b(?:boundar(?:y|ies)|contact|interface) with\s(?:[\w-]+\s){0,2}$"
+)
+_EXTENDS = re.compile(
+    r"\s(?:also\s)?(?:extend\w*|reach\w*|infiltrat\w+|invad\w+|narrow\w*|compress\w*|displac\w+|indent\w*"
+    r"|(?:has|shows?|have|had) (?:an?\s)?(?:infiltration|invasion|extension|indentation|continuity|formed))\b"
+)
 _GONE = re.compile(
     r"[^.;,]{0,60}?\b(?:is|are|was|were|can|could)\s(?:not|no longer|never)\s(?:be\s)?(?:\w+ly\s)?"
     + _VERB
@@ -279,6 +290,16 @@ def _post_negated(before: str, after: str) -> bool:
 def is_origin(before: str) -> bool:
     """True if a finding is only a landmark or a cause: "dilated upstream of the mass"."""
     return bool(_ORIGIN.search(before))
+
+
+def is_landmark_noun(before: str) -> bool:
+    """True for "boundary with the adjacent mass": a lesion that only says where something else is."""
+    return _LANDMARK_NOUN.search(lowered(before)) is not None
+
+
+def extends(after: str) -> bool:
+    """True for "the mass extends to ...", which says how far a known lesion reaches."""
+    return _EXTENDS.match(lowered(after)) is not None
 
 
 def is_back_reference(before: str) -> bool:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llm_extract.measurements import Measurement
-from llm_extract.rules import hedges, ownership, readings
+from llm_extract.rules import context, hedges, ownership, readings
 from llm_extract.rules.grouping import GroupReader
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import resolve
 from llm_extract.rules.making import has_verb
-from llm_extract.rules.mentions import Mention, describe, place_marks
+from llm_extract.rules.mentions import Mention, axes, describe, place_marks
 from llm_extract.rules.nouns import explains
 from llm_extract.rules.statements import Statement
 
@@ -158,6 +158,8 @@ class ContinuationReader(GroupReader):
                 if last.change == "unknown":
                     last.change = made.change
                 return True
+        if self._only_reaches(statement, head, made):
+            return True
         if last is not None and made.refers_back and made.is_group and self._describes_all(statement, made):
             return True
         if last is None or made.is_group != last.is_group or not made.refers_back:
@@ -172,6 +174,17 @@ class ContinuationReader(GroupReader):
         _absorb(last, made)
         self._last_at = self._index
         return True
+
+    def _only_reaches(self, statement: Statement, head: Head, made: Mention) -> bool:
+        """Reads "The mass extends to the right hilum": where a lesion that is stated already reaches."""
+        after = statement.text[head.mark.end - statement.start :]
+        if made.sizes or made.is_group or not context.extends(after):
+            return False
+        alike = [m for m in self.mentions[-12:] if m.kind == made.kind]
+        if made.refers_back:
+            return bool(alike)
+        both = alike and alike[-1].organ == made.organ and alike[-1].location.laterality == "bilateral"
+        return bool(both) and made.location.laterality in {"left", "right"}
 
     def _read_headless(self, statement: Statement) -> None:
         """Sizes in a sentence without a finding: a list item, or more on the lesion before."""
@@ -215,8 +228,8 @@ class ContinuationReader(GroupReader):
             in {None, "other", "organ_size", "node", "specimen"}
         ]
         if wanted and not last.sizes:
-            last.sizes = wanted[:1]
-            last.spans.append(("diameters_mm", wanted[0].start, wanted[0].end))
+            last.sizes = axes(statement, wanted)[0]
+            last.spans += [("diameters_mm", m.start, m.end) for m in last.sizes]
         last.priors += priors
         self._last_at = self._index
 

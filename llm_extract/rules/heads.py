@@ -84,6 +84,8 @@ def find_heads(statement: Statement) -> list[Head]:
         if mark.value.needs == "named" or _only_holds(statement, mark, before):
             continue
         measured = bool(sizes_near(statement, mark))
+        if not measured and mark.value.diagnosis is None and context.is_landmark_noun(before):
+            continue
         polarity = context.polarity(
             statement.text, mark.start - statement.start, mark.end - statement.start, measured=measured
         )

@@ -24,6 +24,7 @@ from llm_extract.rules.statements import Statement
 
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
+_SAID_BEFORE = re.compile(r"\W{0,3}(?:the|these|those)\s(?:described|defined|mentioned|aforementioned)\s")
 _HOLLOW = frozenset(
     {
         "esophagus",
@@ -200,7 +201,9 @@ class LesionReader(ContinuationReader):
         generic = made.kind in {"lesion", "nodule"} and made.diagnosis is None
         placed = any(m.category in {"short", "side"} or m.value.organ not in WEAK for m in place_marks(marks))
         described = any(m.organ == made.organ for m in self.mentions)
-        return made.refers_back and generic and not made.sizes and not described and not placed
+        if not made.refers_back or not generic or made.sizes or described:
+            return False
+        return not placed or _SAID_BEFORE.match(made.statement.low) is not None
 
     def _deny(
         self,

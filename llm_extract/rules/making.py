@@ -109,7 +109,8 @@ class MentionMaker:
             made.presence = hedges.led_up_to(statement.text[: mark.start - statement.start])
         self._weigh(made, head, statement.text[low - statement.start : high - statement.start], after)
         made.refers_back = context.refers_back(before, after) and not attributes.is_indefinite(before)
-        made.refers_back = made.refers_back or (not sizes and self._restates(statement))
+        bounded = made.is_group and all(m.worded or m.bound_is_strict for m in sizes)
+        made.refers_back = made.refers_back or ((bounded or not sizes) and self._restates(statement))
         made.spans.append(("kind", mark.start, mark.end))
         _settle(made, marks)
         return made

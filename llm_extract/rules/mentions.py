@@ -27,7 +27,8 @@ _AXIS = re.compile(
 )
 _NEXT_AXIS = re.compile(
     r"\b(?:its|the|with|and)\s(?:an?\s|the\s|its\s)?(?:cranio-?\s?caudal|longitudinal|vertical|antero-?posterior|transverse|ap|cc"
-    r"|sagittal)\s(?:\w+\s){0,5}$",
+    r"|sagittal)\s(?:\w+\s){0,5}$"
+    r"|\bits\s(?:[\w-]+\s){0,2}(?:dimension|length|height|diameter|extent|extension)\s(?:\w+\s){0,3}$",
     re.IGNORECASE,
 )
 _SEPARATOR = re.compile(r"[,;(]|\b(?:and|plus|while|with|another|others?)\b", re.IGNORECASE)
@@ -82,12 +83,20 @@ class Mention:
         """True if it stands for more than one lesion."""
         return self.count != 1 or self.count_kind == "multiple_unknown"
 
+    def _side(self) -> str | None:
+        """The stated side; a single lesion lies on one of them."""
+        side = self.location.laterality
+        return None if side == "bilateral" and not self.is_group else side
+
     def draft(self, text: str) -> LesionDraft:
         """The finished draft; its quote is the slice of its span."""
         start, end = _trim(text, *self.span)
+        one_in_both = (
+            not self.is_group and self.location.relation != "one_of" and _on_both_sides(self.location.parts)
+        )
         places = self.location.spans
-        where = (min(s for s, _ in places), max(e for _, e in places)) if places else None
-        if where is not None and not (start <= where[0] and where[1] <= end and where[1] - where[0] < 120):
+        where = _phrase(text, self.statement, places) if places else None
+        if where is not None and places and not (start <= where[0] and where[1] <= end):
             where = places[0]
         spans = [DraftSpan.of_own(field=name, start=s, end=e) for name, s, e in self.spans if e > s]
         spans += [
@@ -97,9 +106,9 @@ class Mention:
         spans += [DraftSpan.of_own(field="laterality", start=s, end=e) for s, e in self.location.side_spans]
         return LesionDraft.model_validate(
             {
-                "organ": self.organ, "quote": text[start:end], "quote_start": start, "parts": self.location.parts,
-                "part_relation": self.location.relation,
-                "laterality": laterality_of(self.organ, self.location.laterality),
+                "organ": self.organ, "quote": text[start:end], "quote_start": start, "parts": () if one_in_both else self.location.parts,
+                "part_relation": "unknown" if one_in_both else self.location.relation,
+                "laterality": laterality_of(self.organ, self._side()),
                 "location_text": text[where[0] : where[1]] if where else None, "kind": self.kind,
                 "diagnosis": self.diagnosis, "diagnosis_text": self.diagnosis_text,
                 "diagnosis_certainty": self.diagnosis_certainty, "measurement_ids": tuple(m.id for m in self.sizes),
@@ -125,6 +134,44 @@ class Piece:
     references: tuple[Reference, ...]
 
 
+def _on_both_sides(parts: Sequence[str]) -> bool:
+    """True for parts of both lungs, which no single nodule lies in."""
+    sides = {
+        "left" if name.startswith("lung_left") else "right"
+        for name in parts
+        if name.startswith(("lung_left", "lung_right"))
+    }
+    return len(sides) == 2
+
+
+_NO_PLACE = re.compile(
+    r"[;:]|\b(?:is|are|was|were|with|which|consider\w*|suggest\w*|compatible|consistent|indicat\w*|measur\w*|possib\w*"
+    r"|probabl\w*|suspect\w*|likely|represent\w*|favou?r\w*)\b",
+    re.IGNORECASE,
+)
+
+
+def _phrase(text: str, statement: Statement, places: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The words around the first place, as far as nothing but places and what joins them is in between."""
+    low, high = places[0]
+    findings = [m.start for m in statement.of("finding", "excluded")]
+    ordered = sorted(places)
+    for start, end in [
+        *(p for p in ordered if p > places[0]),
+        *reversed([p for p in ordered if p < places[0]]),
+    ]:
+        left, right = (high, start) if start >= high else (end, low)
+        if (
+            right - left > 60
+            or max(high, end) - min(low, start) > 120
+            or _NO_PLACE.search(text, left, max(left, right))
+        ):
+            continue
+        if not any(left <= at < right for at in findings):
+            low, high = min(low, start), max(high, end)
+    return low, high
+
+
 def _trim(text: str, start: int, end: int) -> tuple[int, int]:
     while start < end and text[start] in ' \t\r\n,;:-–(•"':
         start += 1
@@ -135,7 +182,7 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
 
 def pieces(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> list[Piece]:
     """Cut a stretch with several sizes into one piece a lesion; sizes along the axes of one lesion stay together."""
-    groups = _axes(statement, sizes)
+    groups = axes(statement, sizes)
     cuts = [head.start]
     for left, right in itertools.pairwise(groups):
         low, high = left[-1].end, right[0].start
@@ -187,7 +234,8 @@ def _cut(gap: str, separators: Sequence[int]) -> int:
     return separators[-1] if separators else 0
 
 
-def _axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measurement]]:
+def axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measurement]]:
+    """Sizes along the axes of one lesion together."""
     groups: list[list[Measurement]] = []
     for size in sizes:
         if groups:

@@ -106,3 +106,57 @@ def test_a_hedge_behind_the_name_leaves_the_malignancy_open(words):
 def test_normal_tissue_as_an_alternative_questions_the_lesion():
     (lesion,) = read("A nodule in the left kidney. It may be normal medulla or a renal tumor.").lesions
     assert (lesion.presence, lesion.laterality) == ("possible", "left")
+
+
+FILLER = (
+    "The trachea is open. The heart is of normal size. The aorta is of normal calibre. No effusion is seen. "
+)
+SUMMED = {
+    "A 4 mm nodule is seen in the left lower lobe. Another 5 mm nodule is seen in the left lower lobe. "
+    "IMPRESSION: Nodules in the left lower lobe.": 2,
+    "A 4 mm nodule is seen in the right upper lobe. A 5 mm nodule is seen in the left lower lobe. "
+    "IMPRESSION: Nodules up to 5 mm in both lungs.": 2,
+    "A 4 mm nodule is seen in the right upper lobe. A 5 mm nodule is seen in the left lower lobe. " + FILLER
+    + "Nodules smaller than 6 mm in both lungs.": 2,
+    "A 14 mm nodule is seen in the right upper lobe. A 25 mm nodule is seen in the left lower lobe. "
+    "IMPRESSION: Nodules up to 5 mm in both lungs.": 3,
+    "A 4 mm nodule is seen in the right upper lobe. A 5 mm nodule is seen in the right lower lobe. "
+    "IMPRESSION: Nodules in the left lung.": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SUMMED)
+def test_a_summary_of_what_was_listed_is_no_further_group(text):
+    assert len(read(text).lesions) == SUMMED[text]
+
+
+def test_a_text_that_stands_there_twice_states_its_lesions_once():
+    text = "There are several small nodules in both lungs, the largest measuring 5 mm on the right. " + FILLER
+    assert [lesion.group_role for lesion in read(text + text).lesions] == ["remainder", "index"]
+
+
+def test_a_summary_on_the_other_side_is_a_conflict_not_a_second_lesion():
+    text = "A 14 mm myelolipoma is seen in the left adrenal gland. IMPRESSION: Myelolipoma of the right adrenal gland."
+    (lesion,) = read(text).lesions
+    assert (lesion.laterality, lesion.conflict) == ("unknown", ("laterality",))
+
+
+MENTIONS = {
+    "A 3 cm mass is seen in the left upper lobe. The mass extends to the right hilum.": 1,
+    "A 3 cm mass is seen in the left upper lobe. The colon wall is thickened, with unclear boundary with the mass.": 1,
+    "Metastases are seen in both adrenal glands. The left adrenal metastasis infiltrates the kidney.": 1,
+    "Ground glass is seen in both lungs. The described lesions are peripheral in the lung.": 0,
+    "A 3 cm mass is seen in the left upper lobe. There is a mass in the right upper lobe.": 2,
+}
+
+
+@pytest.mark.parametrize("text", MENTIONS)
+def test_a_look_back_opens_no_row(text):
+    found = [lesion for lesion in read(text).lesions if lesion.kind != "wall_thickening"]
+    assert len(found) == MENTIONS[text]
+
+
+def test_a_third_dimension_of_its_own_joins_the_others():
+    text = "A mass is seen in the liver. It measures 25 x 15 mm, and its craniocaudal dimension was 32 mm."
+    (lesion,) = read(text).lesions
+    assert sorted(lesion.diameters_mm) == [15.0, 25.0, 32.0]
