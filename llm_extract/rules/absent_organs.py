@@ -6,32 +6,37 @@ import itertools
 import re
 from collections.abc import Iterator
 
+from llm_extract.cues import Cue
 from llm_extract.drafts import OrganDraft
 from llm_extract.records import Laterality
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.statements import Statement
 from llm_extract.rules.subjects import side_of_subject, subjects
 
-_REMOVED = re.compile(
+_REMOVED = Cue(
     r"\b(?:surgically absent|is absent|are absent|has been (?:surgically )?(?:removed|resected)|have "
     r"been removed|was (?:removed|resected)|not present due to|surgically removed|absent|is not (?:seen"
     r"|visuali[sz]ed) "
     r"(?:due to|because of|secondary to) (?:surgery|resection|\w+ectomy)|(?:is|are|was|were) operated)\b"
     r"|\(operated\)",
-)
+    "absent", "removed", "resected", "not present due", "is not seen", "is not visuali", "operated",
+)  # fmt: skip
 _SEEN = r"(?:observed|seen|visuali[sz]ed|visible|displayed|identified|found|present|shown|monitored|selected)"
-_NOT_THERE = re.compile(
+_NOT_THERE = Cue(
     r"\b(?:(?:(?:is|are|was|were)\s|(?:could|can)\s)?(?:not|cannot)\s(?:be\s|been\s)?" + _SEEN + r")\b"
-    r"|\b(?:incomplete(?:ly)?\s(?:visuali[sz]ation|visuali[sz]ed|displayed?))\b"
-)
-_NO_MORE_OF = re.compile(
+    r"|\b(?:incomplete(?:ly)?\s(?:visuali[sz]ation|visuali[sz]ed|displayed?))\b",
+    "not", "incomplete",
+)  # fmt: skip
+_NO_MORE_OF = Cue(
     r"\b(?:absence|non-?\s?visuali[sz]ation|non-?\s?display|incomplete (?:visuali[sz]ation|display))\sof\s"
-    r"(?:the\s|both\s)?"
-)
-_OPERATED = re.compile(
+    r"(?:the\s|both\s)?",
+    "absence", "visuali", "display",
+)  # fmt: skip
+_OPERATED = Cue(
     r"\b(?:operat(?:ed|ion|ive)|post-?\s?op\w*|surg(?:ery|ical(?:ly)?)|resect\w+|removed|removal|excis\w+"
-    r"|\w{3,20}ectom(?:y|ies|i[sz]ed))\b"
-)
+    r"|\w{3,20}ectom(?:y|ies|i[sz]ed))\b",
+    "operat", "post", "surg", "resect", "remov", "excis", "ectom",
+)  # fmt: skip
 _OTHER_CAUSE = re.compile(
     r"\b(?:contrast|artifacts?|evaluat\w+|optimal\w*|sections?|field|includ\w+|due|because|contracted|empty|collaps\w+"
     r"|distend\w*|agenesis|clearly|motion|technique|atroph\w+|ectopic)\b"
@@ -52,21 +57,24 @@ def absent_organs(statement: Statement, paired: frozenset[str]) -> Iterator[Orga
             if organ != "lymph_node":
                 yield _absent(statement, organ, side)
     missed = [(m, organ) for m, organ in not_there(statement) if not m.value.part or organ == "uterus"]
-    plain = is_operated(statement) or any(organ in _PLAINLY_MISSED for _, organ in missed)
-    for mark, organ in missed:
-        if plain:
+    if missed and (is_operated(statement) or any(organ in _PLAINLY_MISSED for _, organ in missed)):
+        for mark, organ in missed:
             yield _absent(statement, organ, _side(statement, mark, paired))
 
 
 def not_there(statement: Statement) -> Iterator[tuple[Mark, str]]:
     """Organs and parts that the sentence says are not seen, with their organ."""
     low = statement.low
+    unseen = list(itertools.islice(_NOT_THERE.finditer(low), _MAX_PREDICATES))
+    missing = list(itertools.islice(_NO_MORE_OF.finditer(low), _MAX_PREDICATES))
+    if not unseen and not missing:
+        return
     operated = is_operated(statement)
     if not operated and _OTHER_CAUSE.search(low):
         return
-    for match in itertools.islice(_NOT_THERE.finditer(low), _MAX_PREDICATES):
+    for match in unseen:
         yield from _named_alone(statement, match.start(), operated=operated)
-    for match in itertools.islice(_NO_MORE_OF.finditer(low), _MAX_PREDICATES):
+    for match in missing:
         at = statement.start + match.end()
         for mark in statement.of("place"):
             rest = low[mark.end - statement.start :]
@@ -108,7 +116,7 @@ def _side(statement: Statement, mark: Mark, paired: frozenset[str]) -> Lateralit
 
 
 def _absent(statement: Statement, organ: str, side: Laterality) -> OrganDraft:
-    return OrganDraft(
+    return OrganDraft.of_own(
         organ=organ,
         status="surgically_absent",
         laterality=side,

@@ -113,9 +113,9 @@ _HISTORY = Cue(
     r"|\bhistory\b[^.]{0,30}$|\bsurveillance (?:of|for)\b|\bknown (?:case|to have|with|primary)\b"
     r"|\bprevious(?:ly)? (?:resected|treated|operated|excised)\b)"
     r"[^.,;]{0,60}$",
-    "history", "it was", "h/o", "hx", "status", "s/p", "post", "diagnos", "case of", "follow", "patient with", "operated",
-    "resect", "removal", "excision", "surgery", "treat", "known", "for previous", "for prior", "chemo", "due to",
-    "secondary to", "because of", "from", "primary", "in favor", "prior to", "after", "stent", "surveillance",
+    "history", "it was", "h/o", "hx", "status", "s/p", "post", "diagnos", "case of", "follow", "patient with",
+    "operated", "resect", "removal", "excision", "surgery", "treat", "known", "for previous", "for prior", "chemo",
+    "due to", "secondary to", "because of", "from", "primary", "in favor", "prior to", "after", "stent", "surveillance",
     "excised",
 )  # fmt: skip
 _ORIGIN = re.compile(

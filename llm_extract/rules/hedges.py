@@ -73,12 +73,14 @@ _SURE = re.compile(
 )
 
 
-_READING = re.compile(
+_READING = Cue(
     r"\W{0,3}(?:(?:this|it|these|they|which)\s(?:\w+\s){0,2})?(?:consider\w*|suggest\w*|likely"
     r"|most likely|probabl[ey]|possibl[ey]"
     r"|suspicious|suspected|concerning|compatible|consistent|favou?r\w*|differential|may (?:be|represent))\b",
-    re.IGNORECASE,
-)
+    "consider", "suggest", "likely", "probabl", "possibl", "suspicious", "suspected", "concerning", "compatible",
+    "consistent", "favo", "differential", "may ",
+)  # fmt: skip
+"""Given lower case."""
 
 
 _OPEN = Cue(
@@ -158,7 +160,7 @@ def certainty(link: str) -> Hedge:
 
 def opens_reading(sentence: str) -> bool:
     """True for "Consider haemangioma": a sentence that only reads the finding before it."""
-    return bool(_READING.match(sentence))
+    return _READING.match(lowered(sentence)) is not None
 
 
 def is_suspicion(link: str) -> bool:

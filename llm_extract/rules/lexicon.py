@@ -183,8 +183,8 @@ class Lexicon:
     def find(self, text: str) -> Marks:
         """All known phrases, longest first where they overlap; one phrase may have several meanings."""
         doc, starts = self._tokens(text)
-        keys = doc.to_array("LOWER").tolist()
-        lengths = doc.to_array("LENGTH").tolist()
+        table = doc.to_array(["LOWER", "LENGTH"])
+        keys, lengths = table[:, 0].tolist(), table[:, 1].tolist()
         mended = {key: word for key in set(keys) - self._right if (word := self._mend(key)) is not None}
         for position, key in enumerate(keys) if mended else ():
             if key in mended:

@@ -34,13 +34,13 @@ _NO_LESION = (
 )
 _EXPLAINED = Cue(_READ_AS + _NO_LESION, *_READINGS)
 """Given lower case."""
-_EXPLAINED_BEHIND = re.compile(
+_EXPLAINED_BEHIND = Cue(
     r"(?:,|;|\band)\s(?:[\w-]+\s){0,3}?"
     + _NO_LESION
     + r"(?:\s[\w-]+){0,2}\s(?:is|are|was|were)\s(?:considered|suspected|thought of)\b"
     r"|,\s(?:[\w-]+\s){0,2}?post-?operative(?:\s\w+)?\s?\?",
-    re.IGNORECASE,
-)
+    "considered", "suspected", "thought of", "operative",
+)  # fmt: skip
 """Reads ", gallbladder stones are considered" and ", postoperative?"."""
 _STONE_NOUN = (
     r"(?:accessory spleen|splenule|calcul\w+|(?:gall(?:bladder\s)?)?stones?"
@@ -107,13 +107,12 @@ def counts(statement: Statement, mark: Mark) -> bool:
         spread = _SPREAD_OUT.search(lowered(before))
         solid = spread is not None and spread[0].lower().startswith("patchy") and _in_solid_organ(statement)
         round_ = noun.lower().startswith("nodul") and bool(sizes_near(statement, mark))
-        focal = _FOCAL_OR.search(before) is not None
-        if spread is not None and not solid and not round_ and not focal:
+        if spread is not None and not solid and not round_ and _FOCAL_OR.search(before) is None:
             return False
-        behind = _up_to_next(statement, mark)
+        behind = lowered(_up_to_next(statement, mark))
         if _EXPLAINED_BEHIND.search(behind) or _OLD.search(before):
             return False
-        reading = _EXPLAINED.search(lowered(behind))
+        reading = _EXPLAINED.search(behind)
         if reading is not None and not _OR_LESION.match(after, reading.end()):
             return False
         if _SPLEEN.match(after[:110]):

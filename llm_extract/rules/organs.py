@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from llm_extract.cues import Cue
 from llm_extract.drafts import OrganDraft
 from llm_extract.records import Laterality, OrganScope
 from llm_extract.rules.making import Denial
@@ -20,9 +21,10 @@ _SOLID = re.compile(
 MAX_STATEMENTS = 1000
 """Statements on organs read from one report."""
 _SOLID_ORGANS = ("liver", "pancreas", "spleen", "kidney", "adrenal_gland")
-_PATHOLOGIC = re.compile(
+_PATHOLOGIC = Cue(
     r"\b(?:suspicious|worrisome|concerning|aggressive|malignan\w+|cancer\w*|tumou?r\w*|neoplas\w+)\b",
-)
+    "suspicious", "worrisome", "concerning", "aggressive", "malignan", "cancer", "tumo", "neoplas",
+)  # fmt: skip
 """Given lower case."""
 _OCCLUSIVE = re.compile(r"\b(?:occlu\w+|obstruct\w+|stenos\w+|stenotic)\s(?:[\w-]+\s){0,2}$", re.IGNORECASE)
 """Reads "no occlusive pathology": an open tube, which may hold or touch any lesion."""
