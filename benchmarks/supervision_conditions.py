@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
 from llm_extract.records import Lesion, OrganStatement, ReportRecord
+from rsuper.supervision import SupervisionPolicy, load_policy
 
 ORGAN = "pancreas"
 SHIFT_MM = 6.0
@@ -34,6 +36,8 @@ class Condition:
         host: what happens to the organ masks that the regions are made from, in those cases: ``shifted``, ``eroded``,
             ``punched`` or ``swapped``.
         margin_mm: margin of the region; None is the table's.
+        host_use: the organ masks ``as_is``; with the gaps ``filled`` that the stated lesions may have left; and with the
+            room beside them ``open`` that these can reach, as is the default of the package.
         weight: factor on the weight of the targets; 0 leaves the regions unknown.
         candidates: places that a lesion is looked for at.
         lit_odds: odds that a place needs to light up.
@@ -47,6 +51,7 @@ class Condition:
     exchange: bool = False
     host: str | None = None
     margin_mm: float | None = None
+    host_use: Literal["as_is", "filled", "open"] = "as_is"
     weight: float = 1.0
     candidates: int = 1
     lit_odds: float = 0.0
@@ -217,6 +222,14 @@ CONDITIONS: Mapping[str, Condition] = {
     "host_eroded": Condition(part="hosts", label=f"host masks eroded by {ERODE_MM:g} mm", host="eroded"),
     "host_punched": Condition(part="hosts", label="tumour missing in the host masks", host="punched"),
     **{
+        f"{name}_{use}": Condition(part="hosts", label=f"{label}, {how}", host=host, host_use=use)
+        for name, host, label in (
+            ("host_punched", "punched", "tumour missing in the host masks"),
+            ("size_part", None, "whole host masks"),
+        )
+        for use, how in (("filled", "gaps filled"), ("open", "gaps filled, room beside them open"))
+    },
+    **{
         f"host_swapped_{percent}": Condition(
             part="hosts",
             label=f"head and tail exchanged in {percent} % of the host masks",
@@ -247,6 +260,17 @@ def changed_records(
         elif condition.spoil is not None:
             changed[name] = condition.spoil(records[name])
     return changed
+
+
+def policy_of(condition: Condition) -> SupervisionPolicy:
+    """The default policy but for what a condition makes of the host masks."""
+    policy = load_policy()
+    without: dict[str, dict[str, float]] = {
+        "as_is": {"fill_diameters": 0.0, "open_diameters": 0.0},
+        "filled": {"open_diameters": 0.0},
+        "open": {},
+    }
+    return policy.model_copy(update=without[condition.host_use])
 
 
 def host_masks(

@@ -216,7 +216,7 @@ def write_targets(job: Job) -> None:
 
 def write_changed(case, record, folder: Path, condition) -> None:
     """One report case with targets built anew."""
-    from supervision_conditions import host_masks
+    from supervision_conditions import host_masks, policy_of
 
     from rsuper.data.store import write_case
     from rsuper.demo.recipe import LESION_CLASS
@@ -235,6 +235,7 @@ def write_changed(case, record, folder: Path, condition) -> None:
         lesion_classes=(LESION_CLASS,),
         voxel_labelled=frozenset(),
         margins_mm=None if condition.margin_mm is None else {LESION_CLASS: condition.margin_mm},
+        policy=policy_of(condition),
     )
     weighed = {
         name: replace(target, weight=target.weight * condition.weight)

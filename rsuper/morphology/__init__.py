@@ -17,6 +17,7 @@ from rsuper.morphology.distance import (
     reach_voxels,
     squared_distance_within,
 )
+from rsuper.morphology.gaps import gaps
 from rsuper.morphology.host import read_once, reads_are_free, untraced, upload
 from rsuper.morphology.search import BallCenter, BallPlaces, ball_places, find_center, find_centers
 from rsuper.morphology.spacing import Spacing, SpacingLike, spacing_rows, voxel_volume_mm3
@@ -42,6 +43,7 @@ __all__ = [
     "distance_mm",
     "find_center",
     "find_centers",
+    "gaps",
     "grow_box",
     "reach_voxels",
     "read_once",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
 from rsuper.morphology import Spacing
+from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import (
     Host,
     Masks,
@@ -22,7 +23,7 @@ from rsuper.supervision.regions import (
     mask_box,
     union_mask,
 )
-from rsuper.supervision.sizes import lesion_size
+from rsuper.supervision.sizes import lesion_size, stated_longest_mm
 
 FindingCode = Literal[
     "organ_mask_empty",
@@ -119,12 +120,6 @@ def finding_advice(finding: ConsistencyFinding) -> str:
     return "the lesion stays out of the loss; correct the report, the link or the mask"
 
 
-class _MakeFinding(Protocol):
-    def __call__(
-        self, code: FindingCode, stated: float | None = None, limit: float | None = None
-    ) -> ConsistencyFinding: ...
-
-
 def check_consistency(
     record: ReportRecord,
     organ_masks: Masks,
@@ -132,6 +127,7 @@ def check_consistency(
     spacing_mm: Spacing,
     anatomy: Anatomy | None = None,
     margins_mm: Mapping[str, float] | None = None,
+    policy: SupervisionPolicy | None = None,
 ) -> tuple[ConsistencyFinding, ...]:
     """Compare every lesion of a record with the organ masks of its case.
 
@@ -141,13 +137,15 @@ def check_consistency(
         spacing_mm: voxel size in array order.
         anatomy: the table of organs; the built-in one by default.
         margins_mm: organ -> margin of its region; the table's by default.
+        policy: how regions are made; the preset ``tumours`` by default.
 
     Returns:
         Findings in record order; empty if everything fits.
     """
     table = anatomy or load_anatomy()
     organ_masks = as_bool(organ_masks)
-    builder = RegionBuilder(organ_masks, table, spacing_mm=spacing_mm, center_margin_mm=0.0, interior_mm=2.0)
+    rules = (policy or load_policy()).region_rules
+    builder = RegionBuilder(organ_masks, table, spacing_mm=spacing_mm, rules=rules)
     findings: list[ConsistencyFinding] = []
     for lesion in record.lesions:
         if lesion.organ not in table.organs:
@@ -156,28 +154,23 @@ def check_consistency(
             organ_masks, table, organ=lesion.organ, parts=lesion.parts, laterality=lesion.laterality
         )
         margin_mm = (margins_mm or {}).get(lesion.organ, table.organs[lesion.organ].margin_mm)
-        region = builder.region(host, margin_mm=margin_mm) if host.structures else None
-        findings += lesion_findings(
-            lesion,
-            record.report_id,
-            host=host,
-            region=region,
-            masks=organ_masks,
-            spacing_mm=spacing_mm,
-            anatomy=table,
-        )
+        region = None
+        if host.structures:
+            longest_mm = believed_longest_mm(lesion, builder)
+            region = builder.region(host, margin_mm=margin_mm, longest_mm=longest_mm)
+        findings += lesion_findings(lesion, record.report_id, host=host, region=region, builder=builder)
     return tuple(findings)
 
 
+def believed_longest_mm(lesion: Lesion, builder: RegionBuilder) -> float:
+    """The longest diameter that the report states, 0 if it states none or one that cannot be in these masks."""
+    longest_mm = stated_longest_mm(lesion)
+    found = _size_findings(lesion, builder) if longest_mm else []
+    return 0.0 if any(code in EXCLUDING for code, _, _ in found) else longest_mm
+
+
 def lesion_findings(
-    lesion: Lesion,
-    report_id: str,
-    *,
-    host: Host,
-    region: Region | None,
-    masks: Masks,
-    spacing_mm: Spacing,
-    anatomy: Anatomy,
+    lesion: Lesion, report_id: str, *, host: Host, region: Region | None, builder: RegionBuilder
 ) -> list[ConsistencyFinding]:
     """The findings of one lesion, given its host and region."""
 
@@ -193,8 +186,8 @@ def lesion_findings(
             limit=limit,
         )
 
-    found = [finding(code) for code in _host_codes(host, lesion, masks, anatomy)]
-    found += _size_findings(finding, lesion, masks=masks, spacing_mm=spacing_mm, anatomy=anatomy)
+    found = [finding(code) for code in _host_codes(host, lesion, builder.masks, builder.anatomy)]
+    found += [finding(*one) for one in _size_findings(lesion, builder)]
     if region is not None:
         low = lesion_size(lesion).volume_mm3[0]
         if low > region.volume_mm3:
@@ -227,26 +220,25 @@ def organ_extent_mm(masks: Masks, stems: Sequence[str], *, spacing_mm: Spacing) 
     return float(np.linalg.norm([(s.stop - s.start) * mm for s, mm in zip(box, spacing_mm, strict=True)]))
 
 
-def _size_findings(
-    make: _MakeFinding, lesion: Lesion, *, masks: Masks, spacing_mm: Spacing, anatomy: Anatomy
-) -> list[ConsistencyFinding]:
-    """Sizes that cannot be: longer than the organ, beyond belief, or ten times off (cm for mm)."""
+def _size_findings(lesion: Lesion, builder: RegionBuilder) -> list[tuple[FindingCode, float, float]]:
+    """Sizes that cannot be: longer than the organ, beyond belief, or ten times off (cm for mm); stated, and limit."""
     sizes = [d for d in (*lesion.diameters_mm, lesion.size_min_mm) if d is not None]
     if not sizes:
         return []
-    found = []
-    entry = anatomy.organs[lesion.organ]
-    organ = find_host(masks, anatomy, organ=lesion.organ, laterality=lesion.laterality)
+    found: list[tuple[FindingCode, float, float]] = []
+    entry = builder.anatomy.organs[lesion.organ]
+    organ = find_host(builder.masks, builder.anatomy, organ=lesion.organ, laterality=lesion.laterality)
     extent_mm = math.inf
     if organ.structures and organ.complete:
-        extent_mm = organ_extent_mm(masks, organ.structures, spacing_mm=spacing_mm) + entry.margin_mm
+        own_mm = organ_extent_mm(builder.masks, organ.structures, spacing_mm=builder.spacing_mm)
+        extent_mm = own_mm + entry.margin_mm
     longest, shortest = max(sizes), min(sizes)
     limit = min(entry.max_diameter_mm, extent_mm)
     if longest > extent_mm:
-        found.append(make("size_above_organ_extent", longest, extent_mm))
+        found.append(("size_above_organ_extent", longest, extent_mm))
     if longest > entry.max_diameter_mm:
-        found.append(make("size_implausible", longest, entry.max_diameter_mm))
+        found.append(("size_implausible", longest, entry.max_diameter_mm))
     uneven = len(lesion.diameters_mm) > 1 and max(lesion.diameters_mm) >= UNEVEN * min(lesion.diameters_mm)
     if shortest < SMALLEST_MM or uneven or limit < longest <= 10 * limit:
-        found.append(make("size_slip_tenfold", shortest if longest <= limit else longest, limit))
+        found.append(("size_slip_tenfold", shortest if longest <= limit else longest, limit))
     return found

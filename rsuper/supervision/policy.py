@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from llm_extract.anatomy import Anatomy
 from llm_extract.records import Change, Lesion, LesionKind, Malignancy, Presence, ReportRecord, Status
 from rsuper.errors import UsageError
+from rsuper.supervision.regions import RegionRules
 
 DEFAULT_PRESET = "tumours"
 ORGAN = "{organ}"
@@ -74,6 +75,11 @@ class SupervisionPolicy(_Model):
         center_margin_mm: how far from its host the centre of a ball may lie.
         interior_mm: depth inside another organ from which a lesion cannot lie there.
         exophytic_factor: the margin of an exophytic or adjacent lesion is this much larger.
+        fill_diameters: where a lesion states its size, gaps of the organ's masks are filled that a ball with a radius
+            of this many largest diameters cannot enter: segmenters of organs leave tumours out. 0 takes masks as they
+            are.
+        open_diameters: and voxels within this many largest diameters of its host stay unknown, so that a tumour at
+            which the mask ends is not called healthy; other organs' insides do not. 0 leaves the margin alone.
         max_searched: members of one group that are searched one by one; the others are its remainder.
     """
 
@@ -87,7 +93,19 @@ class SupervisionPolicy(_Model):
     center_margin_mm: float = Field(default=5.0, ge=0)
     interior_mm: float = Field(default=2.0, ge=0)
     exophytic_factor: float = Field(default=1.5, ge=1)
+    fill_diameters: float = Field(default=1.0, ge=0, le=2)
+    open_diameters: float = Field(default=0.5, ge=0, le=2)
     max_searched: int = Field(default=10, ge=1)
+
+    @property
+    def region_rules(self) -> RegionRules:
+        """How regions are made."""
+        return RegionRules(
+            center_margin_mm=self.center_margin_mm,
+            interior_mm=self.interior_mm,
+            fill_diameters=self.fill_diameters,
+            open_diameters=self.open_diameters,
+        )
 
     def action(self, lesion: Lesion) -> str:
         """What the first fitting rule says: ``count``, ``ignore`` (or none fits), ``drop`` or a class."""

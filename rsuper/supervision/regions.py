@@ -14,16 +14,19 @@ from rsuper.morphology import (
     Box,
     Spacing,
     bounding_box,
+    gaps,
     grow_box,
     reach_voxels,
     squared_distance_within,
     voxel_volume_mm3,
 )
-from rsuper.morphology.distance import SQUARED_SLACK
+from rsuper.morphology.distance import SQUARED_SLACK, distance_mm
 
 Mask = NDArray[np.bool_]
 Masks = Mapping[str, Mask]
 
+FAR_VOXELS = 45
+"""From here on a distance transform of everything is quicker than one that looks only as far as it has to."""
 CONTAINERS = frozenset(
     {"body", "body_trunc", "body_extremities", "skin", "subcutaneous_fat", "torso_fat", "skeletal_muscle"}
     | {"abdominal_cavity", "thoracic_cavity", "peritoneal_cavity", "mediastinum", "pericardium"}
@@ -56,11 +59,35 @@ class Region:
         region: host + margin, minus the inside of other organs.
         centers: the part of it within the centre margin of the host.
         volume_mm3: volume of ``region``.
+        filled_mm3: how much of the host is gaps of its masks that were filled.
+        open: voxels beyond the region that the lesion could reach: not searched, not negative; None is none.
     """
 
     region: Mask
     centers: Mask
     volume_mm3: float
+    filled_mm3: float = 0.0
+    open: Mask | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionRules:
+    """How far from its host a lesion may lie, and how much of it the masks of the host may lack.
+
+    Segmenters of organs often leave a tumour out: the mask has a hole or a bite where it lies, or ends there.
+
+    Args:
+        center_margin_mm: how far from its host the centre of a ball may lie.
+        interior_mm: depth inside another organ from which a lesion cannot lie there.
+        fill_diameters: gaps of the organ's masks are filled that a ball with a radius of this many largest stated
+            diameters cannot enter from outside; 0 takes the masks as they are.
+        open_diameters: voxels within this many largest stated diameters of the host stay unknown.
+    """
+
+    center_margin_mm: float = 5.0
+    interior_mm: float = 2.0
+    fill_diameters: float = 0.0
+    open_diameters: float = 0.0
 
 
 def find_host(
@@ -175,63 +202,120 @@ class RegionBuilder:
         masks: structure stem -> bool [D,H,W], all on one grid.
         anatomy: the table of organs.
         spacing_mm: voxel size in array order.
-        center_margin_mm: how far from its host the centre of a ball may lie.
-        interior_mm: depth inside another organ from which a lesion cannot lie there.
+        rules: what a region holds beside its host.
     """
 
-    def __init__(
-        self,
-        masks: Masks,
-        anatomy: Anatomy,
-        *,
-        spacing_mm: Spacing,
-        center_margin_mm: float,
-        interior_mm: float,
-    ) -> None:
-        self._masks = masks
-        self._anatomy = anatomy
-        self._spacing_mm = spacing_mm
-        self._center_margin_mm = center_margin_mm
-        self._interior_mm = interior_mm
+    def __init__(self, masks: Masks, anatomy: Anatomy, *, spacing_mm: Spacing, rules: RegionRules) -> None:
+        self.masks = masks
+        self.anatomy = anatomy
+        self.spacing_mm = spacing_mm
+        self.rules = rules
         self._shape = next((mask.shape for mask in masks.values()), (0, 0, 0))
-        self._cache: dict[tuple[str, tuple[str, ...], float], Region] = {}
+        self._cache: dict[tuple[str, tuple[str, ...], float, float], Region] = {}
+        self._gaps: dict[tuple[tuple[str, ...], float], Mask] = {}
 
-    def region(self, host: Host, *, margin_mm: float) -> Region:
+    def region(self, host: Host, *, margin_mm: float, longest_mm: float = 0.0) -> Region:
         """The region of one host.
 
         Args:
             host: its files; at least one.
             margin_mm: true Euclidean margin.
+            longest_mm: largest stated diameter of the lesion, for gaps of the masks that it may have left; 0 is none.
         """
-        key = (host.organ, host.structures, margin_mm)
+        if longest_mm / 2 <= min(margin_mm, self.rules.center_margin_mm):
+            longest_mm = (
+                0.0  # where such a lesion was left out, the margins reach its centre and its far side
+            )
+        key = (host.organ, host.structures, margin_mm, longest_mm)
         if key not in self._cache:
-            self._cache[key] = self._build(host, margin_mm)
+            self._cache[key] = self._build(host, margin_mm, longest_mm)
         return self._cache[key]
 
-    def _build(self, host: Host, margin_mm: float) -> Region:
-        inside = union_mask(self._masks, host.structures)
+    def _build(self, host: Host, margin_mm: float, longest_mm: float) -> Region:
+        inside = union_mask(self.masks, host.structures)
+        filled = (
+            self._filled(host, inside, longest_mm) if longest_mm * self.rules.fill_diameters > 0 else None
+        )
         region, centers = np.zeros_like(inside), np.zeros_like(inside)
-        reach_mm = max(margin_mm, self._center_margin_mm)
-        box = mask_box(inside, margin_mm=reach_mm, spacing_mm=self._spacing_mm)
+        open_mm = self.rules.open_diameters * longest_mm
+        reach_mm = max(margin_mm, self.rules.center_margin_mm, open_mm)
+        box = mask_box(
+            inside if filled is None else inside | filled, margin_mm=reach_mm, spacing_mm=self.spacing_mm
+        )
         if box is None:
             return Region(region=region, centers=centers, volume_mm3=0.0)
-        squared = self._squared_mm2(inside[box], reach_mm)
-        near = squared <= margin_mm**2 * (1 + SQUARED_SLACK)
-        near &= ~self._inside_others(host.organ, box) | inside[box]
+        free = ~self._inside_others(host.organ, box) | inside[box]
+        gained = np.zeros_like(free) if filled is None else filled[box] & free
+        squared = self._squared_mm2(inside[box] | gained, reach_mm)
+
+        def within(limit_mm: float) -> Mask:
+            return free & (squared <= limit_mm**2 * (1 + SQUARED_SLACK))
+
+        near = within(margin_mm)
         region[box] = near
-        centers[box] = near & (squared <= self._center_margin_mm**2 * (1 + SQUARED_SLACK))
-        voxels = int(near.sum())
-        return Region(region=region, centers=centers, volume_mm3=voxels * voxel_volume_mm3(self._spacing_mm))
+        centers[box] = near & within(self.rules.center_margin_mm)
+        edge: Mask | None = None
+        if open_mm > margin_mm:
+            edge = np.zeros_like(inside)
+            edge[box] = within(open_mm) & ~near
+        voxel_mm3 = voxel_volume_mm3(self.spacing_mm)
+        return Region(
+            region=region,
+            centers=centers,
+            volume_mm3=int(near.sum()) * voxel_mm3,
+            filled_mm3=int(gained.sum()) * voxel_mm3,
+            open=edge,
+        )
+
+    def _filled(self, host: Host, inside: Mask, longest_mm: float) -> Mask:
+        """Gaps of the organ's masks that the lesion may have left, bool [D,H,W]; other organs are not taken out yet."""
+        found = np.zeros_like(inside)
+        for stems in self._pieces(host):
+            key = (stems, longest_mm)
+            if key not in self._gaps:
+                piece = union_mask(self.masks, stems)
+                radius_mm = self.rules.fill_diameters * longest_mm
+                self._gaps[key] = gaps(piece, radius_mm, spacing_mm=self.spacing_mm)
+            found |= self._gaps[key] if set(stems) <= set(host.structures) else self._near(key, inside)
+        return found & ~inside
+
+    def _near(self, key: tuple[tuple[str, ...], float], inside: Mask) -> Mask:
+        """Gaps of an organ within a diameter of one of its parts: what the lesion left there touches the part."""
+        found, longest_mm = np.zeros_like(inside), key[1]
+        box = mask_box(inside, margin_mm=longest_mm, spacing_mm=self.spacing_mm)
+        if box is not None and self._gaps[key][box].any():
+            near = self._squared_mm2(inside[box], longest_mm) <= longest_mm**2 * (1 + SQUARED_SLACK)
+            found[box] = self._gaps[key][box] & near
+        return found
+
+    def _pieces(self, host: Host) -> list[tuple[str, ...]]:
+        """The files of each thing whose gaps may be filled: an organ, or its side; a bone for itself.
+
+        A gap of one part may lie beside another, so a part is seen in its organ. What one mask holds of both sides is
+        left out: the room between them is no gap.
+        """
+        entry = self.anatomy.organs[host.organ]
+        if not entry.paired:
+            if len(entry.structures) > 1:
+                return [(stem,) for stem in host.structures]
+            stems, complete = _organ_files(self.masks, self.anatomy, host.organ, "unknown")
+            return [stems if complete else host.structures]
+        sides = [tuple(stem for stem in host.structures if side in stem.split("_")) for side in SIDES]
+        organs = [_organ_files(self.masks, self.anatomy, host.organ, side) for side in SIDES]
+        return [
+            stems if complete else own for own, (stems, complete) in zip(sides, organs, strict=True) if own
+        ]
 
     def _inside_others(self, organ: str, box: Box) -> Mask:
         """Voxels of ``box`` that lie deeper than ``interior_mm`` in other organs, taken together."""
-        one, two, three = (steps + 1 for steps in reach_voxels(self._interior_mm, self._spacing_mm))
+        depth_mm = self.rules.interior_mm
+        one, two, three = (steps + 1 for steps in reach_voxels(depth_mm, self.spacing_mm))
         wide = grow_box(box, (one, two, three), self._shape)
         others = np.zeros([part.stop - part.start for part in wide], dtype=bool)
-        for stem in other_organs(self._masks, self._anatomy, organ):
-            others |= self._masks[stem][wide]
-        squared = self._squared_mm2(~others, self._interior_mm)
-        deep = squared > self._interior_mm**2 * (1 + SQUARED_SLACK)
+        for stem in other_organs(self.masks, self.anatomy, organ):
+            others |= self.masks[stem][wide]
+        squared = self._squared_mm2(~others, depth_mm)
+        deep = squared > depth_mm**2 * (1 + SQUARED_SLACK)
         own = tuple(
             slice(part.start - outer.start, part.stop - outer.start)
             for part, outer in zip(box, wide, strict=True)
@@ -240,8 +324,10 @@ class RegionBuilder:
 
     def _squared_mm2(self, mask: Mask, limit_mm: float) -> NDArray[np.float32]:
         """Squared distance to the mask in mm², exact up to ``limit_mm``."""
+        if sum(reach_voxels(limit_mm, self.spacing_mm)) > FAR_VOXELS:
+            return np.square(distance_mm(mask, spacing_mm=self.spacing_mm), dtype=np.float32)
         tensor = torch.from_numpy(np.ascontiguousarray(mask))
         distances: NDArray[np.float32] = squared_distance_within(
-            tensor, limit_mm, spacing_mm=self._spacing_mm
+            tensor, limit_mm, spacing_mm=self.spacing_mm
         ).numpy()
         return distances

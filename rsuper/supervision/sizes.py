@@ -251,6 +251,15 @@ def lesion_size(lesion: Lesion) -> SizeTarget:
     return SizeTarget(volume_mm3=(low, high), diameters_mm=search)
 
 
+def stated_longest_mm(lesion: Lesion) -> float:
+    """The longest diameter that a lesion of this record entry may have by what the report states; 0 if it states none.
+
+    Of bounds and ranges the larger one; of a group's remainder its bound.
+    """
+    stated = (*lesion.diameters_mm, lesion.size_max_mm, lesion.size_min_mm)
+    return max((size for size in stated if size is not None), default=0.0)
+
+
 def _diameters_are_bound(lesion: Lesion) -> bool:
     """True if the diameters only bound the size, so that no volume follows from them as they stand."""
     return lesion.size_kind == "lower_bound" or (

@@ -12,12 +12,15 @@ from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
 from rsuper.errors import DataError
 from rsuper.morphology import Spacing
-from rsuper.supervision.consistency import lesion_findings
+from rsuper.supervision.consistency import believed_longest_mm, lesion_findings
 from rsuper.supervision.groups import GroupShare, bound_remainder, group_share, pair_volume, without_claim
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import Host, Mask, Masks, Region, RegionBuilder, as_bool, find_host
 from rsuper.supervision.states import WHOLE, CountedLesion, OrganEvidence, organ_evidence
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget
+
+FILLED_SHARE = 1.0
+"""Gaps of an organ's masks smaller than this share of the lesion's least volume are not mentioned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +99,7 @@ def build_case_targets(
         anatomy=table,
         policy=rules,
         margins_mm=margins_mm or {},
-        builder=RegionBuilder(
-            organ_masks,
-            table,
-            spacing_mm=spacing,
-            center_margin_mm=rules.center_margin_mm,
-            interior_mm=rules.interior_mm,
-        ),
+        builder=RegionBuilder(organ_masks, table, spacing_mm=spacing, rules=rules.region_rules),
     )
     classes = {
         name: ClassTarget(state="voxels", weight=1.0) if name in voxel_labelled else _class_target(case, name)
@@ -177,7 +174,8 @@ def _reported(case: _Case, organ: str, evidence: OrganEvidence, *, margin_mm: fl
         return ClassTarget(
             state="unknown", weight=0.0, margin_mm=margin_mm, codes=tuple(dict.fromkeys(codes))
         )
-    placed = [_place(case, item, host, items, margin_mm) for item, host in zip(items, hosts, strict=True)]
+    regions = _regions(case, items, hosts, margin_mm=margin_mm)
+    placed = [_place(case, item, host, items, regions[host]) for item, host in zip(items, hosts, strict=True)]
     codes += [code for one in placed for code in one.codes]
     union = np.logical_or.reduce([one.region.region for one in placed])
     volume_mm3, median_mm3, sigma_log = pair_volume([one.share for one in placed])
@@ -186,6 +184,7 @@ def _reported(case: _Case, organ: str, evidence: OrganEvidence, *, margin_mm: fl
         placed = [replace(one, weight=0.0) for one in placed]
     weights = [one.weight for one in placed if one.item.certain]
     ignore, more = _ignored(case, organ, evidence, margin_mm=margin_mm)
+    ignore = _with_open(ignore, [one.region for one in placed], union)
     return ClassTarget(
         state="reported",
         region=union,
@@ -206,12 +205,26 @@ def _host(case: _Case, lesion: Lesion) -> Host:
     )
 
 
+def _regions(
+    case: _Case, items: Sequence[CountedLesion], hosts: Sequence[Host], *, margin_mm: float
+) -> dict[Host, Region]:
+    """One region a host, with room for the longest lesion there that its masks may leave out."""
+    longest_mm: dict[Host, float] = {}
+    for item, host in zip(items, hosts, strict=True):
+        own = believed_longest_mm(item.lesion, case.builder)
+        longest_mm[host] = max(longest_mm.get(host, 0.0), own)
+    return {
+        host: case.builder.region(host, margin_mm=margin_mm, longest_mm=longest)
+        for host, longest in longest_mm.items()
+    }
+
+
 def _exophytic(lesion: Lesion) -> bool:
     return lesion.part_relation == "adjacent" or "exophytic" in (lesion.location_text or "").lower()
 
 
 def _place(
-    case: _Case, item: CountedLesion, host: Host, items: Sequence[CountedLesion], margin_mm: float
+    case: _Case, item: CountedLesion, host: Host, items: Sequence[CountedLesion], region: Region
 ) -> _Placed:
     group = [
         other.lesion
@@ -221,16 +234,7 @@ def _place(
         and other.record.report_id == item.record.report_id
     ]
     lesion = bound_remainder(item.lesion, group)
-    region = case.builder.region(host, margin_mm=margin_mm)
-    findings = lesion_findings(
-        lesion,
-        item.record.report_id,
-        host=host,
-        region=region,
-        masks=case.masks,
-        spacing_mm=case.spacing_mm,
-        anatomy=case.anatomy,
-    )
+    findings = lesion_findings(lesion, item.record.report_id, host=host, region=region, builder=case.builder)
     weight = item.weight
     if any(finding.excludes for finding in findings):
         weight *= case.policy.inconsistent_weight
@@ -252,8 +256,13 @@ def _place(
         region=region,
         share=share,
         weight=weight,
-        codes=tuple(finding.code for finding in findings),
+        codes=(*(finding.code for finding in findings), *_filled_code(region, share)),
     )
+
+
+def _filled_code(region: Region, share: GroupShare) -> tuple[str, ...]:
+    """Says that gaps of the host's masks were filled, where they could hold a part of the lesion worth a word."""
+    return ("host_filled",) if region.filled_mm3 >= max(FILLED_SHARE * share.volume_mm3[0], 1.0) else ()
 
 
 def _lesion_targets(placed: Sequence[_Placed]) -> tuple[LesionTarget, ...]:
@@ -297,6 +306,15 @@ def _ignored(
         elif "organ_mask_empty" not in host.codes:
             return np.ones(shape, dtype=bool), ("ignored_place_without_mask",)
     return ignore, ()
+
+
+def _with_open(ignore: Mask | None, regions: Sequence[Region], union: Mask) -> Mask | None:
+    """What stays unknown, with the room around the hosts that lesions left out of their masks could take."""
+    rooms = [region.open for region in regions if region.open is not None]
+    if not rooms:
+        return ignore
+    masks = rooms if ignore is None else [*rooms, ignore]
+    return np.asarray(np.logical_or.reduce(masks) & ~union)
 
 
 def _spacing(spacing_mm: Sequence[float], case_id: str) -> Spacing:

@@ -37,6 +37,7 @@ CODES: Mapping[str, str] = {
     "part_mask_empty": "the mask of the named part is empty, so the whole organ is the host",
     "organ_mask_missing": "there is no mask of the organ or of the named side",
     "organ_mask_empty": "the mask of the organ is empty",
+    "host_filled": "gaps of the organ's mask that a lesion of the stated size may have left were filled",
     "organ_mask_incomplete": "a mask that could hold the lesion is missing, so no negative follows",
     "side_without_organ": "the named side has no organ mask",
     "size_above_organ_extent": "the stated size is longer than the organ, so the lesion stays out of the loss",
@@ -169,8 +170,8 @@ def _outside_reason(target: ClassTarget, organ: str) -> str:
 def _unknown_reason(target: ClassTarget, organ: str) -> str:
     if target.state == "reported":
         return (
-            "Something that does not count as a tumour lies here, or a side of which nothing is said. Neither lesion "
-            "nor healthy."
+            "Something that does not count as a tumour lies here, a side of which nothing is said, or room that a "
+            "lesion of the stated size can reach where the organ's mask leaves it out. Neither lesion nor healthy."
         )
     name = words(organ)
     return (

@@ -14,7 +14,7 @@ from llm_extract.anatomy import load_anatomy
 from llm_extract.backends.rules import RulesBackend
 from llm_extract.reports import Report
 from rsuper.supervision import build_case_targets
-from rsuper.supervision.regions import RegionBuilder, find_host
+from rsuper.supervision.regions import RegionBuilder, RegionRules, find_host
 
 pytestmark = pytest.mark.real_data
 
@@ -47,7 +47,7 @@ def real_organs(shared_data) -> tuple[Mapping[str, np.ndarray], tuple[float, flo
 def test_regions_stay_close_to_real_organs(real_organs, organ):
     masks, spacing_mm = real_organs
     anatomy = load_anatomy()
-    builder = RegionBuilder(masks, anatomy, spacing_mm=spacing_mm, center_margin_mm=5.0, interior_mm=2.0)
+    builder = RegionBuilder(masks, anatomy, spacing_mm=spacing_mm, rules=RegionRules())
     host = find_host(masks, anatomy, organ=organ)
     region = builder.region(host, margin_mm=anatomy.organs[organ].margin_mm)
     own_mm3 = sum(float(masks[stem].sum()) for stem in host.structures) * math.prod(spacing_mm)

@@ -11,15 +11,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from llm_extract.anatomy import load_anatomy
-from rsuper.supervision.regions import RegionBuilder, find_host, other_organs
+from rsuper.supervision.regions import RegionBuilder, RegionRules, find_host, other_organs
 
 ANATOMY = load_anatomy()
 
 
-def builder(masks, spacing_mm=(1.0, 1.0, 1.0), *, center_margin_mm=5.0, interior_mm=2.0) -> RegionBuilder:
-    return RegionBuilder(
-        masks, ANATOMY, spacing_mm=spacing_mm, center_margin_mm=center_margin_mm, interior_mm=interior_mm
-    )
+def builder(masks, spacing_mm=(1.0, 1.0, 1.0), **rules) -> RegionBuilder:
+    return RegionBuilder(masks, ANATOMY, spacing_mm=spacing_mm, rules=RegionRules(**rules))
 
 
 @pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 1.0), (0.8, 0.8, 2.5), (3.0, 1.0, 0.7)])

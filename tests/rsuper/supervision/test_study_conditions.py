@@ -106,3 +106,20 @@ def test_host_masks_move_shrink_or_lose_the_tumour(study, organs):
     assert pancreas("host_eroded").sum() < 0.5 * whole.sum()
     assert np.array_equal(pancreas("host_punched"), whole & ~tumour)
     assert np.array_equal(pancreas("size_part"), whole)
+
+
+def test_host_masks_are_used_as_they_are_or_with_the_gaps_that_tumours_left(study, organs):
+    names = ("host_punched", "host_punched_filled", "host_punched_open")
+    rules = [study.policy_of(study.CONDITIONS[name]).region_rules for name in names]
+    assert [(rule.fill_diameters, rule.open_diameters) for rule in rules] == [
+        (0.0, 0.0),
+        (1.0, 0.0),
+        (1.0, 0.5),
+    ]
+    whole, punched = study.CONDITIONS["size_part_open"], study.CONDITIONS["host_punched_open"]
+    for condition, expected in (
+        (whole, organs["pancreas"]),
+        (punched, organs["pancreas"] & ~organs["pancreas_head"]),
+    ):
+        masks = study.host_masks(condition, organs, organs["pancreas_head"], spacing_mm=(1.0, 1.0, 1.0))
+        assert np.array_equal(masks["pancreas"], expected)
