@@ -36,8 +36,8 @@ class Condition:
         host: what happens to the organ masks that the regions are made from, in those cases: ``shifted``, ``eroded``,
             ``punched`` or ``swapped``.
         margin_mm: margin of the region; None is the table's.
-        host_use: the organ masks ``as_is``; with the gaps ``filled`` that the stated lesions may have left; and with the
-            room beside them ``open`` that these can reach, as is the default of the package.
+        host_use: the organ masks ``as_is``; with the gaps ``filled`` that the stated lesions may have left; and with
+            the room beside them ``open`` that these can reach, as is the default of the package.
         weight: factor on the weight of the targets; 0 leaves the regions unknown.
         candidates: places that a lesion is looked for at.
         lit_odds: odds that a place needs to light up.
