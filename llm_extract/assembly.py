@@ -41,6 +41,7 @@ REVIEW_CODES = frozenset(
         "extraction_error",
         "implausible_size",
         "inferred_unit",
+        "nothing_read",
         "ungrounded_quote",
     }
 )

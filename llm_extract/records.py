@@ -85,6 +85,7 @@ IssueCode = Literal[
     "missing_text",
     "model_output_invalid",
     "model_request_failed",
+    "nothing_read",
     "report_too_long",
     "undecodable_text",
     "ungrounded_quote",

@@ -9,12 +9,13 @@ from llm_extract.drafts import RecordDraft, UnusedDraft
 from llm_extract.language import is_english
 from llm_extract.lower_case import lowered
 from llm_extract.measurements import MAX_MEASUREMENTS
-from llm_extract.records import Provenance, ReportRecord, Source
+from llm_extract.records import IssueCode, Provenance, ReportRecord, Source
 from llm_extract.reports import MAX_TEXT_CHARS, Report
 from llm_extract.rules.lesions import LesionReader
 from llm_extract.rules.lexicon import Lexicon
 from llm_extract.rules.organs import organ_drafts
 from llm_extract.rules.pathology.reader import PathologyReader
+from llm_extract.rules.pathology.scanned_text import is_legible
 from llm_extract.rules.statements import Reading, read
 from llm_extract.rules.surroundings import sign_drafts, surgery_drafts, technique_draft
 
@@ -74,16 +75,23 @@ class RulesExtractor:
             ),
             merged=reading.pathology,
         )
-        report = (
-            report.model_copy(update={"issues": (*report.issues, "extraction_error")})
-            if lesions.overfull or len(reading.measurements) >= MAX_MEASUREMENTS
-            else report
-        )
+        codes: list[IssueCode] = list(report.issues)
+        if lesions.overfull or len(reading.measurements) >= MAX_MEASUREMENTS:
+            codes.append("extraction_error")
+        if pathology is not None and _nothing_read(draft, reading.text):
+            codes.append("nothing_read")
+        report = report.model_copy(update={"issues": tuple(codes)})
         record = assemble(
             report, draft, measurements=reading.measurements, sections=reading.sections, source=source,
             provenance=_PROVENANCE, anatomy=self.anatomy,
         )  # fmt: skip
         return record, reading
+
+
+def _nothing_read(draft: RecordDraft, text: str) -> bool:
+    """True for a pathology report that gave neither a tumour nor a free organ, or whose scan is mostly misread."""
+    free = any(said.status == "explicitly_lesion_free" for said in draft.organs)
+    return not (draft.lesions or free) or not is_legible(text)
 
 
 def source_of(report: Report) -> Source:

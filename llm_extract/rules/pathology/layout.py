@@ -84,6 +84,8 @@ _HANGING = re.compile(
     r"|(?-i:[a-z]-))$",
     re.IGNORECASE,
 )
+_LETTER_LEFT = re.compile(r"[.;)]\s?[a-h][.)]$")
+"""The small letter of the next item, left behind at the end of a line."""
 _EXCISED = re.compile(r"\s{0,3}(?:BIOPSY|BIOPSIES|EXCISION|RESECTION|[A-Z]{4,14}ECTOMY)\b")
 """What a heading ends with, behind a comma that may have been read as a full stop."""
 _STOP = re.compile(r"(?:[.]+[\"”')\]]{0,2}(?=\s|$|[A-Z\"(])|[!?]+(?=\s))|;|\s[.](?=[A-Z])")
@@ -101,6 +103,7 @@ _INLINE_KEY = re.compile(
 _INLINE_PART = re.compile(
     r"(?<=[\w.)\]:;-])\s{0,3}(?=(?:PART\s\d{1,2}\s?:|Part\s[A-Z]\s?:|[A-Z]\.\s?\"[A-Z]"
     r"|\d{1,2}\.\s?(?:SP\s?:|[A-Z]{3,})))"
+    r"|(?<=[.;)])\s{0,3}(?=[b-h]\.\s{0,2}[A-Z][a-z])"
 )
 _NO_STOP = re.compile(
     r"(?:\b(?:dr|mr|mrs|no|approx|vs|cf|ca|fig|e\.g|i\.e|incl|max|min|st|ca|resp|avg|diam|dim))$",
@@ -311,6 +314,8 @@ def _ends_here(text: str, at: int, width: int) -> bool:
     if (previous[-1] == ":" and _VALUE.match(ahead)) or (
         previous[-1] == "." and _SIZE_ALONE.fullmatch(ahead)
     ):
+        return False
+    if _LETTER_LEFT.search(previous):
         return False
     if previous[-1] == "." and previous.isupper() and len(previous) < 60 and _EXCISED.match(following):
         return False

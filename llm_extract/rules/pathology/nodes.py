@@ -199,6 +199,17 @@ def _is_legend(text: str) -> bool:
     )
 
 
+def counted_nodes(text: str) -> int | None:
+    """Number of nodes with tumour where a list has said that each of its items holds some.
+
+    >>> counted_nodes("b. Two of three left iliac lymph nodes (2/3)."), counted_nodes("iliac lymph nodes")
+    (2, None)
+    """
+    ratio = next((m for p in (_FRACTION, _OF) for m in p.finditer(text) if _plausible(m)), None)
+    found = ratio or _COUNT.search(text)
+    return _number(found["n"]) if found is not None else None
+
+
 def _number(word: str | None) -> int | None:
     lowered = (word or "").lower()
     if lowered in {"no", "none"}:

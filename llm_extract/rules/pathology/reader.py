@@ -18,9 +18,9 @@ from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import measured, wording
 from llm_extract.rules.pathology.free import free_organs, is_margin, is_rest, is_shape, weakened
 from llm_extract.rules.pathology.layout import CURRENT
+from llm_extract.rules.pathology.listed import ListReader
 from llm_extract.rules.pathology.nodal import measured_mass
 from llm_extract.rules.pathology.nodes import mentions_nodes
-from llm_extract.rules.pathology.placing import PlaceReader
 from llm_extract.rules.pathology.sightings import Sighting
 from llm_extract.rules.pathology.specimens import Specimen, SpecimenReader
 from llm_extract.rules.pathology.tumours import gather
@@ -28,7 +28,7 @@ from llm_extract.rules.statements import Statement
 
 
 @dataclass(slots=True)
-class PathologyReader(PlaceReader):
+class PathologyReader(ListReader):
     """Walks through the statements of a pathology report; leaves mentions, denials and reasons like its base."""
 
     def run(self) -> None:
@@ -46,6 +46,8 @@ class PathologyReader(PlaceReader):
             if statement.sentence.section not in CURRENT:
                 self._set_aside(statement)
                 continue
+            if index in self._listed:
+                continue
             if specimen is not held or specimen is None:
                 held, self._last_at = specimen, -9
             self._enter(specimen, statement)
@@ -56,6 +58,7 @@ class PathologyReader(PlaceReader):
                 for m in self.mentions[before:]
                 if not m.tentative
             ]
+            self._read_list(statement)
         self._reduce()
         pairs = zip(self.reading.statements, assigned, strict=True)
         self.on_organs = [
@@ -92,6 +95,12 @@ class PathologyReader(PlaceReader):
         self.unused.update({m.id: reason for m in statement.measurements})
 
     def _read_statement(self, statement: Statement, specimen: Specimen | None) -> None:
+        self._leave_limits(statement)
+        if wording.PRECURSOR.search(statement.text) or (
+            self._index and wording.PRECURSOR_KEY.fullmatch(self.reading.statements[self._index - 1].text)
+        ):
+            self._audit(statement)
+            return
         if (
             statement.sentence.section == "gross"
             and wording.BLOCKS.search(statement.text)
@@ -115,6 +124,18 @@ class PathologyReader(PlaceReader):
         self._read_place(statement, specimen)
         self._read_foci(statement, specimen)
         self._audit(statement)
+
+    def _leave_limits(self, statement: Statement) -> None:
+        """Lengths in the brackets of a key are its terms: "Dominant nodule (at least 1 cm): not present"."""
+        keys = [(m.start(), m.end()) for m in wording.TERMS.finditer(statement.text)]
+        terms = [
+            m
+            for m in statement.measurements
+            if any(low <= m.start - statement.start < high for low, high in keys)
+        ]
+        if terms:
+            self.unused.update({m.id: "other" for m in terms})
+            statement.measurements = [m for m in statement.measurements if m not in terms]
 
     def _at_margin(self, statement: Statement) -> bool:
         """True for more on margins behind a semicolon: "Margins: positive; left apex, focus of 1 mm"."""
@@ -173,7 +194,7 @@ class PathologyReader(PlaceReader):
             head.polarity = "affirmed"
         if wording.is_uninvolved(statement, head):
             head.polarity = "negated"
-        elif wording.is_aside(statement, head):
+        elif wording.is_aside(statement, head) or (not inside and wording.PATIENT.search(statement.text)):
             return
         if head.polarity != "affirmed":
             self._deny_tumour(statement, head, heads, specimen)

@@ -41,3 +41,41 @@ def mend(text: str) -> str:
     plain = _COMMA.sub(", ", plain)
     plain = _DIGIT_NEIGHBOUR.sub(lambda match: _DIGITS[match[0]], plain)
     return _SPLIT_UNIT.sub(lambda match: (match[1] + "cm").ljust(len(match[0])), plain)
+
+
+_CLEAN = re.compile(
+    r"[\"'(\[]?(?:(?P<word>[A-Za-z]{2,40}(?:[-/'][A-Za-z]{1,40}){0,3})|\d{1,9}(?:[.,:/-]\d{1,9}){0,3}%?(?:mm|cm)?)"
+    r"[.,;:)\]\"'?]{0,2}"
+)
+_BAR_CODE = re.compile(r"[IilL1|^.\-_=*]{3,}")
+_VOWEL = re.compile(r"[aeiouy]", re.IGNORECASE)
+_MIN_TOKENS = 60
+"""A shorter text says too little of how well it was read."""
+_LEGIBLE_SHARE = 0.55
+_LONG_WORD = 4
+
+
+def is_legible(text: str) -> bool:
+    """False for a scan of which so much is misread that what could be read is left to chance.
+
+    Args:
+        text: the report.
+
+    >>> is_legible("Kidney, left, nephrectomy: no tumor. " * 20), is_legible("kl)ney 1eF^ nep(rr&t o!ny %ar ~c " * 20)
+    (True, False)
+    """
+    tokens = [t for t in text.split() if len(t) > 2 and not _BAR_CODE.fullmatch(t)]
+    if len(tokens) < _MIN_TOKENS:
+        return True
+    return sum(map(_is_clean, tokens)) >= _LEGIBLE_SHARE * len(tokens)
+
+
+def _is_clean(token: str) -> bool:
+    match = _CLEAN.fullmatch(token)
+    if match is None:
+        return False
+    word = match["word"]
+    if word is None or not word.isalpha():
+        return True
+    cased = word.islower() or word.isupper() or word.istitle()
+    return cased and (len(word) <= _LONG_WORD or _VOWEL.search(word) is not None)

@@ -54,14 +54,16 @@ _ASIDE_BEFORE = re.compile(
     r"|\d\s?%\s(?:of\s)?|percent(?:age)? of"
     r"|amount of|suspicious for|type of|diagnosis of|grade of|extent of|size of|support\w* the|uninvolved"
     r"|appearance of|consistency of"
-    r"|history of|prior|previous\w*|known|intraepithelial|intra-?\s?epithelial|distribution of|volume of"
+    r"|history of|known|intraepithelial|intra-?\s?epithelial|distribution of|volume of"
     r"|in[-\s]?situ|(?:dimensions?|diameters?) of"
-    r"|evidence of|presence of"
+    r"|evidence of"
     r"|periphery of|depth of|proximal to|distal to|overlying|underlying|surrounding|between|from"
     r"|outside)\s{1,2}"
     r"(?:the\s|this\s|these\s|an?\s|any\s|invasive\s|residual\s|main\s)?(?:\w+\s){0,2})$",
     re.IGNORECASE,
 )
+_EARLIER = re.compile(r"\b(?:prior|previous\w*)\s{1,2}(?:the\s|an?\s)?(?:\w+\s){0,3}$", re.IGNORECASE)
+_PRESENT = re.compile(r"\bpresence of\s{1,2}(?:the\s|an?\s|any\s)?(?:[\w-]+\s){0,3}$", re.IGNORECASE)
 _BACKGROUND = re.compile(
     r"\b(?:aris\w+\s(?:in|from|within|on|out of)|background of|in association with|associated with"
     r"|transition (?:to|from)|originat\w+ "
@@ -87,7 +89,7 @@ _UNINVOLVED = re.compile(
 )
 _NO_STATEMENT = re.compile(
     r"primary tumou?r\s?(?:\(?p?T|:)|\(p[TNM]\)"
-    r"|question|\?\s?$|discrepan|attest|synchronous|insufficient|protocol|checklist"
+    r"|question|[a-z)]\s?\?\s?$|discrepan|attest|synchronous|insufficient|protocol|checklist"
     r"|\b(?:usually|typically|generally)\b|mutation|immunohisto|immunopero|\bstain\w*"
     r"|\bpositive for (?:ck|p\d|psa|ttf|cd|er\b|pr\b)|procedure:"
     r"|:\s?(?:no|none|absent|negative|unknown)\b"
@@ -127,6 +129,32 @@ BOTH = re.compile(
     r"|\bovaries,?\s\(?(?:bilateral|both|right and left|left and right)\b",
     re.IGNORECASE,
 )
+TERMS = re.compile(
+    r"\([^()]{0,20}\b(?:at least|more than|less than|greater than|larger than|smaller than)\b[^()]{0,30}\)\s{0,2}:"
+    r"(?!\s{0,2}(?:present|yes|identified)\s{0,2}[.;]?\s{0,2}$)",
+    re.IGNORECASE,
+)
+"""Brackets in a key that say from which size on it is filled in."""
+PRECURSOR_KEY = re.compile(r"\W{0,4}precursor lesions?(?:\s?\([^)]{0,40}\))?\W{0,4}", re.IGNORECASE)
+PRECURSOR = re.compile(
+    r"^\W{0,4}precursor lesions?\s{0,2}(?:\([^)]{0,40}\)\s{0,2})?:\s{0,3}\S", re.IGNORECASE
+)
+"""What a cancer arose from is no lesion of its own."""
+PATIENT = re.compile(
+    r"\byears?[- ]old\b|\bthe patient (?:is|has|had|was|underwent)\b|\b(?:wo)?man with (?:an?\s)?(?:\w+\s){0,3}"
+    r"(?:cancer|carcinoma|tumou?r|mass)\b",
+    re.IGNORECASE,
+)
+"""Speaks of what was known before the specimen."""
+_POLYP_KEY = re.compile(
+    r"\W{0,4}(?:\w{1,2}[.)]\s?)?polyps?[\s/](?:mucosa|\(?(?:away|distant))", re.IGNORECASE
+)
+_HOLDS_CANCER = re.compile(
+    r"[^.;:]{0,60}\b(?:includ\w+|contain\w+|harbou?r\w*|with transition (?:in)?to|with (?:an?\s|focal\s|focus of\s"
+    r"|foci of\s|early\s|intramucosal\s|invasive\s)(?:[\w-]+\s){0,2})\b"
+    r"(?:\s?[\w-]+,?){0,4}?\s?(?:adeno)?carcinoma\b",
+    re.IGNORECASE,
+)
 CONSISTENT = re.compile(r"\b(?:consistent|compatible) with\b", re.IGNORECASE)
 ORGAN_SIZE = re.compile(r"\bweight\b|\bweigh|\bspecimen\b|prostate size|\bgland\b|\bgrams?\b", re.IGNORECASE)
 _OPTION = re.compile(r"^\W{0,3}(?:_+|\[\s?\]|\(\s\)|o\s|q[A-Z])")
@@ -162,16 +190,30 @@ def is_aside(statement: Statement, head: Head) -> bool:
         return True
     if re.search(r"\bmargins?\b[^.;]{0,60}$", before, re.IGNORECASE) and not MASS.search(before):
         return True
-    specific = head.mark.value.diagnosis is not None
+    specific = head.mark.value.diagnosis is not None or head.mark.value.kind == "polyp"
+    measured = any(head.start <= m.start < head.end for m in statement.measurements)
+    if (
+        head.mark.value.kind == "polyp"
+        and not measured
+        and (is_known(statement, head) or _POLYP_KEY.match(text))
+    ):
+        return True
+    if head.mark.value.diagnosis == "adenoma" and _HOLDS_CANCER.match(after[:140]):
+        return True
     if _ASIDE_BEFORE.search(before) and not _REPLACED.search(before):
         return True
-    if _IN_VESSELS.search(before):
+    measured = any(head.start <= m.start < head.end for m in statement.measurements)
+    earlier = _EARLIER.search(before)
+    if earlier is not None and not any(
+        head.start <= m.start and m.end - statement.start <= earlier.start() for m in statement.measurements
+    ):
+        return True
+    if _IN_VESSELS.search(before) or (_PRESENT.search(before) and not measured):
         return True
     if re.search(r"\b(?:non|un)-?\s?$|intra-?\s?epithelial\s$", before, re.IGNORECASE):
         return True
     if specific and _BACKGROUND.search(before) and head.mark.value.kind != "metastasis":
         return True
-    measured = any(head.start <= m.start < head.end for m in statement.measurements)
     return _NO_STATEMENT.search(text) is not None or (not measured and _NOT_STATED.search(text) is not None)
 
 

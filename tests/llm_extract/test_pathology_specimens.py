@@ -1,0 +1,251 @@
+"""Pathology reports of several specimens: titles, letters, lists of sites, and what is one tumour."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_extract.records import ReportRecord
+from llm_extract.reports import Report
+from llm_extract.rules import extract_record
+from llm_extract.rules.pathology.layout import split_pathology
+from llm_extract.rules.pathology.scanned_text import is_legible
+from llm_extract.rules.pathology.titles import longer_title, misread_title
+
+
+def record(text: str) -> ReportRecord:
+    return extract_record(Report(report_id="P1", text=text, kind="pathology"))
+
+
+def lesions(text: str) -> list[tuple]:
+    """Organ, side, diameters and count of every lesion, in a fixed order."""
+    found = ((x.organ, x.laterality, x.diameters_mm, x.count) for x in record(text).lesions)
+    return sorted(found, key=str)
+
+
+def sections(text: str) -> list[str]:
+    return [s.name for s in split_pathology(text)[0]]
+
+
+@pytest.mark.parametrize(
+    ("words", "section"),
+    [
+        ("GROSS EXAMINATON", "gross"),
+        ("Gross Descriptlon", "gross"),
+        ("Intraoperative Consultallon", "intraoperative"),
+        ("IMPRES S IQN", "diagnosis"),
+        ("CLINICAL H1STORY", "history"),
+        ("GROSS WEIGHT", None),
+        ("SPECIMEN WEIGHT", None),
+        ("CLINICAL STAGE", None),
+        ("MICROSCOPIC EXTENSION", None),
+        ("", None),
+    ],
+)
+def test_a_title_with_a_misread_letter_opens_its_part(words: str, section: str | None) -> None:
+    assert misread_title(words) == section
+
+
+def test_a_title_may_have_more_words_behind_it() -> None:
+    assert longer_title("Clinical history as given by the surgeon") == "history"
+    assert longer_title("Gross description") is None
+    assert longer_title("Clinical") is None
+
+
+def test_a_misread_title_ends_the_history() -> None:
+    text = """\
+CLINICAL HISTORY:
+Renal mass.
+GROSS DESCRPTION:
+The left kidney holds a 4.2 x 3.0 x 2.9 cm tan mass in its lower pole.
+FINAL DIAGNOSIS:
+Kidney, left, nephrectomy: Renal cell carcinoma.
+"""
+    assert lesions(text) == [("kidney", "left", (42.0, 30.0, 29.0), 1)]
+
+
+def test_a_diagnosis_whose_title_is_lost_begins_with_the_heading_of_the_specimen() -> None:
+    text = """\
+CLINICAL HISTORY:
+Bleeding.
+CERVIX, NINE O'CLOCK, BIOPSY:
+Invasive squamous cell carcinoma.
+"""
+    assert [(x.organ, x.malignancy) for x in record(text).lesions] == [("uterus", "malignant")]
+    earlier = "CLINICAL HISTORY:\nPrior biopsy showed squamous cell carcinoma of the cervix.\n"
+    assert record(earlier).lesions == ()
+
+
+def test_a_title_in_capitals_at_the_end_of_a_line_opens_the_diagnosis() -> None:
+    text = "GROSS DESCRIPTION:\nA1: prostate apex.\nA2: left vas  DIAGNOSIS:\nProstate: Adenocarcinoma.\n"
+    assert sections(text) == ["gross", "diagnosis"]
+    assert sections("CLINICAL HISTORY:\nPRE-OPERATIVE DIAGNOSIS: mass\n") == ["history", "history"]
+
+
+def test_every_key_to_blocks_ends_at_the_next_specimen() -> None:
+    text = """\
+DIAGNOSIS:
+(A) LEFT OVARY: Serous carcinoma.
+(B) RIGHT OVARY: Serous carcinoma.
+(C) LIVER, WEDGE: Metastatic carcinoma.
+GROSS DESCRIPTION:
+(A) LEFT OVARY - An ovary with a 5.0 x 4.0 x 3.0 cm tan mass.
+INK CODE: black, outer surface.
+SECTION CODE: A1, mass.
+(B) RIGHT OVARY - An ovary with a 2.5 x 2.0 x 1.0 cm tan mass.
+SECTION CODE: B1, mass.
+(C) LIVER, WEDGE - A wedge of liver with a 1.2 x 1.1 x 0.9 cm white nodule.
+"""
+    assert lesions(text) == [
+        ("liver", "n/a", (12.0, 11.0, 9.0), 1),
+        ("ovary", "left", (50.0, 40.0, 30.0), 1),
+        ("ovary", "right", (25.0, 20.0, 10.0), 1),
+    ]
+
+
+def test_one_organ_of_a_lettered_specimen_keeps_letter_and_side() -> None:
+    text = """\
+FINAL DIAGNOSIS:
+(A) RIGHT TUBE AND OVARY:
+OVARY, SEROUS CARCINOMA.
+(B) LEFT TUBE AND OVARY:
+OVARY, SEROUS CARCINOMA.
+"""
+    assert lesions(text) == [("ovary", "left", (), 1), ("ovary", "right", (), 1)]
+
+
+def test_an_excision_without_a_letter_is_a_specimen_of_its_own() -> None:
+    text = """\
+FINAL DIAGNOSIS:
+A. KIDNEY, LEFT, NEPHRECTOMY:
+Renal cell carcinoma.
+KIDNEY, BIOPSY:
+Oncocytoma.
+"""
+    assert ("kidney", "left", (), 1) in lesions(text)
+    assert len(lesions(text)) == 2
+
+
+def test_an_item_of_findings_is_no_heading() -> None:
+    text = """\
+FINAL DIAGNOSIS:
+E) UTERUS, 90 GRAMS:
+- INACTIVE ENDOMETRIUM
+- LEIOMYOMA
+"""
+    lesion = next(x for x in record(text).lesions if x.diagnosis == "leiomyoma")
+    assert lesion.parts == ()
+
+
+def test_a_range_of_letters_names_one_heading() -> None:
+    text = """\
+FINAL DIAGNOSIS:
+A) LEFT OVARY:
+- SEROUS CARCINOMA
+B-D) RIGHT PELVIC SIDEWALL AND CUL-DE-SAC:
+- METASTATIC SEROUS CARCINOMA
+"""
+    assert [organ for organ, *_ in lesions(text)] == ["ovary", "peritoneum"]
+
+
+def test_gross_sizes_go_to_the_letter_they_stand_under() -> None:
+    text = """\
+FINAL DIAGNOSIS:
+A. Left ovary, oophorectomy: Serous carcinoma.
+B. Uterus, hysterectomy: Metastatic serous carcinoma of the serosa.
+GROSS DESCRIPTION:
+A. Received labeled "left ovary" is an ovary with a 9.0 x 8.0 x 7.0 cm solid mass.
+B. Received labeled "uterus" is a uterus.
+Seen before: a 9.0 x 8.0 x 7.0 cm mass.
+"""
+    assert lesions(text) == [("ovary", "left", (90.0, 80.0, 70.0), 1), ("uterus", "n/a", (), 1)]
+
+
+def test_what_stands_before_the_diagnosis_gives_it_no_side() -> None:
+    text = """\
+The man was biopsied for prostatic adenocarcinoma (left lobe) and (right lobe).
+FINAL DIAGNOSIS:
+PROSTATE, RADICAL PROSTATECTOMY:
+Prostatic adenocarcinoma, 1.8 cm.
+"""
+    assert [(x.laterality, x.diameters_mm) for x in record(text).lesions] == [("unknown", (18.0,))]
+
+
+NODES = """\
+FINAL DIAGNOSIS:
+1. Metastatic squamous cell carcinoma to:
+a. Two of two right iliac lymph nodes (2/2).
+b. One right obturator lymph node without carcinoma (0/1).
+c. Three of four left iliac lymph nodes (3/4).
+2. No lymphovascular invasion.
+"""
+
+
+def test_a_list_of_sites_is_a_lesion_for_each_item() -> None:
+    found = [(side, count) for organ, side, _, count in lesions(NODES) if organ == "lymph_node"]
+    assert found == [("left", 3), ("right", 2)]
+
+
+def test_a_letter_left_behind_at_the_end_of_a_line_marks_the_next_item() -> None:
+    torn = NODES.replace(".\nb. One", ".b.\nOne").replace("\nc. Three", "c.\nThree")
+    assert lesions(torn) == lesions(NODES)
+
+
+def test_listed_letters_stand_for_their_specimens() -> None:
+    text = """\
+DIAGNOSIS:
+B. LEFT OVARY:
+SEROUS ADENOCARCINOMA WITH IMPLANTS TO:
+A. OMENTUM
+D. UTERINE SEROSA, FOCAL
+THE FOLLOWING ARE FREE OF TUMOR:
+C. RIGHT OVARY
+"""
+    assert [(organ, side) for organ, side, *_ in lesions(text)] == [
+        ("ovary", "left"),
+        ("peritoneum", "unknown"),
+        ("uterus", "n/a"),
+    ]
+    assert record(text).organs["ovary"].sides["right"].status == "explicitly_lesion_free"
+
+
+def test_a_list_that_shares_nothing_is_no_list_of_sites() -> None:
+    text = "FINAL DIAGNOSIS:\nColon, resection: Adenocarcinoma, see:\na. Liver\nb. Spleen\n"
+    assert {organ for organ, *_ in lesions(text)} == {"colon"}
+
+
+@pytest.mark.parametrize(
+    ("value", "bound"), [("NOT PRESENT", None), ("PRESENT, AT LEAST 1.6 CM", 16.0), ("PRESENT", 10.0)]
+)
+def test_the_terms_of_a_key_are_no_size(value: str, bound: float | None) -> None:
+    text = f"FINAL DIAGNOSIS:\nProstate: Adenocarcinoma.\nDOMINANT NODULE (AT LEAST 1 CM IN SIZE): {value}.\n"
+    assert [x.size_min_mm for x in record(text).lesions] == [bound]
+
+
+def test_what_a_cancer_arose_from_is_no_lesion() -> None:
+    for words in (
+        "Adenocarcinoma.\nPrecursor lesions:\nTubulovillous adenoma",
+        "Tubular adenoma including a polypoid, well differentiated adenocarcinoma.",
+        "Adenocarcinoma arising in a polyp and limited to the polyp.",
+    ):
+        found = record(f"FINAL DIAGNOSIS:\nColon, sigmoid, resection:\n{words}\n").lesions
+        assert [x.malignancy for x in found] == ["malignant"], words
+    both = "FINAL DIAGNOSIS:\nColon, resection:\nAdenocarcinoma, 4 cm.\nSeparate tubular adenoma, 0.5 cm.\n"
+    assert sorted(x.malignancy for x in record(both).lesions) == ["benign", "malignant"]
+
+
+def test_a_stage_of_metastasis_beside_it_keeps_a_tumour() -> None:
+    assert lesions("FINAL DIAGNOSIS:\nBladder: urothelial carcinoma, pT3a pN0 pMx.\n") != []
+
+
+def test_a_report_of_which_nothing_was_read_needs_a_person() -> None:
+    assert record("SURGICAL PATHOLOGY\nAccession 7\nSee slides.\n").status == "needs_review"
+    free = record("FINAL DIAGNOSIS:\nGallbladder, cholecystectomy: No evidence of malignancy.\n")
+    assert free.status != "needs_review"
+
+
+def test_a_scan_that_is_mostly_misread_needs_a_person() -> None:
+    scraps = "kl)ney 1eF^ nep(rr&t o!ny %ar~c in0 ma\n" * 20
+    text = f"FINAL DIAGNOSIS:\nKidney, left: renal cell carcinoma, 4 cm.\n{scraps}"
+    assert not is_legible(text)
+    assert "nothing_read" in {issue.code for issue in record(text).issues}
+    assert is_legible("Kidney, left, nephrectomy: clear cell carcinoma, 4.0 x 3.0 cm (grade 2/4).\n" * 20)
