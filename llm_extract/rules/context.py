@@ -70,13 +70,14 @@ _RESOLVED = Cue(
 )  # fmt: skip
 _PENDING = re.compile(r"\b(?:pending|awaiting|requir\w+|to be|for) exclusion of\s(?:[\w-]+\s){0,4}$")
 """Reads "pending exclusion of metastasis" behind what was seen: a doubt, not a plan."""
-_UNSEEN = re.compile(
+_UNSEEN = Cue(
     r"\b(?:presence|existence) of\s(?:an?\s|any\s|the\s)?(?:[\w-]+\s){0,2}$",
-)
+    "presence of", "existence of",
+)  # fmt: skip
 _NOT_JUDGED = re.compile(
     r"[^.;]{0,80}?\b(?:cannot|can not|could not) be (?:\w+ly )?(?:evaluated|assessed|judged)\b"
 )
-_BARE_OR = re.compile(r"\b(?:infiltrati\w+|effusion|consolidation|thickening) or\s(?:[\w-]+\s){0,2}$")
+_BARE_OR = Cue(r"\b(?:infiltrati\w+|effusion|consolidation|thickening) or\s(?:[\w-]+\s){0,2}$", " or")
 _BARE_SEEN = re.compile(r"\s(?:was|were|is|are)\s(?:detected|observed|seen|noted|identified)\W{0,3}$")
 """Reads "infiltration or mass was detected": a denial that has lost its "no" states neither of them."""
 _ONLY_BEFORE = re.compile(

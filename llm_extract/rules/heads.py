@@ -66,6 +66,8 @@ class Head:
 def find_heads(statement: Statement) -> list[Head]:
     """Findings of a sentence in text order, each with its stretch."""
     found = [m for m in statement.marks if m.category == "finding" and m.start >= statement.title_end]
+    if not found:
+        return []
     marks = _compounds(statement, found[:MAX_FINDINGS])
     heads: list[Head] = []
     for mark, inner in marks:

@@ -133,11 +133,11 @@ _NOT_DISPLAYED = re.compile(
     r"|distinguished|selected|monitored)\b",
     re.IGNORECASE,
 )
-_LOST = re.compile(
+_LOST = Cue(
     r"\b(?:incomplete\s\w+|absence|loss|lack|non-?\s?visuali[sz]ation|disappearance|disruption|lost|without"
     r"|interruption|displacement)\s(?:of\s)?(?:the\s|its\s|their\s)?$",
-    re.IGNORECASE,
-)
+    "incomplete", "absence", "los", "lack", "visuali", "disappear", "disruption", "without", "interrup", "displace",
+)  # fmt: skip
 _COPULA = re.compile(
     r"\b(?:is|are|was|were|be|been|appears?|remains?|looks?|of|in|as|have|has)\s(?:\w+ly\s)?(?:an?\s)?$",
     re.IGNORECASE,
@@ -147,7 +147,7 @@ _COPULA = re.compile(
 def _is_not_displayed(text: str, start: int, end: int) -> bool:
     """Reads "Normal structure of the uterus is not displayed": what is not seen is not called normal."""
     before = text[max(0, start - 60) : start]
-    if _LOST.search(before):
+    if _LOST.search(before.lower()):
         return True
     return _COPULA.search(before) is None and _NOT_DISPLAYED.match(text, end, end + 160) is not None
 

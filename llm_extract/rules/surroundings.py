@@ -22,9 +22,10 @@ _ADVISED = re.compile(
     r"|(?:is|was) recommended|advised)\b",
     re.IGNORECASE,
 )
-_CLIP = re.compile(
+_CLIP = Cue(
     r"\b(?:clips?|surgical (?:material|sutures?))\b[^.;]{0,40}?"
-    r"\bgall\s?bladder (?:fossa|bed|lodge|loge|area|region|site)\b"
+    r"\bgall\s?bladder (?:fossa|bed|lodge|loge|area|region|site)\b",
+    "gall",
 )
 _DILATED = re.compile(
     r"\b(?:dilat\w*|ectasia|ectatic|prominent|enlarge\w*|distend\w*|wide\w*)\b", re.IGNORECASE
