@@ -27,6 +27,7 @@ Tense = Literal["current", "prior"]
 
 _NUMBER = r"(?:\d{1,4}(?:[.,]\d{1,2})?(?!\d)|(?<![\d])[.]\d{1,2}(?!\d))"
 _UNIT = r"(?:mm|cms?|em|crn|milli?met(?:er|re)s?|centimet(?:er|re)s?)(?![a-z0-9²³^])"
+_GLUED_UNIT = rf"(?:{_UNIT}|[cm]m(?=[a-z]{{5}}))"
 _AXIS = r"(?:\s?\(?(?:ap|tr|tv|trv|trans|cc|si|ml|craniocaudal|transverse|anteroposterior|axial)\b\)?)?"
 _TIMES = r"\s{0,2}(?:x|×|✕|\*|by)\s{0,2}"
 _CHAIN_OF = (
@@ -37,18 +38,25 @@ _CHAIN_OF = (
 
 
 def _chain(number: str, *, blanks: int = 2) -> re.Pattern[str]:
-    """Up to three numbers joined by x, each with or without its unit, and at most so many blanks between them."""
-    pattern = _CHAIN_OF.replace("NUMBER", number).replace("UNIT", _UNIT).replace("AXIS", _AXIS)
-    pattern = pattern.replace("TIMES", _TIMES)
-    if blanks > 2:
-        pattern = pattern.replace(r"(?<![\w.,/:])", r"(?<![\w.,/])(?<!\d:)")
+    """Up to three numbers joined by x, each with or without its unit, and at most so many blanks between them.
+
+    More blanks make the pattern of scanned text, where a unit may be glued to the word behind it and a number to
+    the comma or the verb before it.
+    """
+    scanned = blanks > 2
+    pattern = _CHAIN_OF.replace("NUMBER", number).replace("UNIT", _GLUED_UNIT if scanned else _UNIT)
+    pattern = pattern.replace("AXIS", _AXIS).replace("TIMES", _TIMES)
+    if scanned:
+        pattern = pattern.replace(
+            r"(?<![\w.,/:])", r"(?:(?<![\w.,/])(?<!\d:)|(?<=[a-z]{3},)|(?<=easures)|(?<=easuring))"
+        )
     return re.compile(pattern.replace("{0,2}", f"{{0,{blanks}}}"))
 
 
 _CHAIN = _chain(_NUMBER)
 # scanned text often loses the blank after a colon, and has no image numbers
 _SPACED_CHAIN = _chain(rf"(?:\d{{1,2}}(?:\s\.\s?|\.\s)\d(?!\d)|{_NUMBER})", blanks=12)
-_NUMBER_START = re.compile(r"[\d.](?<![\w.,/].)")
+_NUMBER_START = re.compile(r"[\d.](?:(?<![\w.,/].)|(?<=[a-z]{3},.)|(?<=easures.)|(?<=easuring.))")
 _HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|r)|milim|sub-?\s?cent")
 
 _WORDS = {

@@ -37,6 +37,11 @@ _RIGHT = re.compile(
     r"|ultraso\w{1,8}|us|pet\S{0,5})\b"
     r"|(?:previously|before|earlier|prior|formerly|at that time)\b)",
 )
+_DONE_TO_IT = re.compile(
+    r"\s{0,2}(?:previously|formerly|earlier)\s(?!measur|seen|not|describ|report|demonstrat|document|observ|visuali|was\b|were\b)"
+    r"\w{2,14}ed\s\w",
+)
+"""Behind a length, what happened to the thing it measures: "3 cm previously ruptured cyst"."""
 _RIGHT_DATE = re.compile(
     r"\s{0,2}(?:on|in|at)\s(?:the\s)?(?:\w{2,10}\s)?(?:of\s|dated\s|from\s)?(?:\d{1,4}[./-]\d{1,2}"
     r"|\[?date|20\d\d\b"
@@ -107,9 +112,13 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
     if _COMMA_WAS.search(left) and left is not context and len(context) > len(left):
         return True
     cue = _RIGHT.match(right) or _RIGHT_DATE.match(right)
-    if cue and (
-        not (followed and _NEXT_IS_HERS.search(right))
-        or (_OWN_PLACE_IN_TIME.match(right) and "," not in right[:2])
+    if (
+        cue
+        and not _DONE_TO_IT.match(right)
+        and (
+            not (followed and _NEXT_IS_HERS.search(right))
+            or (_OWN_PLACE_IN_TIME.match(right) and "," not in right[:2])
+        )
     ):
         return True
     if _NOUN_THEN_DATE.match(right) or _PLACED_EARLIER.match(right):

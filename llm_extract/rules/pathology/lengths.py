@@ -51,7 +51,8 @@ class LengthReader(LesionReader):
     ) -> tuple[list[Measurement], list[Measurement]]:
         """Lengths of a stretch that are the tumour's: no distances, no depth, nothing of the specimen."""
         own, sure = [], []
-        for m in inside:
+        further = wording.FURTHER.search(statement.text) is not None  # of the tumour named before
+        for m in () if further else inside:
             if measured.is_distance(statement, m):
                 self.unused[m.id] = "margin"
             elif measured.is_tissue(statement, m):
@@ -71,7 +72,8 @@ class LengthReader(LesionReader):
         if specimen is not None and specimen.organ == "lymph_node":
             self._size_deposit(sizes, specimen)
             return
-        if wording.FURTHER.search(statement.text) and self._extended(sizes, specimen):
+        if wording.FURTHER.search(statement.text):
+            self._extended(sizes, specimen)
             return
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
         if organ is None:
@@ -121,9 +123,9 @@ class LengthReader(LesionReader):
         if wording.STAGING.search(text) or (gross and mentions_nodes(text)):
             return None
         key = wording.TUMOUR_SIZE.search(text)
-        if key is not None or gross:
-            return key
         earlier = self.reading.statements[max(0, self._index - 2) : self._index]
+        if key is not None or (gross and not any(_is_size_title(s.text) for s in earlier)):
+            return key
         if any(wording.ORGAN_SIZE.search(s.text) for s in (*earlier, statement)):
             return None
         return wording.PLAIN_SIZE.search(text)
@@ -166,14 +168,22 @@ class LengthReader(LesionReader):
             last.mention.sizes = made.sizes[:1]
         return True
 
-    def _extended(self, sizes: list[Measurement], specimen: Specimen | None) -> bool:
-        """Reads "Additional dimensions: 4 x 3 cm": further diameters of the tumour whose greatest one came before."""
+    def _extended(self, sizes: list[Measurement], specimen: Specimen | None) -> None:
+        """Reads "Additional dimensions: 4 x 3 cm": further diameters of the tumour whose greatest one came before.
+
+        Without that one they say nothing of how large it is.
+        """
         last = self._sightings[-1] if self._sightings else None
+        self.unused.update({m.id: "other" for m in sizes})
         if last is None or last.specimen is not specimen or not last.mention.sizes:
-            return False
+            return
         if sum(len(m.values_mm) for m in (*last.mention.sizes, *sizes)) > 3:
-            return False
+            return
         last.mention.sizes = [*last.mention.sizes, *sizes]
         for size in sizes:
             self.unused.pop(size.id, None)
-        return True
+
+
+def _is_size_title(text: str) -> bool:
+    """True for the line "Tumor size:", whose values stand below it."""
+    return text.rstrip().endswith(":") and wording.TUMOUR_SIZE.search(text) is not None and len(text) < 40

@@ -89,6 +89,18 @@ _PLACED_AND_MEASURED = re.compile(
 )
 
 
+_LIMIT = re.compile(r"[^()\n]{0,30}\)\s{0,2}:")
+"""Behind the limit in the brackets of a key: "Dominant nodule (at least 1 cm in size):"."""
+_IS_A = re.compile(r"\b(?:is|was|are|were)\s(?:also\s)?an?\s{0,2}$", re.IGNORECASE)
+_NAMED_NEXT = re.compile(rf"\s{{1,2}}(?:[\w-]+,?\s{{1,2}}){{0,4}}?{MASS.pattern}", re.IGNORECASE)
+"""Between a place and a size, and behind the size, in "bulging from the gland is a 7 cm ruptured cyst"."""
+_HELD_AND_MEASURED = re.compile(
+    r"\s(?:with|containing|including|bearing)\s(?:[\w-]+\s){1,5}?(?:measures|measured|was|is)\s{0,2}(?:\w+\s){0,2}$",
+    re.IGNORECASE,
+)
+"""Between an organ and its size: "the pancreas with tumor measures 9 cm", in which the verb is the organ's."""
+
+
 def _organ_measured(statement: Statement, size: Measurement) -> bool:
     """True for "the head of the pancreas measures 7 x 4 cm": the organ is the subject, no tumour in it.
 
@@ -103,13 +115,23 @@ def _organ_measured(statement: Statement, size: Measurement) -> bool:
     last = places[-1]
     gap = text[last.end - statement.start : size.start - statement.start]
     before = text[: last.start - statement.start]
-    return _MEASURED.fullmatch(gap) is not None and MASS.search(before) is None
+    after = text[size.end - statement.start : size.end - statement.start + 50]
+    if _IS_A.search(gap) and _NAMED_NEXT.match(after):
+        return False
+    measured = _MEASURED.fullmatch(gap) or _HELD_AND_MEASURED.fullmatch(gap)
+    return measured is not None and MASS.search(before) is None
 
 
 def is_distance(statement: Statement, size: Measurement) -> bool:
-    """True for a distance, depth or thickness, but not for a tumour given by its length and width."""
+    """True for a distance, depth, thickness or the limit of a key, but not for a tumour given by length and width."""
     text = statement.text
     start, end = size.start - statement.start, size.end - statement.start
+    if (
+        "(" in text[:start]
+        and _LIMIT.match(text[end:])
+        and ")" not in text[text.rfind("(", 0, start) : start]
+    ):
+        return True
     if _BY_AXES.search(text) and _BY_AXIS.match(text[end:]) and MASS.search(text[:start]):
         return False
     return _DISTANCE_BEFORE.search(text[:start]) is not None or _DISTANCE_AFTER.match(text[end:]) is not None

@@ -101,7 +101,10 @@ _NOT_STATED = re.compile(
     re.IGNORECASE,
 )
 """Says that something is not there or not known, which of a measured tumour can only be a detail."""
-FURTHER = re.compile(r"^\W{0,4}(?:additional|other)\sdimensions?", re.IGNORECASE)
+FURTHER = re.compile(
+    r"^\W{0,4}(?:additional|other)\sdimensions?\s{0,2}(?:\([^)]{0,30}\)\s{0,2})?[:=.-]?\s{0,3}(?=[\d.])",
+    re.IGNORECASE,
+)
 _MANY = r"mul\s?ti\s?-?(?:focal|centric)"
 MULTIFOCAL = re.compile(
     rf"(?:^\W{{0,4}}(?:\w{{1,2}}[.)]\s)?|(?<=[%\d]))(?:(?:tumou?r|carcinoma)\s)?(?:{_MANY}(?:ity)?(?:\sdisease|\stumou?r)?"

@@ -1,0 +1,83 @@
+"""Which length of a pathology report is the tumour's: each by the noun that governs it."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_extract.measurements import scan_measurements
+from llm_extract.reports import Report
+from llm_extract.rules import extract_record
+
+
+def sizes(text: str) -> list[tuple]:
+    """Organ and diameters of every lesion."""
+    lesions = extract_record(Report(report_id="P1", text=text, kind="pathology")).lesions
+    return [(x.organ, x.diameters_mm) for x in lesions]
+
+
+PANCREAS = "\nDIAGNOSIS:\nPancreas, distal, resection: Ductal adenocarcinoma."
+
+
+@pytest.mark.parametrize(
+    ("gross", "expected"),
+    [
+        ("The pancreas with tumor measures 11 x 5 x 5 cm.", ()),
+        ("The pancreas containing a firm mass measures 11 x 5 x 5 cm.", ()),
+        ("The pancreas contains a tumor measuring 4 x 3 cm.", (40.0, 30.0)),
+        ("Within the pancreas is a 4 x 3 cm tumor.", (40.0, 30.0)),
+        ("Tumor size:\nGreatest dimension: 40 mm\n*Additional dimensions :30 x 20 mm", (40.0, 30.0, 20.0)),
+        ("Additional dimensions: 4.5 and 1.4 cm", ()),
+    ],
+)
+def test_the_size_follows_its_own_noun(gross, expected):
+    assert sizes(f"GROSS:\n{gross}{PANCREAS}") == [("pancreas", expected)]
+
+
+def test_what_was_done_to_a_lesion_before_makes_its_size_no_prior_one():
+    text = f"GROSS:\nBulging from the pancreas is a 7.0 x 5.0 cm previously ruptured cyst.{PANCREAS}"
+    assert ("pancreas", (70.0, 50.0)) in sizes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "tense"),
+    [
+        ("A 3 cm previously ruptured cyst", "current"),
+        ("A cyst of 3 cm, previously 2 cm", "current"),
+        ("A 3 cm previously measured nodule", "prior"),
+        ("A nodule, 3 cm previously, is seen", "prior"),
+    ],
+)
+def test_previously_before_a_participle_is_no_time_of_the_size(text, tense):
+    assert scan_measurements(text)[0].tense == tense
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("NOT PRESENT", []), ("PRESENT, AT LEAST 1.5 CM", [(15.0, None)]), ("PRESENT", [])],
+)
+def test_the_limit_in_the_brackets_of_a_key_is_no_size(value, expected):
+    text = (
+        "DIAGNOSIS:\nProstate, prostatectomy: Adenocarcinoma, Gleason score 7.\n"
+        f"DOMINANT NODULE (AT LEAST 1 CM IN SIZE): {value}."
+    )
+    lesions = extract_record(Report(report_id="P1", text=text, kind="pathology")).lesions
+    assert len(lesions) == 1
+    bounds = [(x.size_min_mm, x.size_max_mm) for x in lesions if x.size_min_mm is not None]
+    assert bounds == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("TWO LEIOMYOMAS,1.5 AND 1.2 CM", [(15.0,), (12.0,)]),
+        ("THE FOCUS MEASURES1.2 CM", [(12.0,)]),
+        ("Dimensions: 4.2 X 2.2 cmHISTOLOGIC TYPE: carcinoma of 3 cm", [(42.0, 22.0), (30.0,)]),
+        ("slide A,12 was cut at 3 mm", [(3.0,)]),
+    ],
+)
+def test_lengths_that_recognition_has_glued_to_their_neighbours(text, values):
+    assert [m.values_mm for m in scan_measurements(text, writing="scanned")] == values
+
+
+def test_typed_text_keeps_its_stricter_reading():
+    assert [m.values_mm for m in scan_measurements("nodules,1.5 and 1.2 cm")] == [(12.0,)]
