@@ -57,9 +57,11 @@ def absent_organs(statement: Statement, paired: frozenset[str]) -> Iterator[Orga
             if organ != "lymph_node":
                 yield _absent(statement, organ, side)
     missed = [(m, organ) for m, organ in not_there(statement) if not m.value.part or organ == "uterus"]
-    if missed and (is_operated(statement) or any(organ in _PLAINLY_MISSED for _, organ in missed)):
-        for mark, organ in missed:
-            yield _absent(statement, organ, _side(statement, mark, paired))
+    plain = bool(missed) and (is_operated(statement) or any(organ in _PLAINLY_MISSED for _, organ in missed))
+    for mark, organ in missed:
+        side = _side(statement, mark, paired)
+        if plain or (organ == "lung" and side in {"left", "right"}):
+            yield _absent(statement, organ, side)
 
 
 def not_there(statement: Statement) -> Iterator[tuple[Mark, str]]:

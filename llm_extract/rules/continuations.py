@@ -13,8 +13,9 @@ from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import resolve
 from llm_extract.rules.making import has_verb
-from llm_extract.rules.mentions import Mention, axes, describe, place_marks
+from llm_extract.rules.mentions import Mention, describe, place_marks
 from llm_extract.rules.nouns import explains
+from llm_extract.rules.pieces import axes
 from llm_extract.rules.statements import Statement
 
 PRONOUN = re.compile(

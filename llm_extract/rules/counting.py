@@ -24,6 +24,22 @@ _MASS_NOUNS = (
     "metastatic disease",
     "nodal disease",
 )
+_THERE_IS = re.compile(r"\b(?:there is|is (?:seen|observed|noted)|an?)\s(?:an?\s)?(?:[\w-]+\s){0,3}$")
+_WALL_OF = re.compile(r"\b(?:thicken\w*|bulg\w*|narrow\w*|stenosis|swelling|enlarge\w*)\b")
+_OF_MANY = re.compile(
+    r"\b(?:multiple|numerous|several|many|extensive\w*|diffuse\w*|scattered|both|bilateral)\b"
+)
+
+
+def count_of_reading(statement: Statement, head: Head) -> tuple[int | None, str] | None:
+    """Number of what a reading stands for, which its subject tells: "the wall is thickened, possibly tumors"."""
+    before = statement.low[: head.mark.start - statement.start]
+    own = before[max(0, len(before) - 24) :]
+    if _OF_MANY.search(before):
+        return None, "multiple_unknown"
+    if head.plural and not _OF_MANY.search(own) and _WALL_OF.search(before):
+        return 1, "exact"
+    return None
 
 
 def count_of(statement: Statement, head: Head) -> tuple[int | None, str]:
@@ -58,7 +74,10 @@ def _measured_once(statement: Statement, head: Head) -> bool:
         len(sizes) == 1
         and sizes[0].qualifier in {"exact", "approximate"}
         and not any(m.category in {"index", "multiple"} for m in marks)
-        and len(stations) <= 1
+        and (
+            len(stations) <= 1
+            or _THERE_IS.search(statement.low[: head.mark.start - statement.start]) is not None
+        )
         and re.search(r"\b(?:are|were|up to|to \d|both|bilateral\w*)\b", text, re.IGNORECASE) is None
     )
 

@@ -13,8 +13,9 @@ from llm_extract.rules.largest import start_of_all
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import Location
 from llm_extract.rules.making import MentionMaker
-from llm_extract.rules.mentions import Mention, Piece, pieces, place_marks
+from llm_extract.rules.mentions import Mention, place_marks
 from llm_extract.rules.neighbours import is_neighbour
+from llm_extract.rules.pieces import Piece, pieces
 from llm_extract.rules.several_organs import places_by_organ
 from llm_extract.rules.statements import Statement
 
@@ -59,7 +60,9 @@ class GroupReader(MentionMaker):
             group_marks = [m for m in group_marks if m not in theirs]
         after = start_of_all(statement, sizes, index, head)
         own = [m for m in place_marks(group_marks) if m.end != head.mark.end]
-        if after is not None and not own:
+        if after is not None and not any(
+            m.category == "side" or m.value.part for m in own if m.category != "short"
+        ):
             group_marks += [m for m in index_marks if m.start >= after]
             head = replace(head, end=after)
         group_refs = [r for r in statement.references if head.start <= r.start < index.start]

@@ -16,6 +16,11 @@ from llm_extract.rules.statements import Statement
 
 _GENERIC = frozenset({"mass", "nodule", "lesion", "tumor", "metastasis", "cyst"})
 _COMPOUND = re.compile(r"[\s-]{0,2}(?:of\s|type\s|like\s|shaped\s|\()?")
+_FORM_OF = re.compile(
+    r"\s(?:(?:belonging to|in the form of)\s(?:an?\s)?(?:[\w-]+\s){0,2}|\([^()]{1,24}\)\s)", re.IGNORECASE
+)
+"""Reads "a lesion in the form of a dense nodule", "low density (20 HU) lesion"."""
+_FORMED = re.compile(r"(?:formation|structure)\b")
 _DESCRIBED = re.compile(
     r"\s(?:(?:low|high|mixed|fluid|soft|tissue|fat|density|hypodense|hyperdense|attenuation|round|oval"
     r"|solid|cystic"
@@ -207,10 +212,14 @@ def _compounds(statement: Statement, marks: Sequence[Mark]) -> list[tuple[Mark, 
             gap = statement.text[last.end - statement.start : mark.start - statement.start]
             if (
                 last.value.needs != "named"
-                and (_COMPOUND.fullmatch(gap) or _DESCRIBED.fullmatch(gap))
+                and (_COMPOUND.fullmatch(gap) or _DESCRIBED.fullmatch(gap) or _FORM_OF.fullmatch(gap))
                 and mark.value.kind in _GENERIC
                 and mark.value.diagnosis is None
             ):
+                if last.value.kind in {"nodule", "mass"} and _FORMED.match(
+                    statement.low, mark.start - statement.start
+                ):
+                    continue  # "nodule formation"
                 inner = joined.pop()
                 joined.append((mark, [*inner[1], inner[0]]))
                 continue

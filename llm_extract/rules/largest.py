@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from llm_extract.measurements import Measurement
+from llm_extract.references import Reference
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.mentions import place_marks
@@ -16,16 +17,30 @@ _ALL_ARE = re.compile(
     r"|visuali[sz]ed|scattered)\b",
     re.IGNORECASE,
 )
+_IN_BOTH = re.compile(r"\s(?:in|at|of)\s(?:the\s)?(?:[\w-]+\s(?:of|in)\s(?:the\s)?)?both\b", re.IGNORECASE)
+"""Reads "nodules, the largest of 9 mm on the right, in both lungs": both is where all of them are."""
 
 
-def placed_index(head: Head, sizes: Sequence[Measurement], marks: Sequence[Mark]) -> Mark | None:
+def placed_index(
+    statement: Statement,
+    head: Head,
+    sizes: Sequence[Measurement],
+    marks: Sequence[Mark],
+    references: Sequence[Reference],
+) -> Mark | None:
     """Reads "nodules of 7 mm in both lungs, the largest in the left lower lobe": the size is the largest one's."""
     if not head.plural or len(sizes) != 1 or sizes[0].worded:
         return None
     index = next((m for m in marks if m.category == "index" and m.start > sizes[0].start), None)
     before = [m for m in marks if m.category in {"place", "short"} and m.start > head.start]
-    placed = index is not None and any(m.start > index.start for m in before)
-    return index if index is not None and placed and any(m.start < index.start for m in before) else None
+    if index is None or index.start < head.mark.end:
+        return None
+    segments = [r for r in references if r.kind == "segment" and r.start > index.start]
+    placed = bool(segments) or any(m.start > index.start for m in before)
+    stated = any(m.start < index.start for m in before) or _IN_BOTH.search(
+        statement.text, index.end - statement.start, head.end - statement.start
+    )
+    return index if placed and stated else None
 
 
 def marks_of_all(head: Head, marks: Sequence[Mark]) -> list[Mark]:
@@ -40,7 +55,7 @@ def marks_of_all(head: Head, marks: Sequence[Mark]) -> list[Mark]:
 def start_of_all(statement: Statement, sizes: Sequence[Measurement], index: Mark, head: Head) -> int | None:
     """Where in "nodules, the largest 5 mm, were observed in both lungs" the words on all of them begin."""
     first = next((m for m in sizes if m.start > index.start), None)
-    if first is None:
-        return None
-    found = _ALL_ARE.search(statement.text, first.end - statement.start, head.end - statement.start)
+    low, high = (first or index).end - statement.start, head.end - statement.start
+    found = _ALL_ARE.search(statement.text, low, high) if first is not None else None
+    found = found or _IN_BOTH.search(statement.text, low, high)
     return None if found is None else statement.start + found.start()

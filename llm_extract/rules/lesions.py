@@ -18,7 +18,8 @@ from llm_extract.rules.largest import marks_of_all, placed_index
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import DIGESTIVE, WEAK, resolve
 from llm_extract.rules.making import Denial, has_verb
-from llm_extract.rules.mentions import Mention, pieces, place_marks, respectively
+from llm_extract.rules.mentions import Mention, place_marks
+from llm_extract.rules.pieces import pieces, respectively
 from llm_extract.rules.several_organs import places_by_organ
 from llm_extract.rules.statements import Statement
 
@@ -148,6 +149,12 @@ class LesionReader(ContinuationReader):
                 priors.append(m)
             else:
                 sizes.append(m)
+        twice = [m for i, m in enumerate(sizes) if _is_repeated(m, sizes[:i])]
+        self.unused.update({m.id: "other" for m in twice})
+        sizes = [m for m in sizes if m not in twice]
+        if head.plural and len(sizes) > 1 and all(m.worded for m in sizes):
+            self.unused.update({m.id: "other" for m in sizes[1:]})
+            return sizes[:1], priors
         exact = [m for m in sizes if not m.worded]
         for m in sizes:
             if m.worded and exact:
@@ -160,7 +167,7 @@ class LesionReader(ContinuationReader):
     ) -> None:  # fmt: skip
         index = next(
             (m for m in marks if m.category == "index" and any(s.start > m.start for s in sizes)), None
-        ) or placed_index(head, sizes, marks)
+        ) or placed_index(statement, head, sizes, marks, references)
         if index is not None and self._grouped(statement, head, sizes, priors, index):
             return
         organs = [] if any(_is_exact(m) for m in sizes) else places_by_organ(self.reading.text, marks, head)
@@ -289,6 +296,11 @@ def _is_row(statement: Statement) -> bool:
     """True for a line of a table of lesions: a place and a size without a verb."""
     placed = any(m.category in {"place", "short"} for m in statement.marks) or bool(statement.references)
     return placed and bool(statement.measurements) and not has_verb(statement.text)
+
+
+def _is_repeated(measurement: Measurement, before: Sequence[Measurement]) -> bool:
+    """True for the same two or three diameters once more: "a mass of 27 x 28 mm, measuring 27 x 28 mm"."""
+    return len(measurement.values_mm) > 1 and any(m.values_mm == measurement.values_mm for m in before)
 
 
 def _is_exact(measurement: Measurement) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from llm_extract.anatomy import Anatomy
 from llm_extract.references import Reference
 from llm_extract.rules.lexicon import Mark
-from llm_extract.rules.neighbours import is_landmark, is_level, is_neighbour
+from llm_extract.rules.neighbours import IN_FRONT_OF, is_landmark, is_level, is_neighbour
+from llm_extract.rules.organ_choice import WEAK, choose_organ
 from llm_extract.rules.part_names import (
     expand_parts,
     liver_segments,
@@ -17,10 +19,7 @@ from llm_extract.rules.part_names import (
     short_part,
     vertebra_levels,
 )
-from llm_extract.rules.sides import both_sides, side_of
-
-WEAK = frozenset({"other", "vessel", "peritoneum", "soft_tissue", "pleura"})
-"""Organs that give way to another organ named in the same breath ("mesenteric border of the colon")."""
+from llm_extract.rules.sides import both_sides, side_of, without_most
 
 SIDELESS = frozenset(
     {"liver", "pancreas", "spleen", "gallbladder", "bile_duct", "uterus", "esophagus", "stomach", "duodenum"}
@@ -37,24 +36,15 @@ _BESIDE = re.compile(
     r"|medial to|lateral to"
     r"|behind|beneath|vicinity of|neighbou?rhood of|proximity (?:to|of)|separate from|distinct from"
     r"|unrelated to)\s"
-    r"(?:[\w/-]+[\s-]){0,4}$",
+    r"(?:(?!(?:in|within|inside)\s)[\w/-]+[\s-]){0,4}$",
     re.IGNORECASE,
 )
-_BETWEEN = re.compile(r"\bbetween\s(?:\w+\s){0,6}$", re.IGNORECASE)
+_BETWEEN = re.compile(r"\b(?:between|intermediate level of)\s(?:\w+\s){0,6}$", re.IGNORECASE)
 _OUTSIDE = dict.fromkeys(
     ("liver", "pancreas", "kidney", "spleen", "stomach", "adrenal_gland", "duodenum", "gallbladder"),
     "peritoneum",
-) | {"bone": "soft_tissue"}
+) | {"colon": "peritoneum", "small_bowel": "peritoneum", "bladder": "peritoneum", "bone": "soft_tissue"}
 """What a finding lies in that is only beside or between such organs."""
-_REGION = re.compile(
-    r"(?:abdom(?:en|inal)|pelvi[cs]|thora(?:x|cic)|flank|(?:upper|lower) quadrant|epigastrium|hypochondrium)s?$",
-    re.IGNORECASE,
-)
-"""Words for a whole region of the body, which any other place word outranks."""
-_PREPOSITION = re.compile(
-    r"\b(?:in|of|within|at|on|throughout|from|involving|affecting|inside|into)\s(?:\w+\s){0,4}$",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +91,12 @@ def resolve(
         topic: organs of the heading it stands under.
         inherited: organ of the statement before it.
     """
-    places = [m for m in marks if m.category == "place"]
+    marks = without_most(text, marks)
+    places = _without_texture(text, [m for m in marks if m.category == "place"], head, topic)
     free = [m for m in places if not is_neighbour(text, m, head)]
-    organ, certain = _choose_organ(text, free or places, references, head, topic, inherited)
-    if not free and places and organ in _OUTSIDE and _outside(text, places, head, topic):
+    organ, certain = choose_organ(text, free or places, references, head, topic, inherited)
+    numbered = organ == "liver" and any(r.kind == "segment" for r in references)
+    if not free and places and organ in _OUTSIDE and not numbered and _outside(text, places, head, topic):
         organ, certain = _OUTSIDE[organ], False
     if organ is None or not certain:
         node = head is not None and head.category == "finding" and head.value.kind == "lymph_node"
@@ -122,7 +114,10 @@ def resolve(
     for mark in usable:
         parts[mark.value.part] = (mark.start, mark.end)
     for mark in marks:
-        if mark.category == "short" and organ is not None and not is_neighbour(text, mark, head):
+        beside = organ != "lymph_node" and is_neighbour(
+            text, mark, head
+        )  # nodes lie along what they are named by
+        if mark.category == "short" and organ is not None and not beside:
             name = short_part(mark.value, organ)
             if name is not None:
                 parts[name] = (mark.start, mark.end)
@@ -133,13 +128,81 @@ def resolve(
     side, side_spans = side_of(text, marks, head, own, organ=organ)
     if side is None and head is not None and head.plural:
         side, side_spans = both_sides(places, organ, anatomy)
-    names, one_of, implied = expand_parts(anatomy, organ, tuple(parts), side)
-    side = implied or side
-    relation = _relation(names, one_of=one_of, joined=joined, beside=bool(places) and not free)
+    names, one_of, implied = expand_parts(anatomy, organ, tuple(parts), side, joined=_joined(text, parts))
+    side = implied or (None if side in {"left", "right"} and _crosses(text, organ, names, marks) else side)
+    beside = bool(places) and not (free or numbered or _within_level(text, places, organ))
+    relation = _relation(names, one_of=one_of, joined=joined, beside=beside)
     spans = tuple((m.start, m.end) for m in places if m.value.organ == organ) + tuple(parts.values())
     return Location(
         organ, names, relation, side, tuple(dict.fromkeys(spans)), side_spans, certain and bool(free)
     )
+
+
+_NEXT_WORD = re.compile(r"\s(?:(?!(?:is|are|was|were|in|at|of|on)\s)\w+\s)?")
+_MIDLINE = (
+    "lymph_node_mediastinal",
+    "lymph_node_retroperitoneal",
+    "lymph_node_mesenteric",
+    "lymph_node_portal",
+    "lymph_node_upper_abdominal",
+    "bone_spine",
+    "bone_vertebra",
+    "bone_sternum",
+    "bone_sacrum",
+)
+"""Starts of the names of parts that lie on neither side."""
+
+
+_JOINED = re.compile(r"\s?(?:,|and|or|&|/|,\s?and)\s(?:also\s)?(?:in\s)?(?:the\s)?(?:\w+\s)?", re.IGNORECASE)
+
+
+def _joined(text: str, parts: dict[str, tuple[int, int]]) -> frozenset[str]:
+    """Parts in a list beside another: "the middle and lower lobes", "the right upper lobe and the lower lobe"."""
+    ordered = sorted(parts.items(), key=lambda item: item[1])
+    found: set[str] = set()
+    for (left, (_, end)), (right, (start, _)) in itertools.pairwise(ordered):
+        if start < end or _JOINED.fullmatch(text, end, start):
+            found |= {left, right}
+    return frozenset(found)
+
+
+_PARENCHYMA = frozenset(
+    {"liver", "kidney", "lung", "spleen", "pancreas", "thyroid", "prostate", "uterus", "breast"}
+)
+
+
+def _crosses(text: str, organ: str | None, names: Sequence[str], marks: Sequence[Mark]) -> bool:
+    """Reads "right hilar and mediastinal nodes": the side of one place is not that of a place in the midline."""
+    if organ not in {"lymph_node", "bone"} or len(names) < 2:
+        return False
+    middle = [name.startswith(_MIDLINE) for name in names]
+    sides = [m for m in marks if m.category == "side"]
+    placed = [m.start for m in marks if m.category in {"place", "short"}]
+    close = len(sides) == 1 and any(_NEXT_WORD.fullmatch(text, sides[0].end, at) for at in placed)
+    return any(middle) and not all(middle) and close
+
+
+def _within_level(text: str, places: Sequence[Mark], organ: str | None) -> bool:
+    """Reads "at the level of the liver dome": where nothing else is named, the level is the place."""
+    return organ in _PARENCHYMA and all(m.value.organ == organ and is_level(text, m) for m in places)
+
+
+_MADE_OF = re.compile(
+    r"[\s-](?:nodul|lesion|densit|mass|structure|formation|component|tumou?r)", re.IGNORECASE
+)
+
+
+def _without_texture(text: str, places: list[Mark], head: Mark | None, topic: Sequence[str]) -> list[Mark]:
+    """Reads "a soft tissue nodule in the mediastinum": what a finding is made of is no place of it."""
+    if head is None:
+        return places
+    made_of = [
+        m for m in places
+        if m.value.organ == "soft_tissue" and m.end <= head.end
+        and text[m.start : m.end].lower().startswith("soft tissue") and _MADE_OF.match(text, m.end)
+    ]  # fmt: skip
+    rest = [m for m in places if m not in made_of]
+    return rest if rest or topic else places
 
 
 def _relation(names: Sequence[str], *, one_of: bool, joined: bool, beside: bool) -> str:
@@ -173,7 +236,11 @@ def _outside(text: str, places: Sequence[Mark], head: Mark | None, topic: Sequen
         return True
     if topic or _fixed(head):
         return False
-    return all(_BESIDE.search(text[max(0, m.start - 50) : m.start]) for m in places)
+    return all(
+        _BESIDE.search(text[max(0, m.start - 50) : m.start])
+        or IN_FRONT_OF.search(text[max(0, m.start - 30) : m.start].lower())
+        for m in places
+    )
 
 
 def _fixed(head: Mark | None) -> bool:
@@ -190,68 +257,4 @@ def laterality_of(organ: str, side: str | None) -> str:
     return side or "unknown"
 
 
-def _choose_organ(
-    text: str,
-    places: Sequence[Mark],
-    references: Sequence[Reference],
-    head: Mark | None,
-    topic: Sequence[str],
-    inherited: str | None,
-) -> tuple[str | None, bool]:
-    fixed = head.value.organ if head is not None and head.category == "finding" else None
-    if head is not None and head.category == "finding" and head.value.kind == "lymph_node":
-        return "lymph_node", True
-    if head is not None and any(
-        p.value.organ == "lymph_node" and p.end <= head.start and head.start - p.end < 3 for p in places
-    ):
-        return "lymph_node", True
-    named = [p for p in places if p.value.organ and p.value.organ != "lymph_node"]
-    named = [p for p in named if not _REGION.fullmatch(text[p.start : p.end])] or named
-    strong = [p for p in named if p.value.organ not in WEAK]
-    if strong:
-        return _best(text, strong, head).value.organ, True
-    has_segment = any(r.kind == "segment" for r in references)
-    if has_segment and fixed is None and (not topic or "liver" in topic):
-        return "liver", True
-    if fixed is not None:
-        return fixed, True
-    if (
-        any(r.kind == "vertebra" and not is_landmark(text, r.start) for r in references)
-        and named
-        and all(p.value.organ in WEAK for p in named)
-    ):
-        return "bone", True
-    if inherited is not None and named and all(p.value.organ == "vessel" for p in named):
-        return inherited, False
-    if named:
-        if (
-            len(topic) == 1
-            and topic[0] not in WEAK
-            and named[0].value.organ in {"other", "soft_tissue", "vessel"}
-            and named[0].value.adjective
-        ):
-            return topic[0], True
-        return _best(text, named, head).value.organ, False
-    if any(r.kind == "vertebra" and re.match(r"[CTLD]", text[r.start]) for r in references):
-        return "bone", True
-    if len(topic) == 1:
-        return topic[0], True
-    return (inherited if not topic or inherited in topic else topic[0]), False
-
-
-def _best(text: str, places: Sequence[Mark], head: Mark | None) -> Mark:
-    """Parts beat organs; after the finding the first place behind a preposition, before it the nearest one."""
-    if head is None:
-        return places[0]
-    before = [p for p in places if p.end <= head.start]
-    after = [p for p in places if p.start >= head.end]
-    if (
-        before
-        and head.start - before[-1].end < 30
-        and not re.search(r"[,;]", text[before[-1].end : head.start])
-    ):
-        return before[-1]
-    prepositional = [p for p in after if _PREPOSITION.search(text[max(0, p.start - 50) : p.start])]
-    if prepositional:
-        return prepositional[0]
-    return after[0] if after and not before else (before or after)[-1 if before else 0]
+__all__ = ["DIGESTIVE", "SIDELESS", "WEAK", "Location", "laterality_of", "resolve"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,11 +13,12 @@ from llm_extract.measurements import Measurement
 from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
 from llm_extract.rules import attributes, context, hedges, readings
-from llm_extract.rules.counting import count_of, is_quantified, listed_places
+from llm_extract.rules.counting import count_of, count_of_reading, is_quantified, listed_places
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
+from llm_extract.rules.neighbours import is_neighbour
 from llm_extract.rules.part_names import level_parts
 from llm_extract.rules.statements import Reading, Statement
 
@@ -26,6 +28,8 @@ _CLAUSE = re.compile(
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|had|shows?|measures?|demonstrates?|reveals?|contains?|remains?|appears?|be)\b"
 )
+_VAGUE = frozenset({"mass", "nodule", "lesion", "wall_thickening"})
+"""Kinds that a name replaces."""
 _TWO_OF = frozenset({"lung", "kidney", "adrenal_gland", "breast", "ovary"})
 _BOTH_ARE = re.compile(r"^[^;:]*\b(?:are|were)\s(?:\w+\s){1,4}$", re.IGNORECASE)
 _ON_PLEURA = re.compile(
@@ -105,15 +109,39 @@ class MentionMaker:
         if made.kind in {"tumor", "mass", "lesion", "nodule"} and _METASTATIC.search(before):
             made.kind, made.malignancy, made.malignancy_basis = "metastasis", "malignant", "stated"
         made.presence = hedges.existence(before, after)
+        led = hedges.led_up_to(statement.text[: mark.start - statement.start])
+        told = count_of_reading(statement, head) if led != "definite" else None
+        if told is not None:
+            made.count, made.count_kind = told
         if made.presence == "definite":
-            made.presence = hedges.led_up_to(statement.text[: mark.start - statement.start])
+            made.presence = led
+        if mark.value.kind == "wall_thickening" and made.kind == "tumor":
+            made.presence = hedges.certainty(head.names[-1][1])
+        if made.presence == "definite" and not head.names and readings.ends_not_excluded(lowered(after)):
+            made.presence = "possible"
         self._weigh(made, head, statement.text[low - statement.start : high - statement.start], after)
         made.refers_back = context.refers_back(before, after) and not attributes.is_indefinite(before)
         bounded = made.is_group and all(m.worded or m.bound_is_strict for m in sizes)
         made.refers_back = made.refers_back or ((bounded or not sizes) and self._restates(statement))
         made.spans.append(("kind", mark.start, mark.end))
         _settle(made, marks)
+        if made.is_group and made.location.laterality in {"left", "right"}:
+            self._widen(made, where)
         return made
+
+    def _widen(self, made: Mention, where: Sequence[Mark]) -> None:
+        """Reads "right lung lower lobe, left lung at the fissure: nodules": a group on both sides is not that of one."""
+        sides = set()
+        for side, place in itertools.pairwise(where):
+            near = side.category == "side" and place.category == "place" and place.start - side.end < 2
+            if (
+                near
+                and place.value.organ == made.organ
+                and not is_neighbour(self.reading.text, place, made.head)
+            ):
+                sides.add(side.value)
+        if {"left", "right"} <= sides:
+            made.location = replace(made.location, laterality="bilateral", parts=(), relation="unknown")
 
     def _known_side(
         self, statement: Statement, head: Head, organ: str, where: Sequence[Mark], group: Mention | None
@@ -130,6 +158,8 @@ class MentionMaker:
 
     def _name(self, made: Mention, head: Head, before: str) -> None:
         specific = [(m, link) for m, link in head.names if m.value.diagnosis or m.value.malignancy]
+        if any(m.value.kind == "tumor" and m.value.diagnosis is None for m, _ in head.names):
+            made.kind = "tumor" if made.kind in _VAGUE else made.kind
         if made.head is not None and made.head.value.diagnosis and not specific:
             made.diagnosis = made.head.value.diagnosis
             made.diagnosis_text = self.reading.text[made.head.start : made.head.end]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from llm_extract.cues import Cue
 from llm_extract.drafts import DraftSpan, LesionDraft
@@ -16,22 +15,8 @@ from llm_extract.rules import attributes
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import Location, laterality_of
-from llm_extract.rules.separators import joined_places
 from llm_extract.rules.statements import Statement
 
-_AXIS = re.compile(
-    r"\b(?:ap|tr|cc|si|rl|craniocaudal|cranio-caudal|transverse|anteroposterior|antero-posterior"
-    r"|longitudinal|axial|coronal|sagittal|height|length|width|long axis|short axis"
-    r"|vertical|horizontal|perpendicular|third dimension|superior to inferior|in thickness)\b",
-    re.IGNORECASE,
-)
-_NEXT_AXIS = re.compile(
-    r"\b(?:its|the|with|and)\s(?:an?\s|the\s|its\s)?(?:cranio-?\s?caudal|longitudinal|vertical|antero-?posterior|transverse|ap|cc"
-    r"|sagittal)\s(?:\w+\s){0,5}$"
-    r"|\bits\s(?:[\w-]+\s){0,2}(?:dimension|length|height|diameter|extent|extension)\s(?:\w+\s){0,3}$",
-    re.IGNORECASE,
-)
-_SEPARATOR = re.compile(r"[,;(]|\b(?:and|plus|while|with|another|others?)\b", re.IGNORECASE)
 _BECAME = re.compile(
     r"\b(?:is|are|was|were|now|be|become|became|appears?|slightly|mildly|minimally|significantly|markedly|much"
     r"|somewhat|interval)\s$",
@@ -106,7 +91,8 @@ class Mention:
         spans += [DraftSpan.of_own(field="laterality", start=s, end=e) for s, e in self.location.side_spans]
         return LesionDraft.model_validate(
             {
-                "organ": self.organ, "quote": text[start:end], "quote_start": start, "parts": () if one_in_both else self.location.parts,
+                "organ": self.organ, "quote": text[start:end], "quote_start": start,
+                "parts": () if one_in_both else self.location.parts,
                 "part_relation": "unknown" if one_in_both else self.location.relation,
                 "laterality": laterality_of(self.organ, self._side()),
                 "location_text": text[where[0] : where[1]] if where else None, "kind": self.kind,
@@ -121,17 +107,6 @@ class Mention:
                 "spans": tuple(spans),
             }
         )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """The part of a finding's stretch that belongs to one of its sizes."""
-
-    start: int
-    end: int
-    sizes: tuple[Measurement, ...]
-    marks: tuple[Mark, ...]
-    references: tuple[Reference, ...]
 
 
 def _on_both_sides(parts: Sequence[str]) -> bool:
@@ -180,139 +155,15 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
     return (start, min(end, start + 2000)) if end > start else (start, start + 1)
 
 
-def pieces(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> list[Piece]:
-    """Cut a stretch with several sizes into one piece a lesion; sizes along the axes of one lesion stay together."""
-    groups = axes(statement, sizes)
-    cuts = [head.start]
-    for left, right in itertools.pairwise(groups):
-        low, high = left[-1].end, right[0].start
-        gap = statement.text[low - statement.start : high - statement.start]
-        hidden = [(a - low, b - low) for a, b in joined_places(statement)]
-        found = [
-            m.start() for m in _SEPARATOR.finditer(gap) if not any(a <= m.start() < b for a, b in hidden)
-        ]
-        first = max(cuts[-1], head.mark.end)
-        stated = _placed(statement, first, left[0].start) and bool(found)
-        leads = stated and not _placed(statement, low, low + found[0])
-        cuts.append(low + _cut(gap, found[:1] if leads else found))
-    cuts.append(head.end)
-    made = []
-    for index, group in enumerate(groups):
-        start, end = cuts[index], cuts[index + 1]
-        made.append(
-            Piece(
-                start,
-                end,
-                tuple(group),
-                tuple(m for m in statement.marks if start <= m.start < end),
-                tuple(r for r in statement.references if start <= r.start < end),
-            )
-        )
-    return made
-
-
-def _placed(statement: Statement, start: int, end: int) -> bool:
-    """True if a place is named in a stretch."""
-    return any(m.category in _PLACES and start <= m.start < end for m in statement.marks) or any(
-        r.kind == "segment" and start <= r.start < end for r in statement.references
-    )
-
-
-def _cut(gap: str, separators: Sequence[int]) -> int:
-    """Where in the words between two sizes the second lesion begins.
-
-    "(1.1 cm), dome (7 mm)": behind the bracket that holds the first size; "3 cm in the dome, 7 mm": the last separator.
-    """
-    opened = re.search(r"\([^()]{0,24}$", gap)
-    if opened is not None:
-        closing = gap.find(")")
-        behind = [at for at in separators if at > closing]
-        inside = [at for at in behind if at < opened.start()]
-        if inside:
-            return inside[0] if closing >= 0 else inside[-1]
-        return closing + 1 if 0 <= closing < opened.start() else opened.start()
-    return separators[-1] if separators else 0
-
-
-def axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measurement]]:
-    """Sizes along the axes of one lesion together."""
-    groups: list[list[Measurement]] = []
-    for size in sizes:
-        if groups:
-            before = statement.text[groups[-1][-1].end - statement.start : size.start - statement.start]
-            after = statement.text[size.end - statement.start : size.end - statement.start + 26]
-            spoken = _NEXT_AXIS.search(before) is not None and len(before) < 100
-            values = sum(len(m.values_mm) for m in groups[-1]) + len(size.values_mm)
-            if (
-                values <= 3
-                and (len(before) < 40 or spoken)
-                and (spoken or (_AXIS.search(before) and (_AXIS.search(after) or "(" not in before)))
-                and not any(
-                    m.category in {"place", "side"} and groups[-1][-1].end <= m.start < size.start
-                    for m in statement.marks
-                )
-            ):
-                groups[-1].append(size)
-                continue
-        groups.append([size])
-    return groups
-
-
-def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> list[Piece] | None:
-    """Reads "nodules of segments 3 and 8 measure 7 and 12 mm, respectively": one place and one size a lesion."""
-    text = statement.text[head.start - statement.start : head.end - statement.start]
-    number = len(sizes)
-    if number < 2:
-        return None
-    explicit = re.search(r"\brespectively\b", text, re.IGNORECASE) is not None or _listed(statement, sizes)
-    references = [r for r in statement.references if head.start <= r.start < head.end and r.kind == "segment"]
-    marks = [m for m in statement.marks if head.start <= m.start < head.end]
-    options: list[list[tuple[list[Mark], list[Reference]]]] = []
-    for reference in references:
-        listed = _split_segments(reference, number)
-        if listed:
-            options.append([([], [r]) for r in listed])
-    if len(references) == number:
-        options.append([([], [r]) for r in references])
-    sides = [m for m in marks if m.category == "side" and m.value in {"left", "right"}]
-    parts = [m for m in marks if (m.category == "place" and m.value.part) or m.category == "short"]
-    options += [[([m], []) for m in group] for group in (parts, sides) if len(group) == number]
-    if not explicit or not options:
-        return None
-    shared = [
-        m
-        for m in marks
-        if m.category not in {"side", "short"} and not (m.category == "place" and m.value.part)
-    ]
-    return [
-        Piece(
-            head.start, head.end, (size,), tuple(sorted([*shared, *own], key=lambda m: m.start)), tuple(refs)
-        )
-        for size, (own, refs) in zip(sizes, options[0], strict=True)
-    ]
-
-
-def _listed(statement: Statement, sizes: Sequence[Measurement]) -> bool:
-    """True for sizes in one enumeration behind the places: "6, 9 and 15 mm"."""
-    gaps = [
-        statement.text[a.end - statement.start : b.start - statement.start]
-        for a, b in itertools.pairwise(sizes)
-    ]
-    return all(re.fullmatch(r"\s?(?:,|,?\s?and|&|/)\s?", gap, re.IGNORECASE) for gap in gaps)
-
-
-def _split_segments(reference: Reference, number: int) -> list[Reference]:
-    from llm_extract.rules.part_names import segment_numbers
-
-    numbers = segment_numbers(reference.get("segments") or "")
-    if len(numbers) != number:
-        return []
-    return [replace(reference, fields=(("segments", str(n)),)) for n in numbers]
-
-
 def place_marks(marks: Sequence[Mark]) -> list[Mark]:
     """Marks that say where."""
     return [m for m in marks if m.category in _PLACES]
+
+
+_OF_A_NOUN = re.compile(
+    r"[\s-](?:sized?\b|(?:[\w-]+\s){0,2}(?:nodul|lesion|cyst|mass|node|ones?\b))", re.IGNORECASE
+)
+"""Reads "there are smaller sized nodules"."""
 
 
 def _compares(mention: Mention, mark: Mark) -> bool:
@@ -320,7 +171,10 @@ def _compares(mention: Mention, mark: Mark) -> bool:
     statement = mention.statement
     word = statement.text[mark.start - statement.start : mark.end - statement.start].lower()
     before = statement.text[max(0, mark.start - statement.start - 24) : mark.start - statement.start]
-    return word in {"smaller", "larger"} and not _BECAME.search(before)
+    after = statement.text[mark.end - statement.start : mark.end - statement.start + 40]
+    return word in {"smaller", "larger"} and (
+        _OF_A_NOUN.match(after) is not None or not _BECAME.search(before)
+    )
 
 
 def describe(
@@ -331,14 +185,13 @@ def describe(
     mention.attenuation, mark = attributes.density(marks, "attenuation", anchor=anchor)
     if mark is not None:
         mention.spans.append(("attenuation", mark.start, mark.end))
-    elif mention.head is not None and mention.head.value.attenuation:
-        mention.attenuation = mention.head.value.attenuation
-        mention.spans.append(("attenuation", mention.head.start, mention.head.end))
-    elif head is not None:
-        shown = next((m for m, link in head.names if not link and m.value.attenuation), None)
-        if shown is not None:
-            mention.attenuation = shown.value.attenuation
-            mention.spans.append(("attenuation", shown.start, shown.end))
+    else:
+        names = head.names if head is not None else []
+        own = [mention.head, *(m for m, link in names if not link or m.value.diagnosis)]
+        dense = next((m for m in own if m is not None and m.value.attenuation), None)
+        if dense is not None:
+            mention.attenuation = dense.value.attenuation
+            mention.spans.append(("attenuation", dense.start, dense.end))
     mention.enhancement, mark = attributes.density(marks, "enhancement", anchor=anchor)
     if mark is not None:
         mention.spans.append(("enhancement", mark.start, mark.end))
@@ -357,9 +210,9 @@ def describe(
     mention.volume_mm3 = attributes.volume_of(references)
     size_at = mention.sizes[0].start if mention.sizes else anchor
     mention.series, mention.image = attributes.image_of(references, anchor=size_at)
-    names = [m for m, _ in head.names] if head is not None else []
+    named = [m for m, _ in head.names] if head is not None else []
     mention.malignancy, mention.malignancy_basis, span = attributes.malignancy_of(
-        mention.head, names, marks, mention.organ
+        mention.head, named, marks, mention.organ
     )
     settled = attributes.score_malignancy(mention.score)
     if settled is not None and mention.malignancy_basis != "diagnosis":

@@ -18,11 +18,18 @@ RELATION = re.compile(
     r"|touching|reaching|proximity (?:to|of"
     r"|with)|neighbou?rhood of|effacing|inseparable from|separate from|distinct from|unrelated to"
     r"|independent of|vicinity of"
-    r"|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)|extension "
+    r"|bed of|intermediate level of|not the|rather than|instead of|at the level of|the level of|invasion (?:of|into)"
+    r"|extension "
     r"(?:in)?to|protruding (?:in)?to|bulging (?:in)?to|contiguous with|distal to|proximal to)\s"
-    r"(?:[\w/-]+[\s-]){0,4}$",
+    r"(?:(?!(?:in|within|inside)\s)[\w/-]+[\s-]){0,4}$",
 )
-"""Given lower case."""
+"""Given lower case; "beneath the pleura in the right lung" is next to the pleura alone."""
+IN_FRONT_OF = re.compile(
+    r"\b(?:anterior|posterior|lateral|medial|caudal|cranial|superior|inferior|antero\w+|postero\w+)(?:ly)?\sof\s(?:the\s)?$"
+)
+_TUBES = frozenset({"esophagus", "duodenum", "small_bowel", "colon", "bladder", "vessel", "other"})
+"""Organs whose "posterior of" is a place behind them; in an organ of tissue it is one of its parts."""
+_BED = re.compile(r"\s(?:bed|fossa)\b")
 
 
 _LEVEL = re.compile(r"\blevel of\s(?:the\s)?(?:[\w-]+\s){0,2}$", re.IGNORECASE)
@@ -43,6 +50,11 @@ def is_landmark(text: str, start: int) -> bool:
 
 def is_neighbour(text: str, mark: Mark, head: Mark | None) -> bool:
     """True for a place that is only a neighbour of the finding."""
+    organ = mark.value.organ if mark.category == "place" else None
+    if organ == "gallbladder" and _BED.match(text, mark.end):
+        return True
+    if organ in _TUBES and IN_FRONT_OF.search(lowered(text[max(0, mark.start - 30) : mark.start])):
+        return True
     if head is not None and mark.end <= head.start and same_phrase(text[mark.end : head.start]):
         return False
     if head is not None and mark.end <= head.start:

@@ -56,10 +56,12 @@ _LIMITED = Cue(
     r"|not (?:fully|completely|entirely|well) (?:imaged|visuali[sz]ed|seen|included|evaluated)"
     r"|partially (?:imaged|visuali[sz]ed|included)|lack of (?:iv |intravenous )?contrast|limits? "
     r"(?:the )?(?:evaluation|assessment|sensitivity)"
-    r"|obscured|grossly|within the limits|as far as can be|visuali[sz]ed portions?|motion artifact)\b",
+    r"|obscured|grossly|within the limits|within (?:the )?limitations|as far as can be"
+    r"|visuali[sz]ed portions?|motion artifact)\b",
     "limit", "optimal", "not be", "degraded", "incompletely", "not fully", "not completely", "not entirely",
     "not well", "partially", "lack of", "obscured", "grossly", "as far as", "portion", "motion",
 )  # fmt: skip
+_PIECE_OF_LUNG = re.compile(r"\blung (?:apices|apex|bases?)\b|\b(?:apices|apex|bases?) of the lungs?\b")
 
 
 _NODES_NORMAL = Cue(
@@ -97,6 +99,7 @@ def normal_organs(
         exception = _EXCEPTION.search(low[match.end() :])
         weak = is_limited(statement)
         for organ, side in subjects(statement, match.start(), match.end(), paired):
+            weak = weak or (organ == "lung" and _PIECE_OF_LUNG.search(statement.low) is not None)
             status = "no_statement_on_lesions" if exception else "explicitly_lesion_free"
             yield OrganDraft.of_own(
                 organ=organ, status=status, laterality=side, limited=weak or organ in limited,

@@ -59,7 +59,7 @@ _OLD = re.compile(
     re.IGNORECASE,
 )
 """Reads "cords and patches, considering chronic old lesions"."""
-_EXPLANATION = re.compile(r"\W{0,3}(?:[\w-]+\s){1,4}?" + _NO_LESION, re.IGNORECASE)
+_EXPLANATION = re.compile(r"\W{0,3}(?:[\w-]+\s){1,7}?" + _NO_LESION, re.IGNORECASE)
 _JOINED_BY_WITH = re.compile(r",\s?with\s(?:[\w-]+\s){0,4}$", re.IGNORECASE)
 _SPLEEN = re.compile(r"[^.;]{0,60}\([^()]{0,20}(?:accessory spleen|splenule|calcul\w+|stone)", re.IGNORECASE)
 _FOCAL_OR = re.compile(

@@ -150,7 +150,8 @@ def _following_noun(after: str) -> UnusedReason | None:
     """Reads "a 5 mm calculus": the noun right after the size."""
     window = after[:46]
     stop = re.search(
-        r"[.,;:()]|\b(?:in|of|and|with|is|are|at|on|mass|lesion|nodule|cyst|tumou?r|metasta\w+|x)\b",
+        r"[.,;:()]|\b(?:in|of|and|with|is|are|at|on|to|adjacent|next|near|beside|between|behind|close|abutting|along"
+        r"|mass|lesion|nodule|cyst|tumou?r|metasta\w+|x)\b",
         window,
     )
     window = window[: stop.start()] if stop else window

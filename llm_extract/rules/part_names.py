@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from llm_extract.anatomy import Anatomy
 from llm_extract.references import Reference
@@ -77,6 +77,8 @@ def vertebra_levels(
 
 _HOLDS = {"lung_left_upper_lobe": "lung_lingula", "bone_spine": "bone_vertebra_"}
 """Parts that give way to what they hold: "the lingula of the left upper lobe", "the L2 vertebra"."""
+_MIDDLE = frozenset({"thyroid_isthmus"})
+"""Parts between the sides, which take the side of what they are named with."""
 _LEVELS = {
     "lung": {"upper": "lung_upper_lobe", "middle": "lung_right_middle_lobe", "lower": "lung_lower_lobe"},
     "kidney": {"upper": "kidney_upper_pole", "mid": "kidney_interpolar", "lower": "kidney_lower_pole"},
@@ -121,17 +123,29 @@ def short_part(place: Place, organ: str) -> str | None:
 
 
 def expand_parts(
-    anatomy: Anatomy, organ: str | None, names: Sequence[str], side: str | None
+    anatomy: Anatomy,
+    organ: str | None,
+    names: Sequence[str],
+    side: str | None,
+    *,
+    joined: Collection[str] = (),
 ) -> tuple[tuple[str, ...], bool, str | None]:
-    """Part names with the ones that stand for several replaced; whether any did; the side they imply."""
+    """Part names with the ones that stand for several replaced; whether any did; the side they imply.
+
+    A lobe that is named without its side gives way to one with it, unless it is ``joined`` to it in a list.
+    """
     if organ is None or organ not in anatomy.organs:
         return (), False, None
     table = anatomy.organs[organ].parts
     known = [name for name in names if name in table]
     single = [name for name in known if not table[name].one_of]
     if single and organ in {"liver", "lung"}:
-        bare = organ == "lung" and set(single) <= {"lung_right_middle_lobe"}  # "upper and middle lobes"
-        known = [n for n in known if not table[n].one_of or (bare and not set(table[n].one_of) & set(single))]
+        apart = set(joined) if organ == "lung" else set()
+        known = [
+            n for n in known if not table[n].one_of or (n in apart and not set(table[n].one_of) & set(single))
+        ]
+        held = {table[n].side for n in single} - {None}
+        side = next(iter(held)) if side is None and apart and len(held) == 1 else side
     elif len(known) > 1 and organ == "liver":
         smallest = min(known, key=lambda name: len(table[name].one_of))
         known = [n for n in known if not set(table[smallest].one_of) <= set(table[n].one_of) or n == smallest]
@@ -142,12 +156,14 @@ def expand_parts(
         if not part.one_of:
             expanded[name] = None
             continue
-        options = [p for p in part.one_of if side is None or table[p].side in {None, side}]
-        one_of = one_of or len(options) > 1
+        options = [p for p in part.one_of if side not in {"left", "right"} or table[p].side in {None, side}]
+        one_of = one_of or (len(options) > 1 and side != "bilateral")
         expanded.update(dict.fromkeys(options))
     for whole, inside in _HOLDS.items():
         if any(name.startswith(inside) for name in expanded):
             expanded.pop(whole, None)
     implied = {table[name].side for name in expanded} - {None}
-    has_all = all(table[name].side is not None for name in expanded)
+    has_all = all(table[name].side is not None or name in _MIDDLE for name in expanded)
+    if has_all and not one_of and {"left", "right"} <= implied:
+        return tuple(expanded), one_of, "bilateral"
     return tuple(expanded), one_of, (next(iter(implied)) if len(implied) == 1 and has_all else None)

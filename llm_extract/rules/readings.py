@@ -30,6 +30,9 @@ _NOT_EXCLUDED = re.compile(
     _OPENING
     + r"(?:(?!there\b|in\b)[\w-]+\s){0,6}?(?:cannot|can not|could not)\sbe\s(?:\w+ly\s)?(?:excluded|ruled out)\b"
 )
+_SUBJECTLESS = re.compile(
+    r"\W{0,4}(?:it\s)?(?:could not|cannot|can not)\sbe\s(?:\w+ly\s)?(?:characteri[sz]|differentiat|distinguish|categori[sz])"
+)
 _UNDECIDED = re.compile(
     r"\b(?:cannot|can not|could not)\sbe\s(?:\w+ly\s)?(?:differentiated|distinguished|discriminated|separated)\b"
 )
@@ -47,6 +50,9 @@ _OWN_CLAUSE = re.compile(
 _NOT_A_READING = re.compile(
     r"\b(?:ultrasound|mri?|ct|pet\w*|examination|follow|correlat\w*|enhanced|biopsy|further|scan\w*|clinical\w*|comparison"
     r"|imaging|sonograph\w*|histor\w*)\b"
+)
+_ENDS_NOT_EXCLUDED = re.compile(
+    r"(?:(?!\b(?:is|are|was|were|with|and)\b)[^.;,]){0,140}?\b(?:cannot|can not|could not) be (?:\w+ly )?(?:excluded|ruled out)\b"
 )
 _UNNAMED = re.compile(
     r"(?:,|\bis|\bare|\bwas|\bwere|^)\s(?:\w+ly\s)?(?P<cue>possibl[ey]|suspected|suspicious for"
@@ -76,6 +82,7 @@ def reads_finding_before(sentence: str) -> bool:
         or _CONCERN.search(sentence)
         or _DIFFERENTIAL.match(sentence)
         or _NOT_EXCLUDED.match(sentence)
+        or _SUBJECTLESS.match(sentence)
     )
 
 
@@ -132,6 +139,11 @@ def unnamed(after: str) -> str | None:
     if match is None or _NOT_A_READING.search(match["name"]):
         return None
     return "possible" if match["cue"].startswith(_WEAK_CUES) else "probable"
+
+
+def ends_not_excluded(after: str) -> bool:
+    """True for a finding whose own clause ends in "cannot be excluded"."""
+    return _ENDS_NOT_EXCLUDED.match(after) is not None
 
 
 def leaves_out_one(link: str) -> bool:

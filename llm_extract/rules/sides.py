@@ -19,6 +19,31 @@ _LEFT_OVER = re.compile(
 )
 
 
+_MOSTLY = re.compile(
+    r"\b(?:mostly|mainly|predominantly|predominant|predominance|more|most|especially|particularly|prominent(?:ly)?|larger"
+    r"|largest|dominant|large|marked(?:ly)?)\b(?:\s[\w-]+){0,7}\s$",
+    re.IGNORECASE,
+)
+"""Reads "in both lungs, mostly on the right": where there are more of them is not the side of all."""
+_MORE_IN = re.compile(
+    r"\b(?:mostly|mainly|predominantly|especially|particularly|more (?:prominent(?:ly)?|in|on|common|intense\w*))\b"
+    r"(?:\s[\w-]+){0,7}\s$",
+    re.IGNORECASE,
+)
+
+
+def without_most(text: str, marks: Sequence[Mark]) -> Sequence[Mark]:
+    """Places without those that only say where there are more: "in both lungs, mostly in the right lower lobe"."""
+    both = next((m for m in marks if m.category == "side" and m.value == "bilateral"), None)
+    if both is None:
+        return marks
+    return [
+        m for m in marks
+        if m.start <= both.start or m.category not in {"place", "short", "side"}
+        or not _MORE_IN.search(text[max(both.end, m.start - 60) : m.start])
+    ]  # fmt: skip
+
+
 _SIDE_WORD = re.compile(r"(?:left|right)\b", re.IGNORECASE)
 _SIDE_BREAK = re.compile(r"[,;:(]|\b(?:and|while|with|but|which|there)\b", re.IGNORECASE)
 
@@ -77,6 +102,9 @@ def side_of(
     ]  # fmt: skip
     if not sides:
         return None, ()
+    if any(m.value == "bilateral" for m in sides):
+        most = [m for m in sides if _MOSTLY.search(text[max(0, m.start - 50) : m.start])]
+        sides = [m for m in sides if m not in most or m.value == "bilateral"]
     values = {m.value for m in sides}
     if {"left", "right"} <= values and len(sides) <= 3 and not {"bilateral", "midline"} & values:
         first, second = sides[0], sides[1]

@@ -50,7 +50,10 @@ def subjects(
         "lymph_node" if m.category == "finding" else m.value.organ: m
         for m in chosen
         if m.category == "finding"
-        or (not is_airway(statement, m) and (not m.value.part or _whole(m) or _in_full(statement, m, start)))
+        or (
+            not is_airway(statement, m)
+            and (not m.value.part or _whole(statement, m) or _in_full(statement, m, start))
+        )
     }
     if not chosen and context.names_digestive_tract(before):
         for organ in DIGESTIVE:
@@ -115,8 +118,10 @@ WHOLE_PANCREAS = frozenset({"pancreas_head", "pancreas_body", "pancreas_tail"})
 """Parts that together are the organ."""
 
 
-def _whole(mark: Mark) -> bool:
-    return mark.value.organ in {"bone", "uterus", "colon", "lymph_node"}
+def _whole(statement: Statement, mark: Mark) -> bool:
+    """True where a part stands for its organ; the apices of the lungs do, for a limited statement."""
+    word = statement.low[mark.start - statement.start : mark.end - statement.start]
+    return mark.value.organ in {"bone", "uterus", "colon", "lymph_node"} or "apices" in word
 
 
 def side_of_subject(

@@ -60,6 +60,9 @@ FREE = {
     "No infiltrative lesion in either lung.": set(),
     "The liver and the spleen are naturally observed.": {"liver", "spleen"},
     "No lytic or blastic lesions.": {"bone"},
+    "The surrenals are natural on both sides.": {"adrenal_gland"},
+    "Both surrenal are natural.": {"adrenal_gland"},
+    "Musculoskeletal: No destructive lesion.": {"bone"},
 }
 
 
@@ -99,6 +102,17 @@ def test_organs_called_absent(text):
 def test_an_absent_side_is_no_free_side():
     record = read("The right kidney was not observed. No renal mass.")
     assert sides(record.organs["kidney"]) == ("explicitly_lesion_free", "surgically_absent")
+
+
+def test_one_lung_that_is_missed_leaves_the_other():
+    record = read("The left lung is not observed. No mass is seen in the right lung.")
+    assert sides(record.organs["lung"]) == ("surgically_absent", "explicitly_lesion_free")
+    assert record.organs["lung"].status == "explicitly_lesion_free"
+
+
+def test_the_apices_speak_for_the_lungs_with_a_limit():
+    lung = read("The visualized lung apices are clear.").organs["lung"]
+    assert (lung.status, lung.limited) == ("explicitly_lesion_free", True)
 
 
 def test_the_side_of_an_operation_in_the_participle():

@@ -18,6 +18,83 @@ def place(lesion: Lesion) -> tuple[str, tuple[str, ...], str]:
 
 
 PLACES = {
+    # the place that opens the sentence wins; a bed and what lies behind a tube are no places in them
+    "In the liver, there is a 4 cm nodule in the gallbladder bed.": ("liver", (), "n/a"),
+    "A 12 mm nodule posterior of the sigmoid colon.": ("peritoneum", (), "unknown"),
+    "A 12 mm cyst in the posterior of the left kidney.": ("kidney", (), "left"),
+    "A 15 mm nodule at the intermediate level of the psoas and the descending colon.": (
+        "peritoneum",
+        (),
+        "unknown",
+    ),
+    # the tissue that holds a finding, not the bone or the lung that it lies at
+    "A 12 mm nodule in the subcutaneous fat in the body of the right scapula.": ("soft_tissue", (), "right"),
+    "A 12 mm lesion in the right scapula extending to the subcutaneous fat.": (
+        "bone",
+        ("bone_scapula",),
+        "right",
+    ),
+    "Nodules are seen in the pleura in the right lung.": ("pleura", (), "right"),
+    "A 9 mm nodule beneath the pleura in the right lower lobe.": (
+        "lung",
+        ("lung_right_lower_lobe",),
+        "right",
+    ),
+    "A 20 mm lesion adjacent to the portal vein at the level of segment 4.": (
+        "liver",
+        ("liver_segment_4",),
+        "n/a",
+    ),
+    "Lungs: 12 mm soft tissue nodule at the resection site.": ("lung", (), "unknown"),
+    "A 12 mm soft tissue nodule of the left thigh.": ("soft_tissue", (), "left"),
+    "A 9 mm cyst in liver S8.": ("liver", ("liver_segment_8",), "n/a"),
+    "A 9 mm cyst in liver segment 4A.": ("liver", ("liver_segment_4",), "n/a"),
+    # lists of lobes, of stations and of sides
+    "Nodules in the upper, middle and lower lobes of the right lung.": (
+        "lung",
+        ("lung_right_lower_lobe", "lung_right_upper_lobe", "lung_right_middle_lobe"),
+        "right",
+    ),
+    "Nodules in the lower lobes of both lungs.": (
+        "lung",
+        ("lung_left_lower_lobe", "lung_right_lower_lobe"),
+        "bilateral",
+    ),
+    "Nodules in the left upper lobe and the right lower lobe.": (
+        "lung",
+        ("lung_left_upper_lobe", "lung_right_lower_lobe"),
+        "bilateral",
+    ),
+    "A 5 mm nodule in the left lower lobe, a part of the lower lobe.": (
+        "lung",
+        ("lung_left_lower_lobe",),
+        "left",
+    ),
+    "Nodules in both lungs, mostly in the lower lobe on the right.": ("lung", (), "bilateral"),
+    "Nodules in both lungs, more in the right lower lobe.": ("lung", (), "bilateral"),
+    "Enlarged lymph nodes in the right hilum and mediastinum.": (
+        "lymph_node",
+        ("lymph_node_hilar", "lymph_node_mediastinal"),
+        "unknown",
+    ),
+    "Enlarged left axillary and left supraclavicular lymph nodes.": (
+        "lymph_node",
+        ("lymph_node_axillary", "lymph_node_supraclavicular"),
+        "left",
+    ),
+    "A 9 mm nodule in the right thyroid lobe and isthmus.": (
+        "thyroid",
+        ("thyroid_right_lobe", "thyroid_isthmus"),
+        "right",
+    ),
+    "A 9 mm nodule at the left apex of the lung.": ("lung", ("lung_left_upper_lobe",), "left"),
+    "A 9 mm cyst in the middle part of the left kidney.": ("kidney", ("kidney_interpolar",), "left"),
+    "A 12 mm lesion in the left basal ganglia.": ("brain", (), "left"),
+    "Enlarged lymph nodes along the left external iliac artery.": (
+        "lymph_node",
+        ("lymph_node_pelvic",),
+        "left",
+    ),
     # a region gives way to any organ named beside it, and stands where nothing else does
     "Tumor implant in the peritoneum of the right lower abdomen, 14 mm.": ("peritoneum", (), "right"),
     "A 3 cm mass in the right hemithorax at the level of the thoracic spine.": ("lung", (), "right"),
@@ -173,3 +250,28 @@ def test_a_table_of_target_lesions(heading, mark):
         ("adrenal_gland", (), "left", (18.0,)),
         ("lung", ("lung_right_lower_lobe",), "right", (15.0,)),
     ]
+
+
+PHRASES = {
+    "Shadow of low density in the left lobe of the liver, considering a cyst in the left lobe of the liver.": (
+        "left lobe of the liver"
+    ),
+    "A 9 mm nodule in the right lower lobe, suggestive of a pulmonary metastasis.": "right lower lobe",
+    "Soft tissue nodules in the anterior mediastinum.": "anterior mediastinum",
+    "A 9 mm cyst in the middle part of the left kidney.": "middle part of the left kidney",
+}
+
+
+@pytest.mark.parametrize("text", PHRASES)
+def test_words_of_a_place_hold_no_finding(text):
+    assert read(text).lesions[0].location_text == PHRASES[text]
+
+
+def test_a_level_where_nothing_else_is_named_is_the_place():
+    (lesion,) = read("A 9 mm cyst at the level of the liver dome.").lesions
+    assert (lesion.organ, lesion.part_relation) == ("liver", "one_of")
+
+
+def test_one_nodule_lies_in_no_two_lungs():
+    (lesion,) = read("A 5 mm nodule in the right middle lobe, left lower lobe.").lesions
+    assert (lesion.parts, lesion.laterality, lesion.part_relation) == ((), "unknown", "unknown")
