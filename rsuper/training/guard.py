@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from rsuper.errors import DataError
 
@@ -26,6 +26,38 @@ def non_finite(named: Mapping[str, Tensor | Iterable[Tensor]]) -> tuple[str, ...
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
             bad.append(name)
     return tuple(bad)
+
+
+def agreed_on_all_ranks(
+    bad: Sequence[str], *, device: torch.device | str = "cpu", group: distributed.ProcessGroup | None = None
+) -> tuple[str, ...]:
+    """What was not finite on any rank, the same answer on all of them, so that they skip a step together.
+
+    Ask before ``backward`` about the loss (where one rank leaves out its backward pass, the others wait for its
+    gradients for ever) and after it about the gradients. One number is exchanged where all is well. Without a process
+    group the answer is ``bad``.
+
+    Args:
+        bad: what :func:`non_finite` says here.
+        device: where the backend exchanges tensors: the rank's GPU for NCCL, the CPU for Gloo.
+        group: the ranks that train together; all of them by default.
+
+    Returns:
+        Names with their ranks, such as ``rank 1: volume``; empty if the step is good everywhere.
+
+    Example:
+        >>> agreed_on_all_ranks(["volume"])
+        ('volume',)
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return tuple(bad)
+    flag = torch.tensor([int(bool(bad))], device=device)
+    distributed.all_reduce(flag, op=distributed.ReduceOp.MAX, group=group)
+    if not flag.item():
+        return ()
+    everywhere: list[Sequence[str]] = [()] * distributed.get_world_size(group)
+    distributed.all_gather_object(everywhere, tuple(bad), group=group)
+    return tuple(f"rank {rank}: {name}" for rank, names in enumerate(everywhere) for name in names)
 
 
 class NonFiniteGuard:
