@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from llm_extract.references import Reference
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.mentions import place_marks
+from llm_extract.rules.neighbours import is_neighbour
 from llm_extract.rules.statements import Statement
 
 _ALL_ARE = re.compile(
@@ -59,3 +61,13 @@ def start_of_all(statement: Statement, sizes: Sequence[Measurement], index: Mark
     found = _ALL_ARE.search(statement.text, low, high) if first is not None else None
     found = found or _IN_BOTH.search(statement.text, low, high)
     return None if found is None else statement.start + found.start()
+
+
+def lies_on_both_sides(text: str, where: Sequence[Mark], organ: str, head: Mark) -> bool:
+    """Reads "right lung lower lobe, left lung at the fissure: nodules": their group is not that of one side."""
+    sides = set()
+    for side, place in itertools.pairwise(where):
+        near = side.category == "side" and place.category == "place" and place.start - side.end < 2
+        if near and place.value.organ == organ and not is_neighbour(text, place, head):
+            sides.add(side.value)
+    return {"left", "right"} <= sides

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +14,10 @@ from llm_extract.references import Reference
 from llm_extract.rules import attributes, context, hedges, readings
 from llm_extract.rules.counting import count_of, count_of_reading, is_quantified, listed_places
 from llm_extract.rules.heads import Head
+from llm_extract.rules.largest import lies_on_both_sides
 from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
-from llm_extract.rules.neighbours import is_neighbour
 from llm_extract.rules.part_names import level_parts
 from llm_extract.rules.statements import Reading, Statement
 
@@ -125,23 +124,10 @@ class MentionMaker:
         made.refers_back = made.refers_back or ((bounded or not sizes) and self._restates(statement))
         made.spans.append(("kind", mark.start, mark.end))
         _settle(made, marks)
-        if made.is_group and made.location.laterality in {"left", "right"}:
-            self._widen(made, where)
-        return made
-
-    def _widen(self, made: Mention, where: Sequence[Mark]) -> None:
-        """Reads "right lung lower lobe, left lung at the fissure: nodules": a group on both sides is not that of one."""
-        sides = set()
-        for side, place in itertools.pairwise(where):
-            near = side.category == "side" and place.category == "place" and place.start - side.end < 2
-            if (
-                near
-                and place.value.organ == made.organ
-                and not is_neighbour(self.reading.text, place, made.head)
-            ):
-                sides.add(side.value)
-        if {"left", "right"} <= sides:
+        one_side = made.is_group and made.location.laterality in {"left", "right"}
+        if one_side and lies_on_both_sides(self.reading.text, where, organ, mark):
             made.location = replace(made.location, laterality="bilateral", parts=(), relation="unknown")
+        return made
 
     def _known_side(
         self, statement: Statement, head: Head, organ: str, where: Sequence[Mark], group: Mention | None

@@ -31,7 +31,8 @@ _NOT_EXCLUDED = re.compile(
     + r"(?:(?!there\b|in\b)[\w-]+\s){0,6}?(?:cannot|can not|could not)\sbe\s(?:\w+ly\s)?(?:excluded|ruled out)\b"
 )
 _SUBJECTLESS = re.compile(
-    r"\W{0,4}(?:it\s)?(?:could not|cannot|can not)\sbe\s(?:\w+ly\s)?(?:characteri[sz]|differentiat|distinguish|categori[sz])"
+    r"\W{0,4}(?:it\s)?(?:could not|cannot|can not)\sbe\s(?:\w+ly\s)?"
+    r"(?:characteri[sz]|differentiat|distinguish|categori[sz])"
 )
 _UNDECIDED = re.compile(
     r"\b(?:cannot|can not|could not)\sbe\s(?:\w+ly\s)?(?:differentiated|distinguished|discriminated|separated)\b"
@@ -52,7 +53,8 @@ _NOT_A_READING = re.compile(
     r"|imaging|sonograph\w*|histor\w*)\b"
 )
 _ENDS_NOT_EXCLUDED = re.compile(
-    r"(?:(?!\b(?:is|are|was|were|with|and)\b)[^.;,]){0,140}?\b(?:cannot|can not|could not) be (?:\w+ly )?(?:excluded|ruled out)\b"
+    r"(?:(?!\b(?:is|are|was|were|with|and)\b)[^.;,]){0,140}?"
+    r"\b(?:cannot|can not|could not) be (?:\w+ly )?(?:excluded|ruled out)\b"
 )
 _UNNAMED = re.compile(
     r"(?:,|\bis|\bare|\bwas|\bwere|^)\s(?:\w+ly\s)?(?P<cue>possibl[ey]|suspected|suspicious for"

@@ -160,3 +160,81 @@ def test_a_third_dimension_of_its_own_joins_the_others():
     text = "A mass is seen in the liver. It measures 25 x 15 mm, and its craniocaudal dimension was 32 mm."
     (lesion,) = read(text).lesions
     assert sorted(lesion.diameters_mm) == [15.0, 25.0, 32.0]
+
+
+KINDS = {
+    "A mass in the left lobe of the thyroid, considered as a thyroid tumor.": ("tumor", "definite"),
+    "Wall thickening of the sigmoid colon with stenosis, suspected tumor.": ("tumor", "possible"),
+    "A mass in the left lobe of the thyroid, considered as a haemangioma.": ("mass", "definite"),
+}
+
+
+@pytest.mark.parametrize("text", KINDS)
+def test_a_favoured_tumour_replaces_a_vague_kind(text):
+    (lesion,) = read(text).lesions
+    assert (lesion.kind, lesion.presence) == KINDS[text]
+
+
+COUNTS = {
+    "The sigmoid colon is thickened, considering the possibility of tumors.": 1,
+    "Multiple vertebrae of uneven density, not excluding bone metastasis.": None,
+    "Uneven density of one vertebra, not excluding bone metastasis.": 1,
+    "At the thoracic inlet there is lymphadenopathy with a short diameter of 13 mm, behind the left thyroid lobe.": 1,
+    "Lymphadenopathy of up to 13 mm is seen at the left thyroid lobe and in the mediastinum.": None,
+    "There are two adjacent 2-3 mm nodules in the right upper lobe.": 2,
+}
+
+
+@pytest.mark.parametrize("text", COUNTS)
+def test_the_described_subject_tells_the_number(text):
+    assert read(text).lesions[0].count == COUNTS[text]
+
+
+GROUPS = {
+    "In both lungs there is a multiple nodule formation, the largest of which is in the right middle lobe, 6 mm.": 6.0,
+    "In the left lobe of the liver there are two dense lesions of 8 mm, the largest of which is in segment 3.": 8.0,
+    "There are nodules of about 9 mm, the largest of which is in the left lower lobe, in both lungs.": 9.0,
+}
+
+
+@pytest.mark.parametrize("text", GROUPS)
+def test_the_largest_has_its_own_place(text):
+    remainder, index = read(text).lesions
+    assert (remainder.group_role, index.group_role) == ("remainder", "index")
+    assert (remainder.size_max_mm, index.diameters_mm, index.count) == (GROUPS[text], (GROUPS[text],), 1)
+    assert index.parts
+    assert index.parts != remainder.parts
+
+
+def test_the_group_lies_in_both_lungs_where_the_end_of_the_sentence_says_so():
+    remainder, index = read(
+        "There are pulmonary nodules, the largest of which is in the left lower lobe, "
+        "measuring 11 x 9 mm in both lungs."
+    ).lesions
+    assert (remainder.laterality, index.laterality, index.diameters_mm) == ("bilateral", "left", (11.0, 9.0))
+
+
+def test_a_group_listed_on_both_sides_is_not_that_of_one():
+    (lesion,) = read(
+        "Right lung in the upper lobe, left lung at the fissure in the lower lobe, small nodules are seen."
+    ).lesions
+    assert (lesion.laterality, lesion.count_kind) == ("bilateral", "multiple_unknown")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A mass of 27 x 28 x 46 mm, measuring 27 x 28 x 46 mm, is seen in the left upper lobe.",
+        "A low density (mean 20 HU) lesion of 28 mm is seen in the left upper lobe.",
+        "A lesion in the form of a dense nodule of 28 mm is seen in the left upper lobe.",
+    ],
+)
+def test_one_noun_phrase_is_one_lesion(text):
+    (lesion,) = read(text).lesions
+    assert lesion.parts == ("lung_left_upper_lobe",)
+
+
+@pytest.mark.parametrize("verb", ["cannot be excluded", "could not be definitely ruled out"])
+def test_a_hedge_at_the_end_of_the_clause_covers_the_finding(verb):
+    (lesion,) = read(f"Metastasis in the form of a stripe in the left lower lobe {verb}.").lesions
+    assert (lesion.presence, lesion.malignancy) == ("possible", "indeterminate")
