@@ -22,18 +22,21 @@ from llm_extract.anatomy import load_anatomy
 from llm_extract.anatomy_file import check_anatomy_file
 from llm_extract.errors import UsageError
 from llm_extract.handover.fields import WITHHELD
+from llm_extract.handover.linked_counts import suppress_linked
 from llm_extract.handover.pseudonyms import Days, Pseudonyms
 from llm_extract.handover.release_tables import (
     README,
     dictionary_rows,
     lesion_columns_released,
     lesion_rows_released,
+    lesions_by_organ,
     study_columns_released,
     study_row_released,
     summary_cells,
+    summary_links,
 )
 from llm_extract.handover.released_record import Releaser
-from llm_extract.handover.small_cells import SMALLEST_K, suppress
+from llm_extract.handover.small_cells import SMALLEST_K
 from llm_extract.handover.vocabulary import vocabulary
 from llm_extract.private_files import private_text
 from llm_extract.progress import ProgressReporter
@@ -230,7 +233,7 @@ class _Release:
                     self._count(cells)
                     patient, cells = place.patient, set()
                     result.patients += 1
-                cells |= set(summary_cells(released))
+                cells |= set(summary_cells(released, self._organs))
                 result.records += 1
                 result.lesions += len(released.lesions)
                 progress.advance(1)
@@ -251,7 +254,10 @@ class _Release:
 
     def _write_summary(self) -> None:
         k = self._options.smallest_count
-        shown = suppress(self._cells, total=self._result.patients, k=k)
+        shown = suppress_linked(
+            self._cells, total=self._result.patients, k=k, links=summary_links(self._organs)
+        )
+        tables = {**shown.tables, "lesions by organ": lesions_by_organ(shown.tables, self._organs)}
         self._write_json(
             "summary.json",
             {
@@ -259,7 +265,7 @@ class _Release:
                 "smallest_count": k,
                 "withheld": "null: below smallest_count, or withheld to hide one that is; here, not in the tables",
                 "patients": shown.total,
-                "tables": {name: dict(sorted(cells.items())) for name, cells in sorted(shown.tables.items())},
+                "tables": {name: dict(sorted(cells.items())) for name, cells in sorted(tables.items())},
             },
         )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
 from llm_extract.handover.fields import RELEASED
+from llm_extract.handover.linked_counts import Cell as SummaryCell
+from llm_extract.handover.linked_counts import Links
 from llm_extract.records import Lesion, Model, ReportRecord
 from llm_extract.tables import Cell, ColumnType, lesion_columns, lesion_rows
 
@@ -16,6 +18,8 @@ _IN_RECORDS_ONLY = frozenset({"evidence", "location_text"})
 _OF_THE_MODEL = tuple(name for name in RELEASED[Lesion] if name not in _IN_RECORDS_ONLY)
 _LESION_NAMES = ("report_id", "case_id", *_OF_THE_MODEL)
 _OF_A_LESION = ("report_id", "case_id", "patient_id")
+_WITH_LESIONS = ("lesions", "stated")
+_PRESENT = "lesion_present"
 
 README = """# Records of radiology and pathology reports, without their text
 
@@ -83,21 +87,40 @@ def study_row_released(record: ReportRecord, *, day: int | None, organs: Iterabl
     }
 
 
-def summary_cells(record: ReportRecord) -> Iterator[tuple[str, str]]:
-    """The (table, cell) pairs in which the patient of a released record counts."""
+def summary_cells(record: ReportRecord, organs: Iterable[str]) -> Iterator[SummaryCell]:
+    """The cells in which the patient of a released record counts: one of each table, or several of those on lesions."""
     yield "source", record.source
     yield "status", record.status
     yield "modality", record.technique.modality
     yield "phase", record.technique.phase
-    for name, statement in record.organs.items():
-        yield f"organ: {name}", statement.status
-    if not record.lesions:
-        yield "lesions by organ", "none"
+    for name in organs:
+        yield _of_organ(name), record.organs[name].status if name in record.organs else "not_mentioned"
+    yield _WITH_LESIONS if record.lesions else ("lesions", "none")
     for lesion in record.lesions:
-        yield "lesions by organ", lesion.organ
         yield "lesions by largest diameter", _band(lesion)
         yield "lesions by malignancy", lesion.malignancy
         yield "lesions by diagnosis", lesion.diagnosis or "not stated"
+
+
+def summary_links(organs: Iterable[str]) -> Links:
+    """How the tables of the summary hang together."""
+    return Links(
+        whole=_WITH_LESIONS,
+        splits=frozenset({"lesions by largest diameter", "lesions by malignancy", "lesions by diagnosis"}),
+        covers=[(_of_organ(name), _PRESENT) for name in organs],
+    )
+
+
+def lesions_by_organ(
+    tables: Mapping[str, Mapping[str, int | None]], organs: Iterable[str]
+) -> dict[str, int | None]:
+    """Patients with a lesion of each organ as the tables of the organs show them, which says nothing beyond these."""
+    found = {name: tables.get(_of_organ(name), {}).get(_PRESENT, 0) for name in organs}
+    return {name: number for name, number in found.items() if number != 0}
+
+
+def _of_organ(name: str) -> str:
+    return f"organ: {name}"
 
 
 def _band(lesion: Lesion) -> str:

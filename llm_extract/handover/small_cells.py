@@ -45,6 +45,11 @@ def suppress(tables: Mapping[str, Mapping[str, int]], *, total: int, k: int) -> 
     hidden = all(enough for _, enough in made.values()) and (total == 0 or total >= k)
     if hidden:
         return Suppressed(total=total, tables={name: cells for name, (cells, _) in made.items()})
+    return only_zeros(tables)
+
+
+def only_zeros(tables: Mapping[str, Mapping[str, int]]) -> Suppressed:
+    """Withhold the total and every count but zeros."""
     zeros = {name: {cell: None if n else 0 for cell, n in cells.items()} for name, cells in tables.items()}
     return Suppressed(total=None, tables=zeros)
 

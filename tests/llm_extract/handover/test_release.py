@@ -326,10 +326,10 @@ def test_the_summary_counts_patients_and_hides_small_counts(tmp_path, extracted)
     assert summary["tables"]["organ: spleen"] == {"explicitly_lesion_free": 9, "not_mentioned": 26}
     few = tmp_path / "few"
     release(write(tmp_path / "f.jsonl", [*records, extracted[4]]), ReleaseOptions(out=few, key=KEY))
-    cells = json.loads((few / "summary.json").read_text())["tables"]["lesions by organ"]
-    assert cells["gallbladder"] is None
-    assert cells["kidney"] is None
-    assert cells["liver"] == 9
+    tables = json.loads((few / "summary.json").read_text())["tables"]
+    assert tables["lesions by organ"] == {"gallbladder": None, "kidney": 26, "liver": 9, "pancreas": None}
+    assert tables["organ: gallbladder"] == {"lesion_present": None, "not_mentioned": None}
+    assert tables["organ: kidney"] == {"lesion_present": 26, "not_mentioned": 10}
 
 
 def test_the_dictionary_and_the_manifest_are_about_what_is_there(tmp_path, extracted):
