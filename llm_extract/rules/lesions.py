@@ -224,7 +224,8 @@ class LesionReader(ContinuationReader):
         same = [h for h in heads if h.polarity == head.polarity]
         if len(same) > 1 and len(same) == len(heads):
             low, high = same[0].start, same[-1].end
-        where = [m for m in place_marks(statement.marks) if low <= m.start < high]
+        every = place_marks(statement.marks)
+        where = [m for m in every if low <= m.start < high] or _named_before(every, low)
         location = resolve(
             self.reading.text, where, references, anatomy=self.anatomy, head=head.mark, topic=statement.topic,
             inherited=self._inherited(statement),
@@ -290,6 +291,12 @@ class LesionReader(ContinuationReader):
             sides = [m for m in statement.marks if m.category == "side" and m.value in {"left", "right"}]
             self._subject_side = sides[0].value if len(sides) == 1 else None
             self._subject_line = statement.sentence.line
+
+
+def _named_before(places: Sequence[Mark], start: int) -> list[Mark]:
+    """Reads "Thickened septa in the right lung, and no mass": a denial without a place is about the one before it."""
+    before = [m for m in places if m.start < start]
+    return before if any(m.category == "place" and m.value.organ not in WEAK for m in before) else []
 
 
 def _is_row(statement: Statement) -> bool:
