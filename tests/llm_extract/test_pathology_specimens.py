@@ -8,7 +8,7 @@ from llm_extract.records import ReportRecord
 from llm_extract.reports import Report
 from llm_extract.rules import extract_record
 from llm_extract.rules.pathology.layout import split_pathology
-from llm_extract.rules.pathology.scanned_text import is_legible
+from llm_extract.rules.pathology.scanned_text import is_legible, mend
 from llm_extract.rules.pathology.titles import longer_title, misread_title
 
 
@@ -249,3 +249,112 @@ def test_a_scan_that_is_mostly_misread_needs_a_person() -> None:
     assert not is_legible(text)
     assert "nothing_read" in {issue.code for issue in record(text).issues}
     assert is_legible("Kidney, left, nephrectomy: clear cell carcinoma, 4.0 x 3.0 cm (grade 2/4).\n" * 20)
+
+
+@pytest.mark.parametrize(
+    "misread", ["ADENOCARC)NOMA", "ADENOCARCINONA", "ADENOCARCINOl-IA", "Adellocarcinoma", "ADENO.CARCINOMA"]
+)
+def test_a_noun_of_which_letters_are_misread_states_a_tumour(misread: str) -> None:
+    text = f"FINAL DIAGNOSIS:\nAPPENDIX, EXCISION:\n- {misread} INVOLVING THE SEROSA.\n"
+    found = record(text).lesions
+    assert [(x.organ, x.malignancy) for x in found] == [("colon", "malignant")]
+    assert found[0].evidence[0].text == text[found[0].evidence[0].start : found[0].evidence[0].end]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "carcinoma",
+        "Metastatic adenocarcinoma",
+        "within the lumen",
+        "the LUMEN of the tube",
+        "Turner syndrome",
+        "coroner",
+    ],
+)
+def test_words_that_are_read_right_stay(words: str) -> None:
+    assert mend(words) == words
+
+
+@pytest.mark.parametrize("words", ["ADENOCARCINOl-IA of", "NETASTATIC", "LEIOMYOMAS1 UP TO 0.7 eM", "TUHORS"])
+def test_mending_keeps_the_length(words: str) -> None:
+    assert len(mend(words)) == len(words)
+    assert mend(words) != words
+
+
+def test_of_several_gross_lesions_a_benign_one_is_the_one_at_its_place() -> None:
+    text = """\
+DIAGNOSIS:
+Liver, partial resection:
+- Incidental subcapsular hemangioma.
+GROSS DESCRIPTION:
+Sectioning shows a 5.1 x 4.9 x 4.0 cm encapsulated mass.
+There is a {where} 0.7 x 0.6 x 0.5 cm white nodule.
+"""
+    found = {x.diagnosis: x.diameters_mm for x in record(text.format(where="subcapsular")).lesions}
+    assert found["hemangioma"] == (7.0, 6.0, 5.0)
+    found = {x.diagnosis: x.diameters_mm for x in record(text.format(where="second")).lesions}
+    assert found["hemangioma"] == ()
+    single = text.rpartition("There is")[0]
+    assert [x.diameters_mm for x in record(single).lesions] == [(51.0, 49.0, 40.0)]
+
+
+def test_one_of_several_nodules_of_a_prostate_is_not_its_cancer() -> None:
+    text = """\
+DIAGNOSIS:
+Prostate, radical prostatectomy: Adenocarcinoma.
+GROSS DESCRIPTION:
+The apex holds a firm nodule measuring 0.8 cm.
+"""
+    assert [x.diameters_mm for x in record(text).lesions] == [(8.0,)]
+    more = text + "In the left base there is a firm nodule measuring 0.4 cm.\n"
+    assert [x.diameters_mm for x in record(more).lesions] == [()]
+
+
+def test_a_surface_involved_by_the_tumour_of_the_ovary_is_a_deposit() -> None:
+    text = """\
+FINAL DIAGNOSIS:
+PART 1: RIGHT ADNEXA, SALPINGO-OOPHORECTOMY -
+A. SEROUS ADENOCARCINOMA OF THE RIGHT OVARY.
+PART 2: UTERUS, HYSTERECTOMY -
+A. CHRONIC CERVICITIS.
+B. UTERINE SEROSA {involved} BY TUMOR.
+"""
+    found = [(x.organ, x.kind) for x in record(text.format(involved="INVOLVED")).lesions]
+    assert found == [("ovary", "tumor"), ("uterus", "metastasis")]
+    assert {x.organ for x in record(text.format(involved="NOT INVOLVED")).lesions} == {"ovary"}
+
+
+def test_a_second_organ_of_a_checklist_has_its_own_tumour() -> None:
+    text = """\
+Diagnosis:
+B: Bladder and prostate, radical cystoprostatectomy
+Bladder:
+Tumor histologic type: Invasive urothelial carcinoma
+NOTE:
+Stage may change.
+Prostate:
+Tumor histologic type: Prostatic adenocarcinoma
+"""
+    assert [organ for organ, *_ in lesions(text)] == ["bladder", "prostate"]
+
+
+def test_a_tube_without_tumour_frees_no_ovary() -> None:
+    text = "FINAL DIAGNOSIS:\nA. Left tube and ovary, excision:\n{words}\n"
+    tube = record(text.format(words="Fallopian tube, no tumor present.")).organs["ovary"]
+    ovary = record(text.format(words="Ovary, no tumor present.")).organs["ovary"]
+    assert (tube.status == "explicitly_lesion_free", ovary.status == "explicitly_lesion_free") == (
+        False,
+        True,
+    )
+
+
+def test_what_is_listed_below_margins_frees_no_organ() -> None:
+    text = "FINAL DIAGNOSIS:\nProstate: Adenocarcinoma.\n{key}:\nBladder neck: No carcinoma identified.\n"
+    assert record(text.format(key="Margin status")).organs["bladder"].status != "explicitly_lesion_free"
+
+
+def test_a_benign_ovary_with_what_belongs_there_is_free() -> None:
+    text = "FINAL DIAGNOSIS:\nOvaries, excision:\nBenign bilateral ovaries with {what}.\n"
+    assert record(text.format(what="corpora albicantia")).organs["ovary"].status == "explicitly_lesion_free"
+    assert record(text.format(what="a leiomyoma")).organs["ovary"].status != "explicitly_lesion_free"

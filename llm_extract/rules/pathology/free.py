@@ -42,6 +42,16 @@ _TISSUE = re.compile(
     re.IGNORECASE,
 )
 _BLOCK = re.compile(r"\W{0,3}[A-Z]{1,2}\d{1,2}\b")
+_TUBE = re.compile(r"\b(?:fallopian|tubes?|tubal|mesosalpin\w+)\b", re.IGNORECASE)
+_OVARY = re.compile(r"\b(?:ovar\w+|adnex\w+)\b", re.IGNORECASE)
+_MARGIN_KEY = re.compile(
+    r"\W{0,4}(?:surgical\s|resection\s|status of\s){0,2}margins?(?:\s(?:status|of resection|involvement))?"
+    r"\s{0,2}:?\s{0,2}",
+    re.IGNORECASE,
+)
+_KEY = re.compile(r"[A-Za-z /()-]{3,60}:\s{0,2}")
+_MAX_MARGINS = 8
+"""Lines of a list of margins."""
 _LINE = 100
 """Characters of a line of a list."""
 _BOTH_SIDES = re.compile(
@@ -66,12 +76,13 @@ def free_organs(statements: Sequence[Statement], assigned: Sequence[Specimen | N
         statements: the report.
         assigned: specimen of each statement.
     """
-    for statement, specimen in zip(statements, assigned, strict=True):
-        if statement.sentence.section not in CURRENT or mentions_nodes(statement.text):
-            continue
-        if specimen is not None and specimen.margin:
+    beside = at_margins(statements)
+    for index, (statement, specimen) in enumerate(zip(statements, assigned, strict=True)):
+        if index in beside or statement.sentence.section not in CURRENT or mentions_nodes(statement.text):
             continue
         text = statement.text
+        if (specimen is not None and specimen.margin) or is_tube(text):
+            continue
         match = _UNREMARKABLE.search(text) or _FREE_OF_TUMOUR.search(text)
         if match is None:
             continue
@@ -91,7 +102,7 @@ def free_organs(statements: Sequence[Statement], assigned: Sequence[Specimen | N
             organs = (specimen.organ,)
         else:
             continue
-        if _LESION_WORD.search(text) or (gross and _FREE_OF_TUMOUR.search(text)):
+        if _holds_lesion(statement) or (gross and _FREE_OF_TUMOUR.search(text)):
             continue
         scope: OrganScope = (
             "any_focal_lesion"
@@ -103,6 +114,17 @@ def free_organs(statements: Sequence[Statement], assigned: Sequence[Specimen | N
                 organ=organ, status="explicitly_lesion_free", scope=scope, laterality=_side(statement, specimen, organ),
                 quote=text[:2000], quote_start=statement.start,
             )  # fmt: skip
+
+
+def _holds_lesion(statement: Statement) -> bool:
+    """True if something is said to be in the organ; "benign ovary with corpora albicantia" holds no lesion."""
+    word = _LESION_WORD.search(statement.text)
+    if word is None or word[0].lower() != "with":
+        return word is not None
+    benign = "benign" in statement.low[: word.start()]
+    return not benign or any(
+        m.category == "finding" for m in statement.marks if m.start >= statement.start + word.end()
+    )
 
 
 def _named(statement: Statement) -> tuple[str, ...]:
@@ -124,6 +146,31 @@ def _whole(statement: Statement, match: re.Match[str]) -> bool:
         and not _AT_MARGIN.search(statement.text[max(0, m.start - statement.start - 24) : match.start()])
         for m in statement.marks
     )
+
+
+def is_tube(text: str) -> bool:
+    """True for words on the tube alone, which say nothing of the ovary that stands for both."""
+    return _TUBE.search(text) is not None and _OVARY.search(text) is None
+
+
+def at_margins(statements: Sequence[Statement]) -> frozenset[int]:
+    """Numbers of the statements that stand in a list below a line "Margins:".
+
+    Args:
+        statements: the report.
+    """
+    found: list[int] = []
+    left = 0
+    for index, statement in enumerate(statements):
+        text = statement.text
+        if _MARGIN_KEY.fullmatch(text):
+            left = _MAX_MARGINS
+        elif left and len(text) < _LINE and ":" in text and not _KEY.fullmatch(text):
+            found.append(index)
+            left -= 1
+        else:
+            left = 0
+    return frozenset(found)
 
 
 def is_margin(statement: Statement) -> bool:

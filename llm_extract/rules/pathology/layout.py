@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 
 from llm_extract.records import Section
-from llm_extract.rules.pathology.titles import ANY_TITLE, SECTION_OF, longer_title, misread_title
+from llm_extract.rules.pathology.openings import begins_gross, openings, untitled_diagnosis
+from llm_extract.rules.pathology.titles import ANY_TITLE
 from llm_extract.sections import Sentence, limit_cuts, section_at
 
 CURRENT = frozenset({"preamble", "diagnosis", "gross", "microscopic", "synoptic", "comment"})
@@ -19,51 +20,12 @@ _SUBORDINATE = frozenset({"procedure", "specimen"})
 _DETAILED = frozenset({"gross", "synoptic", "microscopic"})
 
 
-_LINE_TITLE = re.compile(
-    rf"^[^\w\n]{{0,8}}(?:PINAL\s)?(?P<title>{ANY_TITLE})[*_]{{0,3}}(?P<after>\s{{0,4}}[:;=]"
-    rf"|\s{{0,3}}[-.]{{1,3}}(?=\s|$|[A-Z])"
-    r"|\s{0,4}(?=\n|$)|(?=\s?[\"“(\[])|(?=\s{0,2}[A-Z]))",
-    re.IGNORECASE | re.MULTILINE,
-)
-_INNER_KEY = re.compile(
-    r"(?<=[a-z\d.;,)\]\s])(?P<words>[A-Z][A-Za-z()/-]{2,18}(?:[ ]{1,3}[A-Za-z()/-]{2,18}){0,4})\s{0,3}:"
-)
-_ANY_DIAGNOSIS = re.compile(
-    r"^[^\w\n]{0,6}(?!(?:[\w-]+\s){0,3}(?:pre|post|clin|frozen|intra|admit|operat|discrep|differ|working"
-    r"|referr))(?:[A-Za-z/-]+\s){0,3}diagnos[ei]s\s?:?\s?$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_ANY_SYNOPTIC = re.compile(
-    r"^[^\w\n]{0,6}(?:[\w-]+\s){0,5}(?:synopsis|synoptic|checklist|staging (?:information|summary|synopsis)"
-    r"|tumou?r summary|case summary|(?:cancer|carcinoma|tumou?r|report(?:ing)?) (?:template|worksheet|protocol))"
-    r"\b[^\n.)]{0,24}$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_LOST_DIAGNOSIS = re.compile(r"\bFINAL\s{1,3}D[I1l]AGN\w{0,6}|(?<![a-z] )\bPART\s{0,2}1\s{0,2}[:.](?=\s)")
-_ANY_KEY = re.compile(
-    r"^[^\w\n]{0,8}(?P<words>[A-Za-z][A-Za-z0-9 ]{6,44}[A-Za-z])\s{0,3}(?P<mark>:)", re.MULTILINE
-)
-_CAPITAL_TITLE = re.compile(r"(?<=[a-z\d.)])\s{1,3}(?P<title>DIAGNOSIS)\s?:(?=\s{0,3}(?:\n|[A-Z]))")
-_FORM = re.compile(r"^[^\n]{0,60}?\bA neoplasm is\s{1,3}(?:PRESENT|identified)", re.MULTILINE)
-"""First item of a form for staging, whose title is often lost."""
-_EXCISED_AS = re.compile(
-    r"^[A-Z][A-Z0-9 ,'()/-]{3,90}(?:BIOPSY|BIOPSIES|EXCISION|RESECTION|ECTOMY)\s?:\s{0,3}\n(?=[^\n]{12})",
-    re.MULTILINE,
-)
-"""The heading of a specimen in capitals, which begins the diagnosis where no title does."""
-_RECEIVED = re.compile(
-    r"^[^\w\n]{0,4}(?:[A-Z1-9]\d?\s?[).:]{1,2}\s{0,3})?(?:the\s)?specimens?\s(?:is|are|was|were)\sreceived\b",
-    re.IGNORECASE | re.MULTILINE,
-)
-"""Begins a gross description that has no title."""
-_SCRAP = re.compile(r"[A-Z]?[^A-Za-z\n]{0,8}\w{0,3}[^A-Za-z\n]{0,3}(?:\n|$)")
 _KEY_TO_BLOCKS = re.compile(r"block|section|cassette|code|slide", re.IGNORECASE)
 _NEXT_SPECIMEN = re.compile(
     r"^\s{0,6}(?:\(?[A-Z]\s?[.)]\s{0,3}[\"A-Z(]|\d{1,2}\s?[.)]\s{0,3}[\"A-Z(]|Received|The specimen)",
     re.MULTILINE,
 )
 _TITLE_HERE = re.compile(rf"(?:{ANY_TITLE})\s{{0,3}}[:;=-]?", re.IGNORECASE)
-_SQUEEZED = {title.replace(" ", ""): name for title, name in SECTION_OF.items()}
 _ITEM = (
     r"(?:[-*=>_+]{1,3}\s{0,3}(?=[A-Za-z(\d])|o\s{1,3}(?=[A-Z(\d])|\(?(?:[A-Z]|\d{1,2}|[IVX]{1,4})\s?[.):](?!\d)\s{0,4}(?=\S)"
     r"|(?:[A-Z]|\d{1,2})\s-\s(?=[A-Z])|(?:PART|Part|Specimen|SPECIMEN)\s(?:[A-Z]|\d{1,2})\b|\#\s?\d{1,2}\b)"
@@ -162,15 +124,10 @@ def _ends_list(text: str, start: int) -> bool:
     )
 
 
-def titles_list(text: str) -> bool:
-    """True for the title of a checklist, such as "Colon cancer template", which names no specimen and no tumour."""
-    return _ANY_SYNOPTIC.match(text) is not None
-
-
 def _sections(text: str) -> tuple[Section, ...]:
     starts: list[tuple[int, str]] = []
     resumed: list[tuple[int, str]] = []
-    for start, name, sure in sorted([*_line_titles(text), *_inner_titles(text), *_lost_titles(text)]):
+    for start, name, sure in openings(text):
         held = starts[-1][1] if starts else "preamble"
         if (name == held and name in {"diagnosis", "synoptic"}) or (starts and start == starts[-1][0]):
             continue
@@ -178,7 +135,7 @@ def _sections(text: str) -> tuple[Section, ...]:
             continue
         if name in _SUBORDINATE and held in _DETAILED:
             continue
-        if _RECEIVED.match(text, start) and held not in {"diagnosis", "synoptic"}:
+        if begins_gross(text, start) and held not in {"diagnosis", "synoptic"}:
             continue
         if (
             held == "synoptic"
@@ -197,88 +154,13 @@ def _sections(text: str) -> tuple[Section, ...]:
         before = [s for s in titled if s < start]
         if before and starts[titled.index(before[-1])][1] == "note":
             starts.append((start, name))
-    starts = sorted({**dict(starts), **dict(_untitled_diagnosis(text, starts))}.items())
+    starts = sorted({**dict(starts), **dict(untitled_diagnosis(text, starts))}.items())
     if not starts or text[: starts[0][0]].strip():
         starts.insert(0, (0, "preamble"))
     if all(name != "diagnosis" for _, name in starts):
         starts = [(start, "diagnosis" if name == "comment" else name) for start, name in starts]
     ends = [start for start, _ in starts[1:]] + [len(text)]
     return tuple(Section(start=s, end=e, name=n) for (s, n), e in zip(starts, ends, strict=True))
-
-
-def _line_titles(text: str) -> Iterator[tuple[int, str, bool]]:
-    for match in _LINE_TITLE.finditer(text):
-        name = _name_of(match)
-        if name is not None:
-            yield match.start("title"), name, ":" in match[0]
-
-
-def _inner_titles(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Titles in the middle of a line, which scanned text has many of: the words before a colon."""
-    for match in _INNER_KEY.finditer(text):
-        words = match["words"].split()
-        for skip in range(len(words)):
-            title = " ".join(words[skip:]).lower()
-            name = SECTION_OF.get(title)
-            before = text[max(0, match.start() - 2) : match.start()]
-            if name is None or not words[skip][0].isupper():
-                continue
-            if "\n" in before or (
-                skip == len(words) - 1 and not (skip == 0 and re.search(r"[.;)]\s?$", before))
-            ):
-                break
-            at = match.start("words") + match["words"].index(words[skip])
-            yield at, name, True
-            break
-
-
-def _lost_titles(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Titles of other wordings, a broken "FINAL DIAGN", and "PART 1:" where the title of the diagnosis is lost."""
-    for pattern, name in (
-        (_LOST_DIAGNOSIS, "diagnosis"),
-        (_ANY_DIAGNOSIS, "diagnosis"),
-        (_ANY_SYNOPTIC, "synoptic"),
-        (_RECEIVED, "gross"),
-        (_FORM, "synoptic"),
-    ):
-        for match in pattern.finditer(text):
-            if not re.search(r"\b(?:see|for|refer)\b", match[0], re.IGNORECASE):
-                yield match.start(), name, True
-    for match in _CAPITAL_TITLE.finditer(text):
-        yield match.start("title"), "diagnosis", True
-    for match in _ANY_KEY.finditer(text):
-        squeezed = "".join(match["words"].lower().split())
-        if squeezed not in _SQUEEZED:
-            found = misread_title(match["words"]) or longer_title(match["words"])
-            if found is not None:
-                yield match.start("words"), found, True
-
-
-def _untitled_diagnosis(text: str, starts: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Where the diagnosis begins though its title is lost and what was asked before it is still open."""
-    if any(name in {"diagnosis", "comment"} for _, name in starts):
-        return
-    for match in _EXCISED_AS.finditer(text):
-        before = [name for start, name in starts if start <= match.start()]
-        if before and before[-1] in {"history", "procedure", "specimen"}:
-            yield match.start(), "diagnosis"
-            return
-
-
-def _name_of(match: re.Match[str]) -> str | None:
-    """The section a title opens; a single word needs a colon or a line of its own."""
-    title = match["title"]
-    words = " ".join(title.lower().split())
-    name = SECTION_OF.get(words) or _SQUEEZED.get(words.replace(" ", ""))
-    after = match["after"].strip()
-    if after[:1] in {":", ";", "="} or (after and title.isupper()):
-        return name
-    if after or title[:1].islower():
-        return None
-    following = match.string[match.end() : match.end() + 16].lstrip(" ")
-    if following[:1] in {"\n", ""} or (title.isupper() and len(title) > 8 and _SCRAP.match(following)):
-        return name
-    return name if " " in words and title[:1].isupper() and following[:1].upper() == following[:1] else None
 
 
 def _title_ends(text: str, sections: tuple[Section, ...]) -> Iterator[int]:

@@ -16,7 +16,15 @@ from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import measured, wording
-from llm_extract.rules.pathology.free import free_organs, is_margin, is_rest, is_shape, weakened
+from llm_extract.rules.pathology.free import (
+    at_margins,
+    free_organs,
+    is_margin,
+    is_rest,
+    is_shape,
+    is_tube,
+    weakened,
+)
 from llm_extract.rules.pathology.layout import CURRENT
 from llm_extract.rules.pathology.listed import ListReader
 from llm_extract.rules.pathology.nodal import measured_mass
@@ -31,12 +39,15 @@ from llm_extract.rules.statements import Statement
 class PathologyReader(ListReader):
     """Walks through the statements of a pathology report; leaves mentions, denials and reasons like its base."""
 
+    _beside: frozenset[int] = frozenset()
+
     def run(self) -> None:
         """Read all statements, then reduce the mentions to tumours."""
         specimens = SpecimenReader(self.reading.text, self.anatomy)
         assigned = specimens.assign(self.reading.statements)
         self._main, self._side, self._assigned = specimens.main, specimens.side, assigned
         self._decided = any(s.sentence.section == "diagnosis" for s in self.reading.statements)
+        self._beside = at_margins(self.reading.statements)
         held: Specimen | None = None
         for index, (statement, specimen) in enumerate(zip(self.reading.statements, assigned, strict=True)):
             self._index = index
@@ -60,12 +71,14 @@ class PathologyReader(ListReader):
             ]
             self._read_list(statement)
         self._reduce()
-        pairs = zip(self.reading.statements, assigned, strict=True)
+        pairs = enumerate(zip(self.reading.statements, assigned, strict=True))
         self.on_organs = [
             statement
-            for statement, specimen in pairs
+            for index, (statement, specimen) in pairs
             if (specimen is None or not specimen.margin)
+            and index not in self._beside
             and not (is_rest(statement.text) or is_shape(statement) or is_margin(statement))
+            and not is_tube(statement.text)
         ]
         self.organs = list(free_organs(self.reading.statements, assigned))
 
@@ -232,6 +245,8 @@ class PathologyReader(ListReader):
             head.polarity not in {"negated", "no_new"}
             or statement.sentence.section == "gross"
             or _of_a_part(statement)
+            or is_tube(statement.text)
+            or self._index in self._beside
             or (specimen is not None and specimen.margin)
         ):
             return

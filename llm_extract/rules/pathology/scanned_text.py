@@ -21,7 +21,52 @@ _POINT = re.compile(
 )
 """Nothing measures from 0: the mark between "0-1 cm" was a decimal point."""
 _COMMA = re.compile(r"(?<=[A-Za-z)]) ,(?=\d)")
-_SPLIT_UNIT = re.compile(r"(?<=\d)(\s?)(?:c\sm|ctn|cin|crn|ern|om|cn|cra)\b")
+_SPLIT_UNIT = re.compile(r"(?<=\d)(\s?)(?:c\sm|eM|ctn|cin|crn|ern|om|cn|cra)\b")
+
+_LOOKS_LIKE = {
+    "a": "a@o4", "c": "ceo(g", "d": "dcl", "e": "eco", "i": "i1l|!)(jt", "l": "l1i|!t", "o": "o0ecq", "r": "rnt",
+    "s": "s5", "t": "tlf",
+}  # fmt: skip
+"""Letter -> what it is read as."""
+_WIDE = {"m": r"(?:[mnh]|rn|ni|nl|in|l-i|[vu][il1])", "n": r"(?:[nmurh]|ri|ll|11)"}
+"""Letter -> what it is read as, two characters among them."""
+_NOUNS = ("adenocarcinoma", "carcinoma", "metastatic", "metastasis", "metastases", "leiomyoma")
+"""Words that decide what a report states, each long enough to be known by most of its letters."""
+
+
+def _misread(word: str) -> str:
+    """Pattern of a word any of whose letters may be misread.
+
+    Args:
+        word: in lower case.
+    """
+    return "".join(_WIDE.get(c) or f"[{re.escape(_LOOKS_LIKE.get(c, c))}]" for c in word)
+
+
+_NOUN = re.compile(
+    rf"(?<![A-Za-z])(?:{'|'.join(f'(?P<n{i}>{_misread(w)})' for i, w in enumerate(_NOUNS))})(?=(?:s|ta)?(?![A-Za-z]))",
+    re.IGNORECASE,
+)
+_TUMOUR = re.compile(r"\b(?:T[UV][HN]OR|lumor|Tumcr)(?=S?\b)")
+_TORN_NOUN = re.compile(r"(?<=\badeno)\.(?=\s{0,2}carcinoma)", re.IGNORECASE)
+_STROKE = re.compile(r"(?<=omas)1(?=\s[a-z])", re.IGNORECASE)
+"""A comma that was read as a digit."""
+
+
+def _mend_nouns(text: str) -> str:
+    """The text with the nouns of tumours spelled right; a letter read as two leaves a blank behind the word."""
+
+    def spelled(match: re.Match[str]) -> str:
+        word = _NOUNS[int((match.lastgroup or "n0")[1:])]
+        held = match[0]
+        if held.lower() == word:
+            return held
+        letters = sum(map(str.isupper, held))
+        return (word.upper() if 2 * letters > len(held) else word).ljust(len(held))
+
+    plain = _TORN_NOUN.sub("-", _NOUN.sub(spelled, text))
+    plain = _TUMOUR.sub(lambda match: "TUMOR" if match[0].isupper() else "tumor", plain)
+    return _STROKE.sub(",", plain)
 
 
 def mend(text: str) -> str:
@@ -34,11 +79,11 @@ def mend(text: str) -> str:
         A text of the same length: letters inside numbers are digits, soft hyphens and raised dots plain ones,
         a comma stands before its blank.
 
-    >>> mend("l.5 x 2.O cm") == "1.5 x 2.0 cm"
-    True
+    >>> mend("l.5 x 2.O cm"), mend("CARC)NOMA in the lumen")
+    ('1.5 x 2.0 cm', 'CARCINOMA in the lumen')
     """
     plain = _POINT.sub(".", _HYPHEN.sub("-", text)).translate(_SAME_LENGTH)
-    plain = _COMMA.sub(", ", plain)
+    plain = _COMMA.sub(", ", _mend_nouns(plain))
     plain = _DIGIT_NEIGHBOUR.sub(lambda match: _DIGITS[match[0]], plain)
     return _SPLIT_UNIT.sub(lambda match: (match[1] + "cm").ljust(len(match[0])), plain)
 

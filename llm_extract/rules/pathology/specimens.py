@@ -38,7 +38,8 @@ from llm_extract.rules.pathology.headings import (
     vague_span,
     vote,
 )
-from llm_extract.rules.pathology.layout import CURRENT, titles_list
+from llm_extract.rules.pathology.layout import CURRENT
+from llm_extract.rules.pathology.openings import titles_list
 from llm_extract.rules.statements import Statement
 
 _LISTED = frozenset({"diagnosis", "preamble", "microscopic"})

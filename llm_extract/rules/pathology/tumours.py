@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,6 +21,16 @@ from llm_extract.rules.pathology.sightings import (
     suits,
 )
 
+_WHERE = re.compile(
+    r"\b(?:sub-?(?:capsular|cortical|mucosal|serosal|pleural)|cortical|medullary|intramural|pedunculated|hilar|fundal"
+    r"|(?:an|pos)terior|(?:super|infer)ior|(?:la|me)dial|lateral|upper|lower|left|right)\b"
+)
+"""Words that tell the lesions of one organ apart by their place."""
+_SEEDED = re.compile(r"\binvolv(?:ed by|ement by|ing|es)\b", re.IGNORECASE)
+_SURFACE = re.compile(r"\b(?:seros\w+|surface|peritone\w+|omentum|mesenter\w+)\b", re.IGNORECASE)
+_NODULE = re.compile(r"\bnodul(?:es?|arity)\b", re.IGNORECASE)
+_TYPE_KEY = re.compile(r"\bhistolog\w{1,4}\s(?:type|diagnosis)\b[^:]{0,30}:", re.IGNORECASE)
+
 
 def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
     """One tumour from all that is said of it, different ones apart.
@@ -29,7 +40,7 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         main: the organ that the report is mostly about.
     """
     _rehome(sightings)
-    sightings = _without_preamble(sightings)
+    sightings = _without_nodules(_without_preamble(sightings))
     tumours: list[Tumour] = []
     decided = any(s.rank == 0 and s.is_specific for s in sightings)
     specific = sorted((s for s in sightings if s.is_specific), key=_order)
@@ -44,6 +55,8 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
     sized = sorted((s for s in sightings if not s.is_specific and s.mention.sizes), key=_order)
     for sighting in sized:
         target = _match_sized(sighting, tumours)
+        if target is not None and _is_any_of(target, sighting, sized) and not _has_cancer(tumours, target):
+            target = None
         if target is not None:
             _absorb(target, sighting)
         elif not (sighting.is_bound and sighting.rank and tumours) and not _is_known(sighting, tumours):
@@ -52,9 +65,68 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         target = _match_unsized(sighting, tumours)
         if target is not None:
             _absorb(target, sighting)
-        elif not tumours:
+        elif not tumours or _is_seeded(sighting, tumours, main):
             tumours.append(Tumour(sighting, [sighting]))
     return _without_doubles(tumours)
+
+
+def _is_any_of(target: Tumour, sighting: Sighting, sized: Sequence[Sighting]) -> bool:
+    """True if a benign tumour without a size may be any of several gross lesions: words on the place decide."""
+    held = target.mention
+    if (
+        sighting.rank < 3
+        or held.malignancy != "benign"
+        or held.sizes
+        or held.is_group
+        or held.kind == "polyp"
+    ):
+        return False
+    rivals = [
+        s
+        for s in sized
+        if s.rank == 3 and same_place(s, target) and same_specimen(s, target) and suits(s.mention, held)
+    ]
+    if len(rivals) < 2:
+        return False
+    named = set(_WHERE.findall(held.statement.text.lower()))
+    fitting = [s for s in rivals if named & set(_WHERE.findall(s.mention.statement.text.lower()))]
+    return fitting != [sighting]
+
+
+def _has_cancer(tumours: Sequence[Tumour], target: Tumour) -> bool:
+    """True if the organ holds a named cancer, which the largest of its gross lesions is."""
+    organ = target.mention.organ
+    return any(t.mention.organ == organ and t.mention.malignancy == "malignant" for t in tumours)
+
+
+def _is_seeded(sighting: Sighting, tumours: Sequence[Tumour], main: str | None) -> bool:
+    """True for "uterine serosa involved by tumor" where the ovary's cancer is stated: a deposit on another organ."""
+    mention = sighting.mention
+    away = main == "ovary" and mention.organ not in {None, "ovary", "lymph_node", "other"}
+    text = mention.statement.text
+    said = sighting.rank == 0 and _SEEDED.search(text) is not None and _SURFACE.search(text) is not None
+    cancer = any(t.mention.organ == "ovary" and t.mention.malignancy == "malignant" for t in tumours)
+    if not (away and said and cancer) or any(
+        t.mention.organ == mention.organ and family(t.mention) == "tumour" for t in tumours
+    ):
+        return False
+    mention.kind, mention.diagnosis, mention.malignancy = "metastasis", "metastasis", "malignant"
+    mention.malignancy_basis = "pathology"
+    mention.location = replace(mention.location, parts=(), relation="unknown")
+    return True
+
+
+def _without_nodules(sightings: Sequence[Sighting]) -> Sequence[Sighting]:
+    """Which nodule of a nodular prostate holds the cancer is not seen at the gross examination."""
+    nodular = [
+        s
+        for s in sightings
+        if s.mention.organ == "prostate" and s.rank == 3 and s.mention.kind == "nodule" and not s.is_specific
+    ]
+    texts = " ".join(dict.fromkeys(s.mention.statement.text for s in nodular))
+    if len(_NODULE.findall(texts)) < 2:
+        return sightings
+    return [s for s in sightings if all(s is not one for one in nodular)]
 
 
 def _without_preamble(sightings: Sequence[Sighting]) -> Sequence[Sighting]:
@@ -62,7 +134,7 @@ def _without_preamble(sightings: Sequence[Sighting]) -> Sequence[Sighting]:
     decided = {
         s.mention.organ
         for s in sightings
-        if s.section == "diagnosis" and s.is_specific and s.specimen is not None
+        if s.section == "diagnosis" and s.is_specific and s.specimen is not None and not s.specimen.bare
     }
     return [
         s
@@ -124,7 +196,10 @@ def _is_new(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
     """True for what the diagnosis states, what the gross description measures, and nodes that nothing else gave."""
     if sighting.rank == 0 or (sighting.rank == 3 and sighting.mention.sizes):
         return True
-    return sighting.mention.organ == "lymph_node" and all(t.mention.organ != "lymph_node" for t in tumours)
+    organ, specimen = sighting.mention.organ, sighting.specimen
+    typed = specimen is not None and specimen.organ == organ and sighting.mention.malignancy == "malignant"
+    second = typed and organ != "lymph_node" and _TYPE_KEY.search(sighting.mention.statement.text) is not None
+    return (second or organ == "lymph_node") and all(t.mention.organ != organ for t in tumours)
 
 
 def _order(sighting: Sighting) -> tuple[int, bool, bool, float, int]:
