@@ -40,6 +40,7 @@ _JOBS_A_BATCH = 32
 _MODEL_JOBS_A_BATCH = 256
 _RESTARTS = 3
 _POLL_S = 0.5
+_STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,7 @@ def _cluster(cluster: RayOptions) -> Iterator[Any]:
             "Ray is not installed", code="ray_missing", hint="pip install 'rsuper[ray]'"
         ) from error
     with ExitStack() as stack:
+        stack.enter_context(_standard_output_kept_clean())
         where: dict[str, Any] = {"address": cluster.address}
         if cluster.address == LOCAL:
             folder = stack.enter_context(
@@ -240,9 +242,29 @@ def _cluster(cluster: RayOptions) -> Iterator[Any]:
                 hint="start one with `ray start --head`, or give --ray local",
             ) from error
         stack.callback(ray.shutdown)
-        stack.enter_context(redirect_stdout(sys.stderr))  # what Ray says is not the answer of the program
         if threading.current_thread() is threading.main_thread():
             signal.signal(
                 signal.SIGTERM, on_terminate
             )  # Ray takes it; a run that is asked to stop ends in order
         yield ray
+
+
+@contextmanager
+def _standard_output_kept_clean() -> Iterator[None]:
+    """Send what Ray says to standard error: it is no answer of the program.
+
+    Also what its processes and its compiled parts write, which know the descriptor alone.
+    """
+    sys.stdout.flush()  # what was said before is an answer
+    with redirect_stdout(sys.stderr):
+        try:
+            kept = os.dup(_STANDARD_OUTPUT)
+        except OSError:  # closed: nothing can be written to it
+            yield
+            return
+        try:
+            os.dup2(_STANDARD_ERROR, _STANDARD_OUTPUT)
+            yield
+        finally:
+            os.dup2(kept, _STANDARD_OUTPUT)
+            os.close(kept)

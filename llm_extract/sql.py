@@ -2,7 +2,8 @@
 
 A query changes nothing: only a SELECT is asked, of a database opened read-only. What DuckDB cannot hold in memory lies
 in a folder of its owner's alone: its files end with the query, the folder with the process. Beside a SQLite database in
-WAL mode, reading leaves an empty ``-wal`` and its ``-shm``, which hold no row.
+WAL mode whose writers have closed it, reading leaves an empty ``-wal`` and a ``-shm``, which hold no row; SQLite cannot
+read it where it may not write these two.
 
 Rows come in batches, so that a result of any size is read in the memory of one batch. The query is asked anew for each
 pass over the reports: one that gives other rows the second time ends the run with ``input_changed``.
@@ -32,6 +33,11 @@ IN_MEMORY = Path(":memory:")
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _ROWS_A_BATCH = 1024
+_NOT_WRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN")
+_WAL_HINT = (
+    "SQLite reads a database in WAL mode only where it may write beside it: copy it to a folder of your own, or change "
+    "it with `PRAGMA journal_mode = DELETE`"
+)
 _READING = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
@@ -150,10 +156,11 @@ def _errors_named(database: Path) -> Iterator[None]:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
             raise _not_a_select() from None
         message = str(error).partition("\n")[0] if name in _SAID or isinstance(error, sqlite3.Error) else name
+        code_of_sqlite = getattr(error, "sqlite_errorname", "")
         raise UsageError(
             f"{_name(database)} cannot be asked: {message}",
             code="query_failed",
-            hint="try the query in your database",
+            hint=_WAL_HINT if code_of_sqlite.startswith(_NOT_WRITABLE) else "try the query in your database",
         ) from None
 
 

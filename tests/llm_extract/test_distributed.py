@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,6 +53,41 @@ def test_results_cross_as_they_are():
     ]
     assert [Result(**row) for row in distributed._result_table(results).to_pylist()] == results
     assert distributed._result_table([]).num_rows == 0
+
+
+@pytest.fixture
+def talkative_ray(monkeypatch):
+    """Stands in for Ray: it, its compiled parts and its processes write to standard output whenever they can."""
+    import llm_extract.distributed as module
+
+    def talk(*_anything, **_more):
+        sys.stdout.write("by Python\n")
+        sys.stdout.flush()
+        os.write(1, b"by its compiled part\n")
+        subprocess.run(["sh", "-c", "echo by a process"], check=True)
+
+    ray = SimpleNamespace(init=talk, shutdown=talk)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    return module
+
+
+def test_nothing_that_ray_says_reaches_standard_output(talkative_ray, capfd):
+    sys.stdout.write("before\n")
+    with talkative_ray._cluster(RayOptions()) as ray:
+        ray.init()
+    sys.stdout.write('{"answer": 1}\n')
+    sys.stdout.flush()
+    said, errors = capfd.readouterr()
+    assert said == 'before\n{"answer": 1}\n'
+    for who in ("by Python", "by its compiled part", "by a process"):
+        assert errors.count(who) == 3, "at its start, in the block, and at its end"
+
+
+def test_standard_output_comes_back_after_an_error_too(talkative_ray, capfd):
+    with pytest.raises(ResourceError), talkative_ray._cluster(RayOptions()):
+        raise ResourceError("the workers fail", code="ray_failed")
+    os.write(1, b"after\n")
+    assert capfd.readouterr().out == "after\n"
 
 
 def test_an_error_of_ours_in_a_worker_is_told_and_no_other_message_is():

@@ -1,11 +1,16 @@
 """Reports from queries: the same reports as from files, read-only, in batches, and no value in any message."""
 
 import json
+import multiprocessing
 import os
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -137,6 +142,68 @@ def test_sqlite_is_asked_for_nothing_but_a_select(sqlite_file, query):
     with pytest.raises(UsageError) as caught:
         list(read_reports(ReportSource(sqlite_file, sql=query.format(folder=sqlite_file.parent))))
     assert caught.value.code == "not_a_select"
+
+
+@pytest.fixture
+def wal_file(tmp_path):
+    folder = tmp_path / "wal"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "r.db")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE reports (id, text)")
+        connection.executemany(
+            "INSERT INTO reports VALUES (?, ?)", [(f"R{n}", f"{CANARY} {n}") for n in range(300)]
+        )
+        connection.commit()
+    return folder / "r.db"
+
+
+def test_reading_a_database_in_wal_mode_changes_no_row_and_leaves_none_beside_it(wal_file):
+    before = wal_file.read_bytes()
+    assert [path.name for path in wal_file.parent.iterdir()] == ["r.db"]
+    assert len(list(read_reports(ReportSource(wal_file, sql="SELECT id, text FROM reports")))) == 300
+    assert wal_file.read_bytes() == before
+    beside = {path.name: path.read_bytes() for path in wal_file.parent.iterdir() if path != wal_file}
+    assert beside["r.db-wal"] == b""
+    assert set(beside) == {"r.db-wal", "r.db-shm"}
+    assert CANARY.encode() not in beside["r.db-shm"]
+
+
+def test_rows_that_a_writer_has_not_moved_yet_are_read_too(wal_file):
+    with closing(sqlite3.connect(wal_file)) as writer:
+        writer.execute("INSERT INTO reports VALUES ('new', 'a mass')")
+        writer.commit()
+        ids = [r.report_id for r in read_reports(ReportSource(wal_file, sql="SELECT id, text FROM reports"))]
+        assert ids[-1] == "new"
+        writer.execute("INSERT INTO reports VALUES ('newer', 'a mass')")
+        writer.commit()
+
+
+def _ask_as_another(path, answers):
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    try:
+        list(read_reports(ReportSource(path, sql="SELECT id, text FROM reports")))
+    except PipelineError as error:
+        answers.put((error.code, error.hint))
+    else:
+        answers.put(None)
+
+
+def test_a_database_in_wal_mode_where_nothing_may_be_written_says_what_to_do(wal_file):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are of one user
+        copy = Path(shutil.copy(wal_file, folder))
+        Path(folder).chmod(0o555)
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        process = context.Process(target=_ask_as_another, args=(copy, answers))
+        process.start()
+        code, hint = answers.get(timeout=60)
+        process.join()
+        Path(folder).chmod(0o755)
+    assert code == "query_failed"
+    assert "WAL" in hint
 
 
 def test_sqlite_reads_virtual_tables(tmp_path):
