@@ -114,3 +114,82 @@ def test_a_key_of_the_site_takes_all_its_values(key, side, parts):
 def test_values_below_a_key_are_its_own(site, parts, relation):
     lesion = only("DIAGNOSIS:\nDistal pancreas, resection: Ductal adenocarcinoma.\nSYNOPTIC REPORT\n" + site)
     assert (lesion.parts, lesion.part_relation) == (parts, relation)
+
+
+@pytest.mark.parametrize(
+    ("heading", "parts"),
+    [
+        (
+            "Liver, right, partial hepatectomy",
+            ("liver_segment_5", "liver_segment_6", "liver_segment_7", "liver_segment_8"),
+        ),
+        ("Liver, left lateral, sectorectomy", ("liver_segment_2", "liver_segment_3")),
+        ("Liver, right kidney and spleen, resection", ()),
+        ("Liver, segment 6, right side, wedge", ("liver_segment_6",)),
+    ],
+)
+def test_a_side_behind_the_liver_is_its_lobe(heading, parts):
+    lesions = record(f"DIAGNOSIS:\n{heading}:\nHepatocellular carcinoma, 4.1 cm.").lesions
+    assert [x.parts for x in lesions if x.organ == "liver"] == [parts]
+
+
+def test_a_landmark_of_a_distance_is_not_the_part():
+    text = "GROSS:\nA colon with a 4.5 x 3.8 cm tumor located 9 cm. distal to the ileocecal valve.\n"
+    assert only(text + "DIAGNOSIS:\nColon, resection: Adenocarcinoma, 4.5 cm.").parts == ()
+
+
+def test_a_benign_name_holds_its_organ_against_the_heading_and_takes_its_side():
+    text = "DIAGNOSIS:\nA. Left kidney, nephrectomy: Renal cell carcinoma, 3.1 cm.\nAdrenal cortical adenoma, 1.2 cm.\n"
+    assert places(text) == [("kidney", "left", ()), ("adrenal_gland", "left", ())]
+
+
+def test_the_name_of_a_cancer_is_its_origin():
+    text = "DIAGNOSIS:\nLung, left, wedge: Metastatic renal cell carcinoma, 1.1 cm."
+    assert places(text) == [("lung", "left", ())]
+
+
+def test_a_carcinoma_of_the_ureter_is_none_of_the_bladder():
+    text = (
+        "DIAGNOSIS:\nA. Urinary bladder, cystectomy:\nUrothelial carcinoma, 4 cm.\n"
+        "B. Left ureter, margin of resection, excision:\nUrothelial carcinoma, 0.3 cm.\n"
+    )
+    assert [x[0] for x in places(text)] == ["bladder", "other"]
+
+
+def test_a_benign_tumour_in_fat_lies_in_no_organ():
+    bladder = "DIAGNOSIS:\nBladder, cystectomy:\nUrothelial carcinoma, 4 cm.\n"
+    text = f"{bladder}Leiomyoma (0.8 cm) in perivesical adipose tissue."
+    assert [x[0] for x in places(text)] == ["bladder", "soft_tissue"]
+
+
+def test_the_beginning_of_the_next_item_is_no_part_of_the_one_before():
+    text = "DIAGNOSIS:\nUterus, hysterectomy:\nMyometrial leiomyoma, 2 cm,\nCervix, squamous metaplasia,\n"
+    assert places(text) == [("uterus", "n/a", ())]
+
+
+def test_a_polyp_lies_in_the_bowel_that_is_described():
+    text = (
+        "GROSS:\nReceived is a head of pancreas with a segment of duodenum. The duodenum is opened to show tan mucosa."
+        " There is a 0.8 x 0.4 cm polyp.\nDIAGNOSIS:\nPancreas, Whipple resection: Ductal adenocarcinoma, 3 cm.\n"
+    )
+    assert ("duodenum", "n/a", ()) in places(text)
+
+
+def test_a_nodule_of_the_tube_is_not_the_size_of_the_ovarian_cancer():
+    text = (
+        "DIAGNOSIS:\nA. Right fallopian tube and ovary, excision:\nOvary, serous carcinoma.\n"
+        'GROSS:\nA. "Right tube and ovary". The fallopian tube has a surface nodule measuring 0.9 x 0.8 cm.\n'
+    )
+    assert [x.diameters_mm for x in record(text).lesions if x.organ == "ovary"] == [()]
+
+
+@pytest.mark.parametrize(
+    ("organ", "expected"), [("Uterus", "carcinoma"), ("Sigmoid colon", "carcinoma"), ("Bladder", "carcinoma")]
+)
+def test_a_carcinoma_that_reaches_an_organ_is_not_named_by_it(organ, expected):
+    text = (
+        "DIAGNOSIS:\nA. Right ovary, excision:\nSerous carcinoma of the ovary, 8 cm.\nRight ovary replaced by tumor.\n"
+        f"B. {organ}, excision:\nSerous carcinoma involving the serosa of the {organ.split()[-1].lower()}.\n"
+    )
+    reached = [x for x in record(text).lesions if x.organ != "ovary"]
+    assert [x.diagnosis for x in reached] == [expected]

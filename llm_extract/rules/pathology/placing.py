@@ -10,6 +10,16 @@ from llm_extract.rules.heads import Head
 from llm_extract.rules.locations import WEAK, Location
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import wording
+from llm_extract.rules.pathology.homes import (
+    bowel_described,
+    in_urinary_duct,
+    is_from_duct,
+    is_in_fat,
+    is_of_tube,
+    lobe_of,
+    names_next_item,
+    names_own_organ,
+)
 from llm_extract.rules.pathology.sites import SiteReader
 from llm_extract.rules.pathology.specimens import Specimen
 from llm_extract.rules.statements import Statement
@@ -24,6 +34,7 @@ _CARCINOMAS = {
 _ONLY_ADENO = frozenset({"pancreas", "prostate", "colon", "stomach"})
 _HOLLOW = frozenset({"colon", "stomach", "duodenum", "small_bowel", "esophagus"})
 _SINGLE = frozenset({"uterus", "bladder", "liver", "pancreas", "spleen", "gallbladder"})
+_SOLID = frozenset({"pancreas", "liver", "kidney", "spleen"})
 _PERITONEAL = frozenset({"peritoneum", "soft_tissue", "other", "pleura"})
 _HOST = re.compile(
     r"(?:involv(?:ing|es|ed)|in|of|within|from|replac\w+|(?:present|identified|located) in|metastatic to"
@@ -43,6 +54,8 @@ _BESIDE = re.compile(
     r"\s(?:the\s)?(?:\w+\s){0,2}$",
     re.IGNORECASE,
 )
+_ON_SEROSA = re.compile(r"\b(?:involv\w+|on|in|of|to)\s(?:the\s)?(?:\w+\s){0,2}seros(?:a|al)\b")
+_SPREADS = re.compile(r"\b(?:involv|invad|extend|extension|infiltrat|spread|serosa)", re.IGNORECASE)
 _ORIGIN_AFTER = re.compile(r"\s{0,2}(?:type|origin|primary|derivation)\b", re.IGNORECASE)
 _ORIGIN_BEFORE = re.compile(
     r"\b(?:origin(?:at\w+)?|primary (?:in|of|from)|metastatic from|derived from|known)\b[^.;]{0,40}$",
@@ -57,6 +70,7 @@ class PlaceReader(SiteReader):
     def _settle(self, made: Mention, head: Head, specimen: Specimen | None) -> None:
         """Organ and side of the specimen where the statement names none, and the basis of what pathology settles."""
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
+        self._take_own_words(made)
         hosted = _hosted(made, self.reading.text)
         strange = made.organ == "lymph_node" or (made.organ in WEAK and organ not in WEAK and not hosted)
         origin = bool(made.location.spans) and _is_origin(made, self.reading.text)
@@ -84,11 +98,18 @@ class PlaceReader(SiteReader):
         ):
             organ = "pancreas"
         fixed = head.mark.value.organ is not None and made.location.spans == () and organ in {None, *WEAK}
+        fixed = fixed and not (specimen is not None and in_urinary_duct(specimen.location, self.reading.text))
+        if names_own_organ(made, self.reading.text, anatomy=self.anatomy):
+            fixed, made.organ = True, head.mark.value.organ or made.organ
+            made.location = made.location if made.location.organ == made.organ else Location(made.organ)
+        elif is_in_fat(made, self.reading.text):
+            fixed, made.organ, made.location = True, "soft_tissue", Location("soft_tissue")
         if organ is not None and not fixed and (vague or strange) and organ != made.organ:
             keep = specimen.location if specimen is not None and specimen.organ == organ else Location(organ)
             made.organ, made.location = organ, replace(keep, side_spans=keep.side_spans)
         if specimen is not None and specimen.organ == made.organ:
-            self._complete(made, specimen.location)
+            self._complete(made, lobe_of(specimen.location, self.reading.text, anatomy=self.anatomy))
+        self._take_home(made, specimen)
         if made.organ == self._main and self._paired(made.organ) and made.location.laterality is None:
             made.location = replace(made.location, laterality=self._side)
         self._as_placed(made)
@@ -96,6 +117,35 @@ class PlaceReader(SiteReader):
         made.series = made.image = None
         self._number(made)
         self._name_tumour(made)
+
+    def _take_own_words(self, made: Mention) -> None:
+        """Drop places that are only landmarks or the beginning of the next item of a list."""
+        if is_from_duct(made, self.reading.text):
+            made.location = Location(certain=False)
+        elif not made.location.parts:
+            return
+        elif _is_beside(made, self.reading.text):
+            made.location = Location(laterality=made.location.laterality, certain=False)
+        elif names_next_item(made, self.reading.text):
+            made.location = replace(made.location, parts=(), relation="unknown")
+
+    def _take_home(self, made: Mention, specimen: Specimen | None) -> None:
+        """The adrenal gland on the side of its kidney, nodules of the tube, polyps of the bowel that is described."""
+        gross = made.statement.sentence.section == "gross"
+        if made.organ == "adrenal_gland" and specimen is not None and specimen.organ == "kidney":
+            side = specimen.location.laterality
+            if made.location.laterality is None and side in {"left", "right"}:
+                made.location = replace(made.location, laterality=side)
+        elif (
+            gross
+            and made.kind in {"nodule", "mass", "lesion", "tumor"}
+            and is_of_tube(made, self.reading.text)
+        ):
+            made.tentative = True  # its length is none of the ovary's cancer
+        elif gross and made.kind == "polyp" and made.organ in _SOLID:
+            organ = bowel_described(self.reading.statements, self._index)
+            if organ is not None:
+                made.organ, made.location = organ, Location(organ)
 
     def _limit(self, made: Mention) -> None:
         """No part where the tumour only reaches to, no two sides of one organ."""
@@ -127,7 +177,8 @@ class PlaceReader(SiteReader):
             made.malignancy_basis = "pathology"
         if made.diagnosis == "adenoma" and made.organ in _HOLLOW:
             made.kind = "polyp"
-        if made.diagnosis == "carcinoma" and made.organ in _CARCINOMAS and made.kind != "metastasis":
+        named = made.diagnosis == "carcinoma" and made.organ in _CARCINOMAS and made.kind != "metastasis"
+        if named and not (made.organ not in {self._main, "ovary"} and _spreads(made, self.reading.text)):
             made.diagnosis = _named_by_organ(made)
 
     def _complete(self, made: Mention, place: Location) -> None:
@@ -135,7 +186,8 @@ class PlaceReader(SiteReader):
             made.location = replace(made.location, laterality=place.laterality, side_spans=place.side_spans)
         if not made.location.spans:
             made.location = replace(made.location, spans=place.spans)
-        if not made.location.parts and place.parts:
+        outside = made.organ == "uterus" and _ON_SEROSA.search(made.statement.low) is not None
+        if not made.location.parts and place.parts and not outside:
             made.location = replace(
                 made.location,
                 parts=place.parts,
@@ -206,6 +258,16 @@ def _in_brackets(made: Mention, text: str) -> int | None:
     )
     found = after or before
     return int(found[1]) if found is not None and 1 < int(found[1]) <= 50 else None
+
+
+def _spreads(made: Mention, text: str) -> bool:
+    """True for "carcinoma involving the uterine serosa": the organ does not name the cancer that reaches it."""
+    after = [start for start, _ in made.location.spans if made.head is not None and start >= made.head.end]
+    return (
+        made.head is not None
+        and bool(after)
+        and _SPREADS.search(text[made.head.end : min(after)]) is not None
+    )
 
 
 def _hosted(made: Mention, text: str) -> bool:
