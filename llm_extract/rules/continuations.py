@@ -183,7 +183,7 @@ class ContinuationReader(GroupReader):
             return False
         alike = [m for m in self.mentions[-12:] if m.kind == made.kind]
         if made.refers_back:
-            return bool(alike)
+            return bool(alike) and not _may_be(made, alike[-1])
         both = alike and alike[-1].organ == made.organ and alike[-1].location.laterality == "bilateral"
         return bool(both) and made.location.laterality in {"left", "right"}
 

@@ -50,7 +50,8 @@ _OWN_CLAUSE = re.compile(
 )
 _NOT_A_READING = re.compile(
     r"\b(?:ultrasound|mri?|ct|pet\w*|examination|follow|correlat\w*|enhanced|biopsy|further|scan\w*|clinical\w*|comparison"
-    r"|imaging|sonograph\w*|histor\w*)\b"
+    r"|imaging|sonograph\w*|histor\w*|obstruct\w*|invasion|infiltrat\w*|extension|compress\w*|involvement|dilat\w*|stasis"
+    r"|progress\w*|regress\w*|response|stability)\b"
 )
 _ENDS_NOT_EXCLUDED = re.compile(
     r"(?:(?!\b(?:is|are|was|were|with|and)\b)[^.;,]){0,140}?"
