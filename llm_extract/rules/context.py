@@ -175,7 +175,10 @@ _STATED_ABOVE = Cue(
     r"|mentioned\s)?(?:above|previously|earlier)\b|[^.;]{0,40}\bas described\b",
     "above", "previously", "earlier", "as described",
 )  # fmt: skip
-_DIGESTIVE_TRACT = Cue(r"\b(?:gastro-?intestinal|gi|digestive)\s(?:tract|system)\b", "tract", "system")
+_DIGESTIVE_TRACT = Cue(
+    r"\b(?:(?:gastro-?intestinal|gi|digestive)\s(?:tract|system)|gis\ssegments?|(?:gastro)?intestinal\ssegments)\b",
+    "tract", "system", "segment",
+)  # fmt: skip
 _RECOMMENDS = re.compile(
     r"\b(?:recommend\w*|suggested|advis\w+|should be|consider (?:further|follow|mri|ct|pet)"
     r"|follow[- ]?up (?:in|with|ct|mri|imaging|examination|is)|correlat\w+)\b",

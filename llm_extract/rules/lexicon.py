@@ -297,7 +297,13 @@ def _spellings(phrase: str) -> Iterable[str]:
 _PLURAL_ENDINGS = ("ies", "ases", "oses", "ses", "foci", "mata", "mets", "densities", "leiomyomata")
 
 
+_MANY = ("polycystic", "adpkd")
+"""Words that stand for many lesions whatever their ending."""
+
+
 def _is_plural(phrase: str) -> bool:
+    if phrase.startswith(_MANY):
+        return True
     last = phrase.rsplit(" ", 1)[-1]
     return last.endswith(_PLURAL_ENDINGS) or (last.endswith("s") and not last.endswith(("ss", "us", "is")))
 

@@ -99,10 +99,12 @@ def normal_organs(
         exception = _EXCEPTION.search(low[match.end() :])
         weak = is_limited(statement)
         for organ, side in subjects(statement, match.start(), match.end(), paired):
-            weak = weak or (organ == "lung" and _PIECE_OF_LUNG.search(statement.low) is not None)
+            if organ == "bone" and match[0] == "intact":
+                continue  # not broken, which says nothing of lesions
+            piece = organ == "lung" and _PIECE_OF_LUNG.search(low) is not None
             status = "no_statement_on_lesions" if exception else "explicitly_lesion_free"
             yield OrganDraft.of_own(
-                organ=organ, status=status, laterality=side, limited=weak or organ in limited,
+                organ=organ, status=status, laterality=side, limited=weak or piece or organ in limited,
                 quote=text[:2000], quote_start=statement.start,
             )  # fmt: skip
     if _NODES_NORMAL.search(statement.low) and any(
@@ -158,7 +160,7 @@ def _is_not_displayed(text: str, start: int, end: int) -> bool:
 _CLAUSE_START = re.compile(r"[;:]|\b(?:but|however|while|and no)\b")
 _SAID = re.compile(r"\b(?:is|are|was|were|has|have)\b[^,;]{1,60}?(?:,|\band\b)\s")
 """Reads "Heights are preserved, the bones are normal": a verb and a comma end what was said before."""
-_CLAUSE_END = re.compile(r"[;]|\b(?:but|however|while|and no)\b")
+_CLAUSE_END = re.compile(r"[;]|\b(?:but|however|while|and no|and there)\b")
 
 
 def _clause(text: str, start: int, end: int) -> slice:

@@ -121,6 +121,8 @@ def counts(statement: Statement, mark: Mark) -> bool:
             return False
         if mark.value.attenuation and _COUNTABLE.search(noun) is None and _PREDICATE.search(before):
             return False
+    if mark.value.diagnosis == "cyst" and mark.value.organ is None and _is_air_cyst(statement, noun):
+        return False
     if mark.value.kind == "nodule" and mark.value.diagnosis is None and _STONE.search(lowered(after[:110])):
         return False
     if _INSIDE.match(after) and _PARENT.search(before):
@@ -128,6 +130,21 @@ def counts(statement: Statement, mark: Mark) -> bool:
     if mark.value.diagnosis is None and _LOOK.search(noun) and _is_attribute(statement, mark):
         return False
     return _has_its_need(statement, mark, after)
+
+
+_NOT_OF_AIR = re.compile(
+    r"\b(?:hydatid|fluid|hypodense|hyperdense|densit\w+|hu|solid|complicated|infected|septa\w*|mediastin\w+|soft tissue"
+    r"|enhanc\w+)\b"
+)
+_OF_AIR = re.compile(r"\b(?:thin-?\s?walled|air|emphysem\w+|bulla\w*|paraseptal)\b")
+
+
+def _is_air_cyst(statement: Statement, noun: str) -> bool:
+    """Reads "cysts in both lungs": a cyst of the lung holds air unless something else is said of it."""
+    named = {m.value.organ for m in statement.marks if m.category == "place"} | set(statement.topic)
+    if named - {"other", "pleura", "vessel"} != {"lung"} or _NOT_OF_AIR.search(statement.low):
+        return False
+    return noun.lower().endswith(("cyst", "cysts")) or _OF_AIR.search(statement.low) is not None
 
 
 def _has_its_need(statement: Statement, mark: Mark, after: str) -> bool:

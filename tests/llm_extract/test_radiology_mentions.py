@@ -238,3 +238,84 @@ def test_every_length_is_a_quote_of_the_record_or_has_a_reason_why_not(text):
     accounted = {(u.start, u.end) for u in record.unused_measurements}
     accounted |= {(e.start, e.end) for e in evidence_of(record)}
     assert {(m.start, m.end) for m in scan_measurements(text)} <= accounted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Thin-walled cysts are seen in both lungs.",
+        "A 25 mm cyst in the right lower lobe.",
+        "Thin-walled cystic areas in both lungs.",
+        "Areas of low density in the vertebrae, consistent with osteopenia.",
+        "Tree-in-bud opacities in the right upper lobe.",
+        "Acinar nodules in the right upper lobe.",
+        "Local nodule-like thickening of the left adrenal gland.",
+        "Residual thymus tissue in the anterior mediastinum.",
+    ],
+)
+def test_what_is_no_lesion(text):
+    assert not read(text).lesions
+
+
+LESIONS = {
+    "A 25 mm cyst of fluid density in the right lower lobe.": ("cyst", "hypo", (25.0,)),
+    "A 40 mm hydatid cyst in the right lower lobe.": ("cyst", "unknown", (40.0,)),
+    "A sclerotic lesion in the left third rib.": ("lesion", "unknown", ()),
+    "A lytic area in the left third rib.": ("lesion", "unknown", ()),
+    "A nodular low-density shadow in the liver.": ("lesion", "hypo", ()),
+    "Nodular high-density shadows in both lungs.": ("lesion", "hyper", ()),
+    "Polycystic kidney disease.": ("cyst", "unknown", ()),
+    "Space occupation in the nasopharynx.": ("mass", "unknown", ()),
+}
+
+
+@pytest.mark.parametrize("text", LESIONS)
+def test_kind_and_density_of_a_word(text):
+    (lesion,) = read(text).lesions
+    assert (lesion.kind, lesion.attenuation, lesion.diameters_mm) == LESIONS[text]
+
+
+def test_a_disease_of_many_cysts_is_no_single_one():
+    (lesion,) = read("Polycystic kidney disease.").lesions
+    assert (lesion.count, lesion.count_kind) == (None, "multiple_unknown")
+
+
+def test_a_worded_bound_needs_no_digit_elsewhere():
+    (lesion,) = read("There are millimetric nodules in both lungs.").lesions
+    assert (lesion.diameters_mm, lesion.size_max_mm) == ((), 10.0)
+    (lesion,) = read("There are nodules of millimeter size in both lungs.").lesions
+    assert lesion.size_max_mm == 10.0
+    (lesion,) = read("There are nodules up to the 4 mm in both lungs.").lesions
+    assert (lesion.diameters_mm, lesion.size_max_mm) == ((), 4.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A mediastinal lymph node larger than 1 cm.",
+        "Mediastinal lymph nodes greater than 1 cm, suggesting lymph node enlargement.",
+        "Mild enlargement of the left jugulodigastric node, 11 mm.",
+    ],
+)
+def test_a_node_that_is_called_large(text):
+    (lesion,) = read(text).lesions
+    assert lesion.kind == "lymph_node"
+    assert (lesion.size_min_mm or max(lesion.diameters_mm)) >= 10
+
+
+def test_small_nodes_stay_unread():
+    assert not read("Mediastinal lymph nodes smaller than 1 cm.").lesions
+    assert not read("A mediastinal lymph node of 6 mm.").lesions
+
+
+def test_smaller_nodules_have_not_shrunk():
+    (lesion,) = read("There are smaller sized nodules in both lungs.").lesions
+    assert lesion.change == "unknown"
+    (lesion,) = read("The 5 mm nodule in the left lung is smaller.").lesions
+    assert lesion.change == "smaller"
+
+
+@pytest.mark.parametrize("words", ["there was no significant difference", "it did not differ significantly"])
+def test_no_difference_is_stable(words):
+    (lesion,) = read(f"A 5 mm nodule in the left lung, {words} from the earlier study.").lesions
+    assert lesion.change == "stable"
