@@ -41,6 +41,11 @@ def _short_axis(statement: Statement, size: Measurement) -> bool:
     return re.search(r"\bshort\b", around, re.IGNORECASE) is not None
 
 
+def is_enlarged(size: Measurement) -> bool:
+    """True for a stated size of a node from which it counts as enlarged."""
+    return min(size.values_mm[:2]) >= NODE_LIMIT_MM and not size.worded and not size.bound_is_strict
+
+
 def _large(statement: Statement, head: Head) -> bool:
     """True if a node is as large as RECIST calls enlarged; its short axis decides where it is stated."""
     over = (m for m in statement.measurements if head.start <= m.start < head.end and m.tense == "current")
@@ -62,7 +67,8 @@ def qualified(statement: Statement, head: Head) -> bool:
     if head.mark.value.kind == "lymph_node" and not _NORMAL_NODE.search(stretch) and _large(statement, head):
         return True
     if head.mark.value.kind == "wall_thickening":
-        return bool(_WALL.search(stretch))
+        named = any(name.value.diagnosis or name.value.kind == "tumor" for name, _ in head.names)
+        return named or bool(_WALL.search(stretch))
     if _NORMAL_NODE.search(stretch):
         return False
     if head.mark.value.kind == "lymph_node" and _ENLARGEMENT_OF.search(

@@ -7,31 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llm_extract.measurements import Measurement
-from llm_extract.rules import context, hedges, ownership, readings
-from llm_extract.rules.grouping import GroupReader
+from llm_extract.rules import context, ownership
+from llm_extract.rules.abnormal import is_enlarged
 from llm_extract.rules.heads import Head
-from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.later_names import PRONOUN, NameReader
 from llm_extract.rules.locations import resolve
 from llm_extract.rules.making import has_verb
 from llm_extract.rules.mentions import Mention, describe, place_marks
-from llm_extract.rules.nouns import explains
 from llm_extract.rules.pieces import axes
 from llm_extract.rules.statements import Statement
 
-PRONOUN = re.compile(
-    r"\W{0,4}(?:\w+,?\s){0,2}?(?:it|this|these|they|its|measur\w+|size[ds]?|dimensions?|maximum|max"
-    r"|currently|today|now|approximately|up to|which|the (?:larger|largest|smaller|other))\b",
-    re.IGNORECASE,
+_IT_IS = re.compile(
+    r"\W{0,3}(?:first(?:ly)?(?: of all)?,?\s|however,?\s)?(?:it|this|they|these)\s"
+    r"(?:is|was|are|were|has been|have been)\b"
 )
-_NOT_EXCLUDED = re.compile(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", re.IGNORECASE)
-_MAY_BE = re.compile(
-    r"\W{0,3}(?:it|this|these|they)\s(?:\w+ly\s)?(?:may|might|could|can|is|are|was|were)\s(?:\w+\s){0,2}?"
-    r"(?:be|represent|thought|considered|felt|likely|suggestive|suspicious)\b",
-    re.IGNORECASE,
-)
-_UNDECIDED = re.compile(
-    r"\s(?:differentiation|distinction|discrimination)\s(?:cannot|can not|could not)\b", re.IGNORECASE
-)
+_ON_PREVIOUS = re.compile(r"\W{0,3}(?:in|on)\s(?:the|his|her|its)\s(?:previous|prior|earlier|old)\s")
 _CHANGE_OF = re.compile(
     r"\b(?:change|difference|increase|decrease|progression|regression|stability"
     r"|growth)\b[^.;]{0,24}\b(?:in|of)\s(?:the\s)?(?:size|number|dimensions?|appearance)?[^.;]{0,30}$",
@@ -40,7 +30,7 @@ _CHANGE_OF = re.compile(
 
 
 @dataclass(slots=True)
-class ContinuationReader(GroupReader):
+class ContinuationReader(NameReader):
     """Reads sentences that go on about the lesion before them."""
 
     def _describes_all(self, statement: Statement, made: Mention) -> bool:
@@ -60,88 +50,6 @@ class ContinuationReader(GroupReader):
             return False
         for mention in spoken:
             _absorb(mention, made)
-        self._last_at = self._index
-        return True
-
-    def _reads_last(self, statement: Statement, heads: Sequence[Head]) -> bool:
-        """Reads "It may belong to an adenoma or to a metastasis": names of the lesion before, none of their own."""
-        if statement.measurements or not readings.reads_finding_before(statement.low):
-            return False
-        begin = statement.start + readings.verb_end(statement.low)
-        anchors = sorted((m for head in heads for m in head.anchors), key=lambda m: m.start)
-        if anchors[0].start < begin or any(head.polarity in {"negated", "no_new"} for head in heads):
-            return False
-        last = self._last(1 if readings.speaks_of_many(statement.low) else 2)
-        organs = {m.value.organ for m in anchors} - {None}
-        if begin == statement.start and any(m.category in {"place", "short"} for m in statement.marks):
-            organs |= {m.value.organ for m in statement.marks if m.category == "place"}
-            if last is None or not organs <= {last.organ}:
-                return organs <= {"other"} or readings.is_differential(statement.low)
-        if last is None or (organs and last.organ not in organs):
-            return True
-        if readings.doubts_it(statement.low):
-            last.presence = "possible"
-        self._name_possible(last, anchors)
-        self._last_at = self._index
-        return True
-
-    def _name_possible(self, last: Mention, anchors: Sequence[Mark]) -> None:
-        """Give a lesion the names that a later sentence offers for it, unless it has one."""
-        last.diagnosis_certainty = last.diagnosis_certainty or "possible"
-        if last.diagnosis is not None:
-            return
-        named = Head(last.head or anchors[0], "affirmed", [(m, "possibly?") for m in anchors])
-        self._name(last, named, "")
-        stated = {m.value.malignancy for m in anchors if m.value.malignancy}
-        if last.malignancy == "unknown" and stated:
-            last.malignancy, last.malignancy_basis = "indeterminate", "suspected"
-
-    def _explains_last(self, statement: Statement, heads: Sequence[Head]) -> bool:
-        """Reads "Consider a haematoma." behind a shadow: what is explained as no lesion is none."""
-        if heads or not hedges.opens_reading(statement.text) or not explains(statement.text):
-            return False
-        before = self.reading.statements[self._index - 1] if self._index else None
-        gone = [
-            m
-            for m in self.mentions
-            if m.statement is before and m.kind == "lesion" and m.diagnosis is None and m.group is None
-        ]
-        self.mentions = [m for m in self.mentions if m not in gone]
-        self.unused.update({m.id: "other" for mention in gone for m in (*mention.sizes, *mention.priors)})
-        return bool(gone)
-
-    def _names_last(self, statement: Statement, head: Head, marks: list[Mark]) -> bool:
-        """Reads "It was evaluated as a cyst": a name for the lesion stated before."""
-        last = self._last(2)
-        before = statement.text[: head.mark.start - statement.start]
-        after = statement.text[head.mark.end - statement.start :]
-        asked = len(before) < 24 and after.strip(" .)") == "?"
-        open_ = asked or _NOT_EXCLUDED.match(after) is not None
-        names = [m for m in head.anchors if m.value.diagnosis]
-        reads = hedges.opens_reading(statement.text)
-        alone = not any(m.category in {"place", "short", "excluded"} for m in marks)
-        vague = _UNDECIDED.match(after) is not None or _MAY_BE.match(before) is not None
-        if last is not None and alone and not names and vague:
-            last.diagnosis_certainty = last.diagnosis_certainty or "possible"
-            self._last_at = self._index
-            return True
-        if last is None or not names or not (hedges.names_other(before) or open_ or reads):
-            return False
-        if any(m.category in {"place", "short"} and m.value.organ != last.organ for m in marks):
-            return False
-        if re.search(r"\bthere\s(?:is|are|was|were)\b", before, re.IGNORECASE):
-            return False
-        goes_on = alone and not statement.measurements and head.mark.value.organ in {None, last.organ}
-        reach = 90 if goes_on else 34
-        if not PRONOUN.match(statement.text) and len(before) > reach and not open_ and not reads:
-            return False
-        named = Head(
-            last.head or head.mark, "affirmed", [(m, before + "?" if open_ else before) for m in names]
-        )
-        self._name(last, named, "")
-        if last.malignancy == "unknown" and head.mark.value.malignancy:
-            last.malignancy, last.malignancy_basis = head.mark.value.malignancy, "diagnosis"
-            self._weigh(last, named, "")
         self._last_at = self._index
         return True
 
@@ -183,7 +91,8 @@ class ContinuationReader(GroupReader):
             return False
         alike = [m for m in self.mentions[-12:] if m.kind == made.kind]
         if made.refers_back:
-            return bool(alike) and not _may_be(made, alike[-1])
+            same = alike and alike[-1].is_group == made.is_group and _may_be(made, alike[-1])
+            return bool(alike) and not same
         both = alike and alike[-1].organ == made.organ and alike[-1].location.laterality == "bilateral"
         return bool(both) and made.location.laterality in {"left", "right"}
 
@@ -192,6 +101,7 @@ class ContinuationReader(GroupReader):
         current = [m for m in statement.measurements if m.tense == "current" and m.id not in self.unused]
         priors = [m for m in statement.measurements if m.tense == "prior" and m.id not in self.unused]
         if not current and not priors:
+            self._adds(statement)
             return
         if re.match(r"\W{0,4}(?:\w+\s){0,2}sum\b", statement.text, re.IGNORECASE):
             self.unused.update({m.id: "other" for m in statement.measurements})
@@ -199,6 +109,8 @@ class ContinuationReader(GroupReader):
         if self._list is not None and current and self._list.head is not None:
             self._list_item(statement, current, priors, self._list)
             return
+        if current:
+            self._state_nodes(statement, current[0])
         last = self._last(1)
         if last is None:
             return
@@ -214,11 +126,40 @@ class ContinuationReader(GroupReader):
                 return
         self._more_on(last, statement, current, priors)
 
+    def _adds(self, statement: Statement) -> None:
+        """Reads "It is stable." and "It was evaluated in favour of benign pathologies." of the lesion right before."""
+        last = self._last(2)
+        if last is None or not _IT_IS.match(statement.low):
+            return
+        change = next((m for m in statement.marks if m.category == "change"), None)
+        if change is not None and last.change == "unknown":
+            last.change = change.value
+            last.spans.append(("change", change.start, change.end))
+        benign = next((m for m in statement.marks if m.category == "benign"), None)
+        if benign is not None and last.malignancy == "unknown":
+            last.malignancy, last.malignancy_basis = "benign", "stated"
+            last.spans.append(("malignancy", benign.start, benign.end))
+        if change is not None or benign is not None:
+            self._last_at = self._index
+
+    def _state_nodes(self, statement: Statement, size: Measurement) -> None:
+        """Reads "Two prominent nodes. The larger one measures 21 x 17 mm": the size calls them enlarged."""
+        if self._nodes is None or not self._index or not PRONOUN.match(statement.text):
+            return
+        spoken, head = self._nodes
+        if spoken is not self.reading.statements[self._index - 1] or not is_enlarged(size):
+            return
+        marks = [m for m in spoken.marks if head.start <= m.start < head.end]
+        made = self._mention(spoken, head, (), marks, (), None)
+        if made is not None:
+            self._add(made)
+
     def _more_on(
         self, last: Mention, statement: Statement, current: list[Measurement], priors: list[Measurement]
     ) -> None:
         places = [m for m in statement.marks if m.category in {"place", "finding", "sign"}]
-        if not PRONOUN.match(statement.text) and (places or last.sizes):
+        earlier = not current and not last.priors and _ON_PREVIOUS.match(statement.low) is not None
+        if not PRONOUN.match(statement.text) and (places or last.sizes) and not earlier:
             return
         if any(m.category == "place" and m.value.organ not in {last.organ, None} for m in places):
             return

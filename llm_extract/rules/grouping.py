@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from llm_extract.measurements import Measurement
 from llm_extract.rules.counting import count_of
 from llm_extract.rules.heads import Head
-from llm_extract.rules.largest import start_of_all
+from llm_extract.rules.largest import many_each, start_of_all
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import Location
 from llm_extract.rules.making import MentionMaker
@@ -191,6 +191,7 @@ class GroupReader(MentionMaker):
         ]
         shared = placed[0] if placed else None
         explicit = listed[0].start == head.start and listed[0].end == head.end
+        each = many_each(statement, head, listed)
         made_all: list[Mention] = []
         for piece in listed:
             marks = list(piece.marks)
@@ -221,7 +222,7 @@ class GroupReader(MentionMaker):
                 continue
             if elsewhere and shared is not None:
                 made.organ, made.location = _organ_alone(made, made_all)
-            made.count, made.count_kind = 1, "exact"
+            made.count, made.count_kind = (None, "multiple_unknown") if each else (1, "exact")
             made.priors = [p for p in priors if _owner(p, listed) is piece]
             made_all.append(made)
         last = self._last(2)

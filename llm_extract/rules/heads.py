@@ -20,6 +20,8 @@ _FORM_OF = re.compile(
     r"\s(?:(?:belonging to|in the form of)\s(?:an?\s)?(?:[\w-]+\s){0,2}|\([^()]{1,24}\)\s)", re.IGNORECASE
 )
 """Reads "a lesion in the form of a dense nodule", "low density (20 HU) lesion"."""
+_WHERE_IT_WAS = re.compile(r"\s(?:localization|localisation|location|site|bed)\b")
+_IN_THE = re.compile(r"\b(?:in|at|of)\s(?:the\s)?(?:[\w-]+\s){0,2}$", re.IGNORECASE)
 _FORMED = re.compile(r"(?:formation|structure)\b")
 _DESCRIBED = re.compile(
     r"\s(?:(?:low|high|mixed|fluid|soft|tissue|fat|density|hypodense|hyperdense|attenuation|round|oval"
@@ -91,7 +93,7 @@ def find_heads(statement: Statement) -> list[Head]:
         if mark.value.needs == "named" or _only_holds(statement, mark, before):
             continue
         measured = bool(sizes_near(statement, mark))
-        if not measured and mark.value.diagnosis is None and context.is_landmark_noun(before):
+        if not measured and _is_landmark(statement, mark, before):
             continue
         polarity = context.polarity(
             statement.text, mark.start - statement.start, mark.end - statement.start, measured=measured
@@ -103,8 +105,19 @@ def find_heads(statement: Statement) -> list[Head]:
         )
         heads.append(head)
     _share_polarity(statement, heads)
+    _share_names(statement, heads)
     _share_stretches(statement, heads)
     return heads
+
+
+def _is_landmark(statement: Statement, mark: Mark, before: str) -> bool:
+    """True for "boundary with the mass", "in the metastatic nodule localization"."""
+    if mark.value.diagnosis is None and context.is_landmark_noun(before):
+        return True
+    return (
+        _WHERE_IT_WAS.match(statement.low, mark.end - statement.start) is not None
+        and _IN_THE.search(before) is not None
+    )
 
 
 def _link(statement: Statement, head: Head, mark: Mark, between: str) -> str | None:
@@ -282,13 +295,23 @@ def _share_polarity(statement: Statement, heads: list[Head]) -> None:
             right.polarity = left.polarity
 
 
+def _share_names(statement: Statement, heads: list[Head]) -> None:
+    """Reads "nodule and mass in the kidney, considered cysts": what is joined shares its reading."""
+    for left, right in itertools.pairwise(heads):
+        gap = statement.text[left.mark.end - statement.start : right.mark.start - statement.start]
+        same = left.polarity == right.polarity and left.mark.value.diagnosis is None
+        if same and gap.lower() == " and " and not left.names and right.mark.value.diagnosis is None:
+            left.names = list(right.names)
+
+
 def _share_stretches(statement: Statement, heads: list[Head]) -> None:
     """Cut the sentence between its findings, at the last separator before each finding's own noun phrase."""
     end_of_text = statement.start + len(statement.text)
     start = max(statement.start, statement.title_end)
     for position, head in enumerate(heads):
         head.start = start
-        last = head.names[-1][0].end if head.names else head.mark.end
+        behind = heads[position + 1].mark.start if position + 1 < len(heads) else end_of_text
+        last = max((name.end for name, _ in head.names if name.start < behind), default=head.mark.end)
         if position + 1 == len(heads):
             head.end = _before_other_process(statement, head, last, end_of_text)
             break

@@ -12,6 +12,7 @@ from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.mentions import place_marks
 from llm_extract.rules.neighbours import is_neighbour
+from llm_extract.rules.pieces import Piece
 from llm_extract.rules.statements import Statement
 
 _ALL_ARE = re.compile(
@@ -71,3 +72,15 @@ def lies_on_both_sides(text: str, where: Sequence[Mark], organ: str, head: Mark)
         if near and place.value.organ == organ and not is_neighbour(text, place, head):
             sides.add(side.value)
     return {"left", "right"} <= sides
+
+
+def many_each(statement: Statement, head: Head, listed: Sequence[Piece]) -> bool:
+    """Reads "multiple cysts of 5 cm on the right and 9 cm on the left": many on either side, not two lesions."""
+    before = [m for m in statement.marks if m.end <= head.mark.start and head.mark.start - m.end < 24]
+    if not head.plural or not any(m.category == "multiple" and m.value is True for m in before):
+        return False
+    sides = [{m.value for m in p.marks if m.category == "side"} & {"left", "right"} for p in listed]
+    placed = any(
+        m.category in {"place", "short"} and m.start > head.mark.end for p in listed for m in p.marks
+    )
+    return not placed and len(listed) == 2 and sides[0] | sides[1] == {"left", "right"} and all(sides)

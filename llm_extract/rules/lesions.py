@@ -21,6 +21,7 @@ from llm_extract.rules.making import Denial, has_verb
 from llm_extract.rules.mentions import Mention, place_marks
 from llm_extract.rules.pieces import pieces, respectively
 from llm_extract.rules.several_organs import places_by_organ
+from llm_extract.rules.stated_sizes import is_exact, is_repeated, of_earlier_study
 from llm_extract.rules.statements import Statement
 
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
@@ -132,9 +133,14 @@ class LesionReader(ContinuationReader):
             return
         if not qualified(statement, head):
             node = head.mark.value.kind == "lymph_node"
+            if node and not inside:
+                self._nodes = (statement, head)
             self.unused.update({m.id: "node" if node else "other" for m in inside})
             return
         sizes, priors = self._sizes(statement, head, inside)
+        earlier = of_earlier_study(statement, head, marks, sizes)
+        if earlier is not None and not priors:
+            sizes, priors = [m for m in sizes if m is not earlier], [earlier]
         self._state(statement, head, sizes, priors, marks, references)
 
     def _sizes(
@@ -149,7 +155,7 @@ class LesionReader(ContinuationReader):
                 priors.append(m)
             else:
                 sizes.append(m)
-        twice = [m for i, m in enumerate(sizes) if _is_repeated(m, sizes[:i])]
+        twice = [m for i, m in enumerate(sizes) if is_repeated(m, sizes[:i])]
         self.unused.update({m.id: "other" for m in twice})
         sizes = [m for m in sizes if m not in twice]
         if head.plural and len(sizes) > 1 and all(m.worded for m in sizes):
@@ -170,7 +176,7 @@ class LesionReader(ContinuationReader):
         ) or placed_index(statement, head, sizes, marks, references)
         if index is not None and self._grouped(statement, head, sizes, priors, index):
             return
-        organs = [] if any(_is_exact(m) for m in sizes) else places_by_organ(self.reading.text, marks, head)
+        organs = [] if any(is_exact(m) for m in sizes) else places_by_organ(self.reading.text, marks, head)
         if organs:
             self._spread(statement, head, organs, tuple(sizes))
             return
@@ -303,15 +309,6 @@ def _is_row(statement: Statement) -> bool:
     """True for a line of a table of lesions: a place and a size without a verb."""
     placed = any(m.category in {"place", "short"} for m in statement.marks) or bool(statement.references)
     return placed and bool(statement.measurements) and not has_verb(statement.text)
-
-
-def _is_repeated(measurement: Measurement, before: Sequence[Measurement]) -> bool:
-    """True for the same two or three diameters once more: "a mass of 27 x 28 mm, measuring 27 x 28 mm"."""
-    return len(measurement.values_mm) > 1 and any(m.values_mm == measurement.values_mm for m in before)
-
-
-def _is_exact(measurement: Measurement) -> bool:
-    return measurement.qualifier in {"exact", "approximate", "range"} and not measurement.worded
 
 
 def _without_umbrella(statement: Statement, heads: list[Head]) -> list[Head]:

@@ -74,6 +74,7 @@ class MentionMaker:
     _index: int = 0
     _in_sentences: bool | None = None
     _made: int = 0
+    _nodes: tuple[Statement, Head] | None = None
 
     def _mention(
         self, statement: Statement, head: Head, sizes: tuple[Measurement, ...], marks: Sequence[Mark],
@@ -114,7 +115,7 @@ class MentionMaker:
             made.count, made.count_kind = told
         if made.presence == "definite":
             made.presence = led
-        if mark.value.kind == "wall_thickening" and made.kind == "tumor":
+        if mark.value.kind == "wall_thickening" and made.kind != "wall_thickening":
             made.presence = hedges.certainty(head.names[-1][1])
         if made.presence == "definite" and not head.names and readings.ends_not_excluded(lowered(after)):
             made.presence = "possible"
@@ -155,6 +156,7 @@ class MentionMaker:
                 made.diagnosis_certainty = hedges.certainty(head.names[-1][1])
             return
         mark, link = specific[-1]
+        made.kind = mark.value.kind if made.kind == "wall_thickening" else made.kind
         values = {m.value.diagnosis for m, _ in specific}
         made.diagnosis_text = self.reading.text[specific[0][0].start : mark.end]
         made.spans.append(("diagnosis", specific[0][0].start, mark.end))
@@ -296,9 +298,10 @@ def _organ_of(location: Location, head: Head, statement: Statement, group: Menti
 def _settle(made: Mention, marks: Sequence[Mark]) -> None:
     """What follows from number, side and size together."""
     if made.location.laterality == "bilateral" and not made.is_group:
-        if made.organ in _TWO_OF and all(
-            m.worded for m in made.sizes
-        ):  # "a millimetric nodule in both lungs"
+        up_to = all(m.worded or m.qualifier == "upper_bound" for m in made.sizes)
+        if (
+            made.organ in _TWO_OF and up_to
+        ):  # "a millimetric nodule in both lungs", "a cyst of up to 3 cm in both kidneys"
             made.count, made.count_kind = None, "multiple_unknown"
         else:
             made.location = replace(made.location, laterality=None)

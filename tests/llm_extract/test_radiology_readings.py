@@ -238,3 +238,64 @@ def test_one_noun_phrase_is_one_lesion(text):
 def test_a_hedge_at_the_end_of_the_clause_covers_the_finding(verb):
     (lesion,) = read(f"Metastasis in the form of a stripe in the left lower lobe {verb}.").lesions
     assert (lesion.presence, lesion.malignancy) == ("possible", "indeterminate")
+
+
+def test_joined_findings_share_their_reading():
+    text = "A round nodule and mass in the right kidney, considered renal cysts."
+    assert [(x.kind, x.diagnosis, x.laterality) for x in read(text).lesions] == [
+        ("nodule", "simple_cyst", "right"),
+        ("mass", "simple_cyst", "right"),
+    ]
+
+
+def test_a_sign_with_a_suspected_name_is_that_name():
+    (lesion,) = read("Uneven thickening of the omentum, suspected metastasis.").lesions
+    assert (lesion.organ, lesion.kind, lesion.presence) == ("peritoneum", "metastasis", "possible")
+
+
+@pytest.mark.parametrize("place", ["localization", "site"])
+def test_where_a_lesion_was_is_no_lesion(place):
+    text = f"Linear density is seen in the metastatic nodule {place} in the right lower lobe, a sequela."
+    assert read(text).lesions == ()
+
+
+BOTH_SIDES = {
+    "In both kidneys, multiple cysts measuring 5 cm on the right and 9 cm on the left are seen.": [
+        ("right", None, (50.0,)),
+        ("left", None, (90.0,)),
+    ],
+    "In both kidneys, cysts measuring 5 cm in the right upper pole and 9 cm in the left lower pole are seen.": [
+        ("right", 1, (50.0,)),
+        ("left", 1, (90.0,)),
+    ],
+    "In both kidneys there is a cyst measuring up to 33 mm.": [("bilateral", None, ())],
+}
+
+
+@pytest.mark.parametrize("text", BOTH_SIDES)
+def test_many_on_either_side_are_not_two(text):
+    assert [(x.laterality, x.count, x.diameters_mm) for x in read(text).lesions] == BOTH_SIDES[text]
+
+
+def test_two_sizes_of_one_mass_with_an_increase_are_then_and_now():
+    text = "In the right adrenal gland a mass measuring 47 x 17 mm is seen, {}, with an increase in size."
+    (lesion,) = read(text.format("50 x 23 mm in size")).lesions
+    assert (lesion.diameters_mm, lesion.prior_diameters_mm) == ((50.0, 23.0), (47.0, 17.0))
+    assert len(read(text.format("and another of 50 x 23 mm")).lesions) == 2
+
+
+NODES = {"21 x 17 mm": 2, "9 x 7 mm": 0}
+
+
+@pytest.mark.parametrize("size", NODES)
+def test_the_size_in_the_next_sentence_calls_nodes_enlarged(size):
+    text = f"There are two prominent mediastinal nodes. The larger one measures {size}."
+    assert len(read(text).lesions) == NODES[size]
+
+
+def test_sentences_on_it_add_to_the_lesion():
+    (lesion,) = read("There is a mass of 20 mm in the left lower lobe. It is stable.").lesions
+    assert lesion.change == "stable"
+    text = "There is a mass of 20 mm in the left lower lobe. In the previous examination the long axis was 30 mm."
+    (lesion,) = read(text).lesions
+    assert lesion.prior_diameters_mm == (30.0,)
