@@ -293,7 +293,7 @@ class LesionReader(ContinuationReader):
         ]
         if places:
             strong = [organ for organ in places if organ not in {"other", "vessel"}] or places
-            self._subject = strong[0]
+            self._subject = strong[0] if strong[0] not in WEAK or statement.of("finding") else None
             sides = [m for m in statement.marks if m.category == "side" and m.value in {"left", "right"}]
             self._subject_side = sides[0].value if len(sides) == 1 else None
             self._subject_line = statement.sentence.line

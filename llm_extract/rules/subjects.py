@@ -27,7 +27,8 @@ _OF_THE_ORGAN = re.compile(
     r"|structures?|walls?|thickness|position|locali[sz]ation|location|texture|dimensions?|outline|margins|surface"
     r"|bilateral|bilaterally|left|right|sides?|all|entirely|completely|largely|visuali[sz]ed|portions?|imaged"
     r"|included|partially|limits|sections|findings|glands?|organ|lobes?|homogeneous|symmetric|symmetrical"
-    r"|unenhanced|contrast|observed|seen|evaluated|demonstrates?|shows?)\b)*+"
+    r"|unenhanced|contrast|observed|seen|evaluated|demonstrates?|shows?|\w+ly|enhanc\w*|homogeneous|opacif\w*"
+    r"|distend\w*|well|stable|unchanged|caliber|calibre|course)\b)*+"
 )
 """Words that an organ of a heading is described with; any other word before the predicate is a subject of its own."""
 
@@ -85,7 +86,7 @@ def _before(statement: Statement, places: Sequence[Mark], start: int) -> list[Ma
 def _behind(statement: Statement, places: Sequence[Mark], end: int) -> list[Mark]:
     """Organs named right behind a predicate: "Normal liver and spleen"."""
     rest = statement.text[end:]
-    stop = re.search(r"[.;:]|\b(?:with|is|are|but|in|on|at)\b", rest)
+    stop = re.search(r"[.;:]|-\s|\b(?:with|is|are|but|in|on|at)\b", rest)
     high = end + (stop.start() if stop else len(rest))
     return [m for m in places if end <= m.start - statement.start < high]
 

@@ -40,6 +40,7 @@ FREE = {
     "Liver: Size and density are normal.": {"liver"},
     "Spleen: No laceration, otherwise unremarkable.": {"spleen"},
     "Kidneys: The collecting system is normal.": set(),
+    "Kidneys: Enhance symmetrically and are unremarkable.": {"kidney"},
     # "normal" before what is not seen is no predicate
     "The normal structure of the uterus is not displayed.": set(),
     "Incomplete display of the normal pancreas.": set(),
