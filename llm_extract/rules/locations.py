@@ -232,7 +232,7 @@ def _from_short(
 
 def _outside(text: str, places: Sequence[Mark], head: Mark | None, topic: Sequence[str]) -> bool:
     """True for a finding that lies only beside or between the organs it names."""
-    if _BETWEEN.search(text[max(0, places[0].start - 40) : places[0].start]):
+    if any(_BETWEEN.search(text[max(0, m.start - 40) : m.start]) for m in places):
         return True
     if topic or _fixed(head):
         return False

@@ -102,7 +102,8 @@ class Mention:
                 "count_kind": self.count_kind, "group": self.group, "group_role": self.role,
                 "attenuation": self.attenuation, "enhancement": self.enhancement, "hounsfield": self.hounsfield,
                 "reported_volume_mm3": self.volume_mm3, "presence": self.presence, "malignancy": self.malignancy,
-                "malignancy_basis": self.malignancy_basis, "change": self.change, "series": self.series,
+                "malignancy_basis": self.malignancy_basis,
+                "change": "unknown" if self.priors and self.change == "new" else self.change, "series": self.series,
                 "image": self.image, "score": self.score, "treated": self.treated, "refers_back": self.refers_back,
                 "spans": tuple(spans),
             }
@@ -177,11 +178,22 @@ def _compares(mention: Mention, mark: Mark) -> bool:
     )
 
 
+def _of_next(mention: Mention, density: Mark) -> bool:
+    """Reads "a nodule and patchy high-density shadows": a density belongs to the noun behind it."""
+    statement, head = mention.statement, mention.head
+    if head is None or density.start < head.end:
+        return False
+    gap = statement.low[head.end - statement.start : density.start - statement.start]
+    nouns = [m for m in statement.of("finding", "excluded") if m is not head]
+    return " and " in gap and any(m.start <= density.end + 1 and m.end > density.end for m in nouns)
+
+
 def describe(
     mention: Mention, head: Head | None, marks: Sequence[Mark], references: Sequence[Reference]
 ) -> None:
     """Fill the attributes of a mention from the words of its stretch."""
     anchor = mention.head.start if mention.head is not None else mention.span[0]
+    marks = [m for m in marks if m.category != "attenuation" or not _of_next(mention, m)]
     mention.attenuation, mark = attributes.density(marks, "attenuation", anchor=anchor)
     if mark is not None:
         mention.spans.append(("attenuation", mark.start, mark.end))

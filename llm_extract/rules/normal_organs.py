@@ -72,6 +72,17 @@ _NODES_NORMAL = Cue(
 )  # fmt: skip
 
 
+_OUTLINE = re.compile(r"\b(?:boundar|margin|border|edge|outline|contour|demarcat|interface|fat\b|evidence|distin)")
+
+
+def _clears_lung(statement: Statement, start: int, end: int) -> bool:
+    """True for "the lungs are clear", not for "a nodule of the lung with clear borders"."""
+    around = statement.low[max(0, start - 40) : end + 24]
+    return _OUTLINE.search(around) is None and any(
+        m.category == "place" and m.value.organ in {"lung", "pleura"} for m in statement.marks
+    )
+
+
 _MAX_PREDICATES = 30
 """Words such as "normal" that are read in one sentence."""
 
@@ -92,9 +103,7 @@ def normal_organs(
             continue
         if _NOT_OF_TISSUE.match(low, match.end()):
             continue
-        if match[0] == "clear" and not any(
-            m.category == "place" and m.value.organ in {"lung", "pleura"} for m in statement.marks
-        ):
+        if match[0] == "clear" and not _clears_lung(statement, match.start(), match.end()):
             continue
         exception = _EXCEPTION.search(low[match.end() :])
         weak = is_limited(statement)

@@ -275,6 +275,18 @@ def test_kind_and_density_of_a_word(text):
     assert (lesion.kind, lesion.attenuation, lesion.diameters_mm) == LESIONS[text]
 
 
+def test_a_density_belongs_to_the_noun_behind_it():
+    lesion = read("A solitary nodule and patchy high-density shadows in the right lung.").lesions[0]
+    assert (lesion.kind, lesion.attenuation) == ("nodule", "unknown")
+    (lesion,) = read("A mass of the liver with necrosis and low density.").lesions
+    assert lesion.attenuation == "hypo"
+
+
+def test_what_has_an_earlier_size_is_not_new():
+    (lesion,) = read("A 25 mm lesion in the left lung (27 mm in the previous examination), new air within it.").lesions
+    assert lesion.change != "new"
+
+
 def test_a_disease_of_many_cysts_is_no_single_one():
     (lesion,) = read("Polycystic kidney disease.").lesions
     assert (lesion.count, lesion.count_kind) == (None, "multiple_unknown")

@@ -44,6 +44,8 @@ FREE = {
     # "normal" before what is not seen is no predicate
     "The normal structure of the uterus is not displayed.": set(),
     "Incomplete display of the normal pancreas.": set(),
+    "Emphysema of the right lung with clear boundaries.": set(),
+    "The lungs are clear.": {"lung"},
     "The liver is normal and the appendix is not seen.": {"liver"},
     # a dimension is not the tissue
     "Vertebral heights are normal.": set(),
