@@ -300,11 +300,12 @@ class _Run:
         with ExitStack() as stack:
             buffer: list[Result] = []
             committed = time.monotonic()
+            started: float | None = None
             try:
-                results = self._results(jobs, stack)
-                started = time.monotonic()
-                for result in results:
+                for result in self._results(jobs, stack):
                     if result is not None:
+                        if started is None:  # what comes before is start-up, not speed
+                            started = time.monotonic() - result.seconds
                         buffer.append(result)
                         tally.add(result)
                     if len(buffer) >= COMMIT_SIZE or time.monotonic() - committed > COMMIT_S:
@@ -312,7 +313,7 @@ class _Run:
                         committed = time.monotonic()
             finally:  # what an engine answered before it failed is kept
                 self._commit(buffer, tally, progress)
-        self._seconds += time.monotonic() - started
+        self._seconds += 0.0 if started is None else time.monotonic() - started
         self._stop.raise_if_asked()
         return tally.reports - before
 

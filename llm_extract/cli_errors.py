@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 
 from llm_extract.errors import InterruptedRunError, PipelineError, ResourceError
+
+_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")
 
 
 @contextmanager
@@ -31,8 +37,7 @@ def failures(*, as_json: bool) -> Iterator[None]:
         typer.echo("interrupted: the same command goes on where it stopped", err=True)
         raise typer.Exit(130 if type(error) is KeyboardInterrupt else 143) from None
     except OSError as error:
-        reason = f"{error.filename or 'a file'}: {error.strerror or type(error).__name__}"
-        _fail(ResourceError(reason, code="file_error", hint="check path and permissions"), as_json=as_json)
+        _fail(_of_a_file(error), as_json=as_json)
     except (typer.Exit, typer.Abort):
         raise
     except (
@@ -52,6 +57,19 @@ def failures(*, as_json: bool) -> Iterator[None]:
 def program_of(context: typer.Context) -> str:
     """The program that a verb was called from, for the next command to type."""
     return context.find_root().command.name or "llm-extract"
+
+
+def _of_a_file(error: OSError) -> ResourceError:
+    """The error of a disk or a path, with the name that the file was to get."""
+    name = "a file"
+    if error.filename is not None:
+        path = Path(os.fsdecode(error.filename))
+        given = _TEMPORARY.fullmatch(path.name)
+        name = str(path.with_name(given[1]) if given else path)
+    reason = f"{name}: {error.strerror or type(error).__name__}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return ResourceError(reason, code="disk_full", hint="free some space and run the same command again")
+    return ResourceError(reason, code="file_error", hint="check path and permissions")
 
 
 def _fail(error: PipelineError, *, as_json: bool) -> NoReturn:

@@ -95,8 +95,8 @@ def load_backend(name: str, model: ModelOptions | None = None, *, anatomy: Path 
             if anatomy is not None:
                 check_anatomy_file(anatomy)  # before an engine holds anything
             return ModelBackend(name, _recorded(factory(options), options), options, anatomy=anatomy)
-        backend = factory()
-    except (ImportError, AttributeError) as error:
+        backend = factory() if callable(factory) else factory
+    except (ImportError, AttributeError, TypeError) as error:
         raise UsageError(
             f"cannot load the backend {name!r}: {type(error).__name__}: {error}",
             code="unknown_backend",

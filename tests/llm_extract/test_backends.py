@@ -13,6 +13,7 @@ RULES_AT_THE_TOP = {
     "anatomy_file.py",
     "assembly.py",
     "candidates.py",
+    "cues.py",
     "drafts.py",
     "grounding.py",
     "language.py",
@@ -66,7 +67,8 @@ def test_a_backend_of_ones_own_is_loaded_by_import_path(toy_backend):
 
 
 @pytest.mark.parametrize(
-    "name", ["nope", "toy_backend:Missing", "no_such_module:X", "toy_backend:NotABackend"]
+    "name",
+    ["nope", "toy_backend:Missing", "no_such_module:X", "toy_backend:NotABackend", "os:path", "os:chmod"],
 )
 def test_an_unknown_backend_is_a_usage_error(toy_backend, name):
     with pytest.raises(UsageError) as caught:

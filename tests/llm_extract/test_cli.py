@@ -79,6 +79,45 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, toy_backend, write_rep
     assert "/proc/no-such-place" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "hint"), [(28, "disk_full", "free some space"), (13, "file_error", "check path")]
+)
+@pytest.mark.parametrize("verb", ["release", "export-chat", "agree-records"])
+def test_what_a_disk_refuses_has_a_code_and_the_name_of_the_file_that_was_to_be(
+    tmp_path, write_reports, monkeypatch, number, code, hint, verb
+):
+    from llm_extract import private_files
+
+    reports, out = (
+        write_reports(["Hypodense mass of 3.4 cm in segment 7 of the liver. The spleen is normal."]),
+        tmp_path / "o",
+    )
+    run = CliRunner().invoke
+    assert run(build_app(), ["extract", str(reports), "--out", str(out), "--workers", "0"]).exit_code == 0
+
+    def refusing(temporary, path):
+        raise OSError(number, "no", str(temporary))
+
+    monkeypatch.setattr(private_files, "commit", refusing)
+    more = {
+        "release": ["--key", str(tmp_path / "k"), "--create-key"],
+        "export-chat": ["--reports", str(reports)],
+        "agree-records": [str(out)],
+    }
+    told = [verb, str(out), *more[verb], "--out", str(tmp_path / "new"), "--json"]
+    done = run(build_app(), told)
+    error = json.loads(done.stdout)["error"]
+    assert (done.exit_code, error["code"], hint in error["hint"]) == (5, code, True)
+    assert ".tmp" not in error["message"].rpartition("/")[2]
+
+
+def test_every_help_names_the_exit_codes_of_its_verb():
+    for verb in ("extract", "score", "audit", "agree-records", "export-chat", "release"):
+        said = " ".join(CliRunner().invoke(build_app(), [verb, "--help"]).stdout.split())
+        codes = said.partition("Exit codes:")[2]
+        assert all(f" {code} " in codes for code in ("0", "2", "3", "5", "130", "143")), verb
+
+
 def test_usage_errors_are_exit_code_2_and_missing_files_3(tmp_path, write_reports):
     path = write_reports(["mass"])
     assert extract(path, tmp_path / "out", "nope").exit_code == 2

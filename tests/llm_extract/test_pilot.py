@@ -1,4 +1,7 @@
 import json
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +12,7 @@ from llm_extract.archive import ArchiveOptions, extract_archive
 from llm_extract.ledger import Ledger, Result
 from llm_extract.pilot import choose_rows, forecast, wilson
 from llm_extract.progress import Tally
+from llm_extract.records import Provenance
 from llm_extract.reports import Report, ReportSource
 
 
@@ -72,6 +76,47 @@ def test_a_pilot_forecasts_what_the_whole_run_quarantines(tmp_path, write_report
     assert share == pytest.approx((20 + 60 * pilot.counts.quarantined / 30) / 80)
     assert pilot.counts.quarantined > 0
     assert json.loads((out / "forecast.json").read_text())["quarantined"][0] == pytest.approx(share)
+
+
+class SlowToStart:
+    """A backend that takes long to load in each worker, and little for a report."""
+
+    name = "slow"
+
+    def settings(self):
+        return {}
+
+    def load(self):
+        time.sleep(1.5)
+
+    def extract(self, report):
+        time.sleep(0.01)
+        return ReportRecord(
+            report_id=report.report_id,
+            source="radiology",
+            text_sha256=report.text_sha256,
+            text_chars=len(report.text),
+            status="ok",
+            provenance=Provenance(backend="slow", version="1"),
+        )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_start_up_is_left_out_of_the_forecast(tmp_path, write_reports, monkeypatch, workers):
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "slow_to_start.py").write_text(Path(__file__).read_text())
+    monkeypatch.syspath_prepend(str(folder))
+    options = ArchiveOptions(
+        out=tmp_path / "out", backend="slow_to_start:SlowToStart", pilot=10, workers=workers, evidence_limit=0
+    )
+    path = write_reports([f"text {n}" for n in range(1000)])
+    try:
+        hours = extract_archive(ReportSource(path), options).forecast.hours
+    finally:
+        sys.modules.pop("slow_to_start", None)
+    assert hours * 1.01 >= 0.01 * 1000 / 3600
+    assert hours < 1.5 * 1000 / 10 / 3600, "not even the start-up of the sample, a hundred times"
 
 
 def test_what_cannot_be_read_is_counted_while_it_runs(tmp_path, write_reports):
