@@ -24,12 +24,12 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from engine_checks import one_grounded_record_each
+from engine_cost import cost
 from tiny_model import build_reading_model, made_reports
 
 from llm_extract import archive
@@ -343,57 +343,11 @@ def tokens(folder: Path, *, n: int, rounds: int) -> dict[str, Any]:
     return found
 
 
-REPORTS = 100_000
-GPU_HOUR_USD, MILLION_TOKENS_USD = 3.0, 0.9
-SUSTAINED_FLOPS, SUSTAINED_BYTES_S = 4e14, 2e12
-"""Of one 80 GB GPU: arithmetic with 8-bit weights, and memory; both well below the data sheet."""
-BATCH = 128
-
-
-@dataclass(frozen=True)
-class Load:
-    """What one report asks of a model, in tokens."""
-
-    fixed: int
-    report: int
-    output: int
-    requests: float
-    cached: bool
-
-    def gpu_s(self, parameters: float) -> float:
-        """GPU seconds: reading costs arithmetic, writing costs a pass over the weights for the whole batch."""
-        read = self.report + (0 if self.cached else self.fixed)
-        reading = read * 2 * parameters / SUSTAINED_FLOPS
-        writing = self.output * parameters / SUSTAINED_BYTES_S / BATCH
-        return self.requests * (reading + writing)
-
-
-def cost(folder: Path, *, n: int, rounds: int) -> dict[str, Any]:
-    """Estimate what 100,000 reports of 600 tokens cost; arithmetic with the assumptions above, nothing measured."""
-    loads = {
-        "this package": Load(fixed=1_233, report=600, output=160, requests=1.05, cached=True),
-        "three prose requests, prefix cached": Load(3_290, 600, 400, 3, cached=True),
-        "three prose requests, nothing cached": Load(3_290, 600, 400, 3, cached=False),
-    }
-    found: dict[str, Any] = {}
-    for name, load in loads.items():
-        tokens_all = REPORTS * load.requests * (load.fixed + load.report + load.output)
-        row: dict[str, float] = {}
-        for size in (8, 70):
-            hours = REPORTS * load.gpu_s(size * 1e9) / 3600
-            row[f"{size}B: GPU hours"] = round(hours, 1)
-            row[f"{size}B: USD"] = round(hours * GPU_HOUR_USD)
-        row["by the token: million tokens"] = round(tokens_all / 1e6)
-        row["by the token: USD"] = round(tokens_all / 1e6 * MILLION_TOKENS_USD)
-        found[name] = row
-    return found
-
-
 def main() -> None:
     """Run one part and print it."""
-    parts = {"ratios": ratios, "server": server, "large": large, "tokens": tokens, "cost": cost}
+    parts = {"ratios": ratios, "server": server, "large": large, "tokens": tokens}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=parts)
+    parser.add_argument("part", choices=[*parts, "cost"])
     parser.add_argument("--reports", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
@@ -403,7 +357,8 @@ def main() -> None:
     options = parser.parse_args()
     slower = {"idle_layers": options.idle_layers} if options.part == "server" else {}
     with tempfile.TemporaryDirectory(prefix="engines-") as folder:
-        result = parts[options.part](Path(folder), n=options.reports, rounds=options.rounds, **slower)
+        part = parts.get(options.part, lambda *_, **_unused: cost())
+        result = part(Path(folder), n=options.reports, rounds=options.rounds, **slower)
     text = json.dumps(result, indent=2)
     print(text)
     if options.json is not None:
