@@ -53,7 +53,7 @@ def test_previously_before_a_participle_is_no_time_of_the_size(text, tense):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("NOT PRESENT", []), ("PRESENT, AT LEAST 1.5 CM", [(15.0, None)]), ("PRESENT", [])],
+    [("NOT PRESENT", []), ("PRESENT, AT LEAST 1.5 CM", [(15.0, None)]), ("PRESENT", [(10.0, None)])],
 )
 def test_the_limit_in_the_brackets_of_a_key_is_no_size(value, expected):
     text = (

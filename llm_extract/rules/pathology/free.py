@@ -41,6 +41,7 @@ _TISSUE = re.compile(
     r"\bbenign\s(?:[\w-]+\s){0,3}(?:tissue|parenchyma|mucosa|epithelium|urothelium|prostatic glands)\b",
     re.IGNORECASE,
 )
+_CLAUSE = re.compile(r"-\s|[.;]\s")
 _BLOCK = re.compile(r"\W{0,3}[A-Z]{1,2}\d{1,2}\b")
 _TUBE = re.compile(r"\b(?:fallopian|tubes?|tubal|mesosalpin\w+)\b", re.IGNORECASE)
 _OVARY = re.compile(r"\b(?:ovar\w+|adnex\w+)\b", re.IGNORECASE)
@@ -87,7 +88,7 @@ def free_organs(statements: Sequence[Statement], assigned: Sequence[Specimen | N
         if match is None:
             continue
         gross = statement.sentence.section == "gross"
-        named = _named(statement)
+        named = _named(statement, match)
         part = _PART_ONLY.search(text) is not None
         if named and not (part and not _whole(statement, match)):
             organs = named
@@ -127,11 +128,13 @@ def _holds_lesion(statement: Statement) -> bool:
     )
 
 
-def _named(statement: Statement) -> tuple[str, ...]:
-    """Whole organs that the statement is about; parts, adjectives and vague regions are none."""
+def _named(statement: Statement, match: re.Match[str]) -> tuple[str, ...]:
+    """Whole organs that the predicate is about; parts, adjectives, vague regions and the next clause are none."""
+    clause = _CLAUSE.search(statement.text, match.end())
+    end = statement.start + (clause.start() if clause is not None else len(statement.text))
     found = {
         m.value.organ: None for m in statement.marks
-        if m.category == "place" and m.value.organ and not m.value.adjective
+        if m.category == "place" and m.value.organ and not m.value.adjective and m.start < end
         and m.value.organ not in {"other", "vessel", "peritoneum", "soft_tissue", "lymph_node", "pleura"}
     }  # fmt: skip
     return tuple(found)

@@ -17,6 +17,10 @@ from llm_extract.sections import Sentence, limit_cuts, section_at
 CURRENT = frozenset({"preamble", "diagnosis", "gross", "microscopic", "synoptic", "comment"})
 """Sections that speak of the specimen at hand."""
 _SUBORDINATE = frozenset({"procedure", "specimen"})
+_CHECKLIST = re.compile(
+    r"^\W{0,4}(?P<key>tumou?r[\s.]{1,3}(?:site|size|focality|location)|histologic(?:al)?\s(?:type|grade))\b",
+    re.IGNORECASE | re.MULTILINE,
+)
 _DETAILED = frozenset({"gross", "synoptic", "microscopic"})
 
 
@@ -143,7 +147,7 @@ def _sections(text: str) -> tuple[Section, ...]:
             and not (sure and _ends_list(text, start))
         ):
             continue
-        starts.append((start, name))
+        starts += [(start, name), *_checklist_below(text, start, name)]
         described = next((n for _, n in reversed(starts) if n != "note"), "preamble")
         if name == "note" and described == "gross" and _KEY_TO_BLOCKS.search(text, start, start + 30):
             again = _NEXT_SPECIMEN.search(text, start + 8)
@@ -161,6 +165,12 @@ def _sections(text: str) -> tuple[Section, ...]:
         starts = [(start, "diagnosis" if name == "comment" else name) for start, name in starts]
     ends = [start for start, _ in starts[1:]] + [len(text)]
     return tuple(Section(start=s, end=e, name=n) for (s, n), e in zip(starts, ends, strict=True))
+
+
+def _checklist_below(text: str, start: int, name: str) -> list[tuple[int, str]]:
+    """The first key on a tumour below a procedure begins a checklist that has no title."""
+    keys = _CHECKLIST.search(text, start, start + 240) if name == "procedure" else None
+    return [(keys.start("key"), "synoptic")] if keys is not None else []
 
 
 def _title_ends(text: str, sections: tuple[Section, ...]) -> Iterator[int]:

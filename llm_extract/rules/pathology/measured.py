@@ -89,8 +89,6 @@ _PLACED_AND_MEASURED = re.compile(
 )
 
 
-_LIMIT = re.compile(r"[^()\n]{0,30}\)\s{0,2}:")
-"""Behind the limit in the brackets of a key: "Dominant nodule (at least 1 cm in size):"."""
 _IS_A = re.compile(r"\b(?:is|was|are|were)\s(?:also\s)?an?\s{0,2}$", re.IGNORECASE)
 _NAMED_NEXT = re.compile(rf"\s{{1,2}}(?:[\w-]+,?\s{{1,2}}){{0,4}}?{MASS.pattern}", re.IGNORECASE)
 """Between a place and a size, and behind the size, in "bulging from the gland is a 7 cm ruptured cyst"."""
@@ -123,15 +121,9 @@ def _organ_measured(statement: Statement, size: Measurement) -> bool:
 
 
 def is_distance(statement: Statement, size: Measurement) -> bool:
-    """True for a distance, depth, thickness or the limit of a key, but not for a tumour given by length and width."""
+    """True for a distance, depth or thickness, but not for a tumour given by its length and width."""
     text = statement.text
     start, end = size.start - statement.start, size.end - statement.start
-    if (
-        "(" in text[:start]
-        and _LIMIT.match(text[end:])
-        and ")" not in text[text.rfind("(", 0, start) : start]
-    ):
-        return True
     if _BY_AXES.search(text) and _BY_AXIS.match(text[end:]) and MASS.search(text[:start]):
         return False
     return _DISTANCE_BEFORE.search(text[:start]) is not None or _DISTANCE_AFTER.match(text[end:]) is not None

@@ -44,7 +44,7 @@ _POSITIVE_KEY = re.compile(
     rf"(?:nodes?\s(?:involved|positive|with (?:tumou?r|metast\w+|carcinoma)|containing metast\w+(?: \w+)?)"
     rf"|number\s(?:of\s)?(?:\w+\s){{0,3}}?(?:positive|involved|(?:with|containing) (?:metast\w+"
     rf"|tumou?r))(?:\slymph)?(?:\snodes?)?"
-    rf"|positive(?:\slymph)?\snodes?)(?:\s(?:by|for|with)\s\w+){{0,2}}\s{{0,2}}(?:\(\w+\)\s{{0,2}})?[:;=]\s{{0,2}}(?P<n>{_N})?(?![\w/])",
+    rf"|positive(?:\slymph)?\snodes?)(?:\s(?:by|for|with)\s\w+){{0,2}}\s{{0,2}}(?:\(\w+\)\s{{0,2}})?(?:[:;=]|--)\s{{0,2}}(?P<n>{_N})?(?![\w/])",
     re.IGNORECASE,
 )
 _SPREAD = re.compile(r"\bmetast\w+|\bpositive\b|\binvolved\b", re.IGNORECASE)

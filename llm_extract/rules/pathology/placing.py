@@ -291,8 +291,8 @@ def _is_invaded(made: Mention, head: Head, text: str) -> bool:
 
 def _is_beside(made: Mention, text: str) -> bool:
     """True if every place is only what the tumour lies beside: "just deep to the ampulla is a mass"."""
-    own = [start for start, _ in made.location.spans]
-    return bool(own) and all(_BESIDE.search(text[max(0, start - 50) : start]) for start in own)
+    before = [" ".join(text[max(0, start - 60) : start].split()) + " " for start, _ in made.location.spans]
+    return bool(before) and all(_BESIDE.search(words) for words in before)
 
 
 def _is_origin(made: Mention, text: str) -> bool:
