@@ -57,9 +57,7 @@ def _target(
 ) -> Candidate | None:
     later = new.section in _SUMMARIES
     pool = [
-        c
-        for c in kept
-        if c.draft.organ == new.draft.organ and (c.section != new.section or new.draft.refers_back)
+        c for c in kept if _same_organ(new, c, kept) and (c.section != new.section or new.draft.refers_back)
     ]
     if not later:
         pool = [c for c in pool if c.section != new.section and new.draft.refers_back] or (
@@ -87,6 +85,15 @@ def _target(
     if not sums_up:
         return None
     return _summed_up(new, pool) or _swapped(new, pool, every)
+
+
+def _same_organ(new: Candidate, old: Candidate, kept: Sequence[Candidate]) -> bool:
+    """True for one organ, or a mention without a place where lesions of its kind lie in one organ alone."""
+    if old.draft.organ == new.draft.organ:
+        return True
+    if new.draft.organ != "other" or new.draft.location_text is not None:
+        return False
+    return {c.draft.organ for c in kept if c.draft.kind == new.draft.kind} == {old.draft.organ}
 
 
 def _twin(new: Candidate, kept: Sequence[Candidate]) -> Candidate | None:

@@ -22,6 +22,12 @@ _FORM_OF = re.compile(
 """Reads "a lesion in the form of a dense nodule", "low density (20 HU) lesion"."""
 _WHERE_IT_WAS = re.compile(r"\s(?:localization|localisation|location|site|bed)\b")
 _IN_THE = re.compile(r"\b(?:in|at|of)\s(?:the\s)?(?:[\w-]+\s){0,2}$", re.IGNORECASE)
+_WITH_DENSITY = re.compile(
+    r"[^.;,]{0,90}?\bwith\s(?:(?!(?:in|of|with|and|at|on)\b)[\w-]+\s){0,3}", re.IGNORECASE
+)
+_SHOWING = re.compile(
+    r"\s(?:with|of|showing)\s(?:(?!(?:in|of|with|and|at|on)\b)[\w-]+\s){0,3}", re.IGNORECASE
+)
 _FORMED = re.compile(r"(?:formation|structure)\b")
 _DESCRIBED = re.compile(
     r"\s(?:(?:low|high|mixed|fluid|soft|tissue|fat|density|hypodense|hyperdense|attenuation|round|oval"
@@ -162,14 +168,11 @@ def _shows_density(statement: Statement, head: Head, mark: Mark, between: str) -
     """Reads "cysts with low density", "lesions with multiple dense shadows": how a finding looks is no second one."""
     if mark.value.diagnosis is not None or mark.value.kind != "lesion" or not mark.value.attenuation:
         return False
-    if (
-        re.fullmatch(r"\s(?:with|of|showing)\s(?:(?!(?:in|of|with|and|at|on)\b)[\w-]+\s){0,3}", between)
-        is None
-    ):
-        return False
     noun = statement.low[mark.start - statement.start : mark.end - statement.start]
     if noun.endswith(("density", "densities", "attenuation")):
-        return True
+        return _WITH_DENSITY.fullmatch(between) is not None
+    if _SHOWING.fullmatch(between) is None:
+        return False
     rest = re.split(
         r"[,;.]|\b(?:and|is|are|was|were)\b", statement.low[mark.end - statement.start :], maxsplit=1
     )[0]

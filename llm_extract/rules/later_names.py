@@ -43,6 +43,8 @@ class NameReader(GroupReader):
         if anchors[0].start < begin or any(head.polarity in {"negated", "no_new"} for head in heads):
             return False
         last = self._last(1 if readings.speaks_of_many(statement.low) else 2)
+        if last is not None and self._talk_moved(last):
+            last = None
         organs = {m.value.organ for m in anchors} - {None}
         if begin == statement.start and any(m.category in {"place", "short"} for m in statement.marks):
             organs |= {m.value.organ for m in statement.marks if m.category == "place"}
@@ -55,6 +57,15 @@ class NameReader(GroupReader):
         self._name_possible(last, anchors)
         self._last_at = self._index
         return True
+
+    def _talk_moved(self, last: Mention) -> bool:
+        """True if the sentence before speaks of something in another organ that is no lesion."""
+        before = self.reading.statements[self._index - 1]
+        if before is last.statement:
+            return False
+        places = {m.value.organ for m in before.of("place") if m.value.organ}
+        seen = any(m.category in {"finding", "excluded"} for m in before.marks)
+        return seen and bool(places) and last.organ not in places
 
     def _name_possible(self, last: Mention, anchors: Sequence[Mark]) -> None:
         """Give a lesion the names that a later sentence offers for it, unless it has one."""
@@ -96,6 +107,8 @@ class NameReader(GroupReader):
             last.diagnosis_certainty = last.diagnosis_certainty or "possible"
             self._last_at = self._index
             return True
+        if last is not None and self._talk_moved(last):
+            last = None
         if last is None or not names or not (hedges.names_other(before) or open_ or reads):
             return False
         if any(m.category in {"place", "short"} and m.value.organ != last.organ for m in marks):

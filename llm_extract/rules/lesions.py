@@ -245,7 +245,7 @@ class LesionReader(ContinuationReader):
         if not organs and location.organ is not None:
             organs = (
                 statement.topic
-                if statement.topic and location.organ in statement.topic
+                if statement.topic and location.organ in statement.topic and head.mark.value.organ is None
                 else (location.organ,)
             )
         self.denials.append(
@@ -316,9 +316,11 @@ def _without_umbrella(statement: Statement, heads: list[Head]) -> list[Head]:
     kept = []
     for position, head in enumerate(heads):
         following = heads[position + 1] if position + 1 < len(heads) else None
-        if following is not None and head.polarity == following.polarity == "affirmed" and not head.plural:
+        if following is not None and head.polarity == following.polarity == "affirmed":
             gap = statement.text[head.mark.end - statement.start : following.mark.start - statement.start]
-            alike = head.mark.value.diagnosis is not None and head.mark.value == following.mark.value
+            own, next_ = head.mark.value, following.mark.value
+            cysts = own.kind == next_.kind == "cyst" and own.organ == next_.organ
+            alike = own.diagnosis is not None and ((own == next_ and not head.plural) or cysts)
             if alike and following.plural and re.fullmatch(r"\s(?:\w+\s)?with\s(?:\w+\s){0,3}", gap):
                 following.start = head.start
                 continue

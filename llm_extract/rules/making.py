@@ -18,6 +18,7 @@ from llm_extract.rules.largest import lies_on_both_sides
 from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
+from llm_extract.rules.neighbours import outside_questions
 from llm_extract.rules.part_names import level_parts
 from llm_extract.rules.statements import Reading, Statement
 
@@ -27,6 +28,8 @@ _CLAUSE = re.compile(
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|had|shows?|measures?|demonstrates?|reveals?|contains?|remains?|appears?|be)\b"
 )
+_QUOTED = re.compile(r"[.;\n]?\s?[\"“•]\s?\w?$")
+"""A quotation mark or a bullet opens each line of some summaries."""
 _VAGUE = frozenset({"mass", "nodule", "lesion", "wall_thickening"})
 """Kinds that a name replaces."""
 _TWO_OF = frozenset({"lung", "kidney", "adrenal_gland", "breast", "ovary"})
@@ -86,7 +89,7 @@ class MentionMaker:
         low, high = start if start is not None else head.start, end if end is not None else head.end
         before = statement.text[max(0, head.start - statement.start) : mark.start - statement.start]
         after = statement.text[mark.end - statement.start : high - statement.start]
-        where = _with_heading(place_marks(marks), statement)
+        where = _with_heading(outside_questions(statement, place_marks(marks)), statement)
         back = context.is_back_reference(before)
         shared = None if where or references or back or group is not None else self._shared(statement, head)
         location = shared or resolve(
@@ -312,6 +315,8 @@ def _settle(made: Mention, marks: Sequence[Mark]) -> None:
 
 def _starts_item(text: str, statement: Statement) -> bool:
     """True for a sentence that opens a line of its own, as in a list without marks."""
+    if _QUOTED.search(text[max(0, statement.start - 4) : statement.start + 1]):
+        return True
     before = text[max(0, statement.start - 12) : statement.start].rstrip(' \t\r-*•"')
     return before.endswith("\n") and (
         before.rstrip()[-1:] in {".", ";", ""} or statement.sentence.item or "\n\n" in before

@@ -6,6 +6,7 @@ import re
 
 from llm_extract.lower_case import lowered
 from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.statements import Statement
 
 RELATION = re.compile(
     r"\b(?:invad\w+|encas\w+|abut\w*|contact\w*|compress\w*|displac\w*|exten\w+(?: \w+)?(?: "
@@ -72,3 +73,18 @@ def same_phrase(gap: str) -> bool:
 def is_level(text: str, mark: Mark) -> bool:
     """True for "at the level of the lingula": within it for a finding of the same organ, beside it for others."""
     return _LEVEL.search(text[max(0, mark.start - 40) : mark.start]) is not None
+
+
+_QUESTION = re.compile(r"\([^()]{1,120}\?[^()]{0,60}\)")
+
+
+def outside_questions(statement: Statement, where: list[Mark]) -> list[Mark]:
+    """Places without those of a questioned name: "cystic lesion (oesophageal duplication cyst?)"."""
+    if "?" not in statement.text or not where:
+        return where
+    asked = [m.span() for m in _QUESTION.finditer(statement.text)]
+    named = [
+        (a, b) for a, b in asked
+        if any(m.category == "finding" and a <= m.start - statement.start < b for m in statement.marks)
+    ]  # fmt: skip
+    return [m for m in where if not any(a <= m.start - statement.start < b for a, b in named)]

@@ -29,7 +29,7 @@ _NO_LESION = (
     r"|pneumoni\w+|infect\w+|inflamm\w+|sequel\w+|atelecta\w+|fibro(?:sis|tic)|scars?|scarring"
     r"|thromb\w+|h(?:a)?ematomas?|fractures?|degenerat\w+|catheter\w*|stents?|pacemaker|artifacts?"
     r"|arteriosclerosis|(?:arterio\w+\s)?shunts?(?:ing)?|dissection|aneurysms?|variants?|variations?"
-    r"|calyx-shaped|osteopeni\w+|osteopor\w+|extrarenal pelvis|hydronephrosis"
+    r"|calyx-shaped|pulmonary cysts?|air cysts?|osteopeni\w+|osteopor\w+|extrarenal pelvis|hydronephrosis"
     r"|atherosclero\w+|thickening|secretions?|mucus|residue|food|hernias?|bulla[e]?|emphysema)\b"
 )
 _EXPLAINED = Cue(_READ_AS + _NO_LESION, *_READINGS)
@@ -44,7 +44,7 @@ _EXPLAINED_BEHIND = Cue(
 """Reads ", gallbladder stones are considered" and ", postoperative?"."""
 _STONE_NOUN = (
     r"(?:accessory spleen|splenule|calcul\w+|(?:gall(?:bladder\s)?)?stones?"
-    r"|\w*lithiasis|catheter\w*|stents?)\b"
+    r"|\w*lithiasis|catheter\w*|stents?|calcifications? of the (?:ligament|tendon|muscle|vessel|artery))\b"
 )
 _STONE = re.compile(
     _READ_AS
@@ -61,7 +61,20 @@ _OLD = re.compile(
 """Reads "cords and patches, considering chronic old lesions"."""
 _EXPLANATION = re.compile(r"\W{0,3}(?:[\w-]+\s){1,7}?" + _NO_LESION, re.IGNORECASE)
 _JOINED_BY_WITH = re.compile(r",\s?with\s(?:[\w-]+\s){0,4}$", re.IGNORECASE)
-_SPLEEN = re.compile(r"[^.;]{0,60}\([^()]{0,20}(?:accessory spleen|splenule|calcul\w+|stone)", re.IGNORECASE)
+_SPLEEN = re.compile(
+    r"[^.;]{0,60}\([^()]{0,20}(?:accessory spleen|splenule|calcul\w+|stone)"
+    r"|[^.;]{0,160}?(?:compatible|consistent|consider\w*|favou?r|represent\w*|belong\w*|likely|suggest\w*|evaluated|\()"
+    r"[^.;,]{0,40}?\b(?:accessory spleen|splenule)"
+    r"|[^.;]{0,200}?\bisodense\s(?:appearance\s)?(?:with|to)\s(?:the\s)?spleen",
+    re.IGNORECASE,
+)
+_OF_SPLEEN = re.compile(
+    r"\b(?:accessory spleens?|splenules?)\s(?:in|of|with)\s(?:an?\s)?(?:\w+\s){0,2}$", re.IGNORECASE
+)
+_NO_MASS = re.compile(
+    r"[^.;]{0,160}?\b(?:does|do|did)\snot\s(?:show|have|form)\s(?:an?\s)?mass\s(?:configuration|formation|appearance)",
+    re.IGNORECASE,
+)
 _FOCAL_OR = re.compile(
     r"\b(?:nodular|mass|focal|solid|space-occupying)\s?(?:,|or|and/or|and|/|-)\s?(?:[\w-]+\s){0,2}$",
     re.IGNORECASE,
@@ -115,7 +128,7 @@ def counts(statement: Statement, mark: Mark) -> bool:
         reading = _EXPLAINED.search(behind)
         if reading is not None and not _OR_LESION.match(after, reading.end()):
             return False
-        if _SPLEEN.match(after[:110]):
+        if _SPLEEN.match(after) or _OF_SPLEEN.search(before) or _NO_MASS.match(after):
             return False
         if mark.value.attenuation and mark.value.needs is None and _fluid(before, noun, after):
             return False

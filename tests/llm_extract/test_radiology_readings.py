@@ -299,3 +299,52 @@ def test_sentences_on_it_add_to_the_lesion():
     text = "There is a mass of 20 mm in the left lower lobe. In the previous examination the long axis was 30 mm."
     (lesion,) = read(text).lesions
     assert lesion.prior_diameters_mm == (30.0,)
+
+
+VARIANTS = (
+    "A nodular density of 7 mm is seen at the splenic hilum (accessory spleen?).",
+    "A nodular density of 19 x 15 mm at the splenic hilum is isodense with the spleen.",
+    "Beside the spleen an accessory spleen in isodense appearance is seen.",
+    "In the anterior mediastinum thymic tissue holds hypodense areas, which does not show mass configuration.",
+    "Cyst-like lesions in the right middle lobe, considered as pulmonary cysts.",
+    "A dense nodule at the medial condyle of the femur, considered to be calcification of the ligament.",
+)
+
+
+@pytest.mark.parametrize("text", VARIANTS)
+def test_variants_and_lookalikes_are_no_lesions(text):
+    assert read(text).lesions == ()
+
+
+@pytest.mark.parametrize("words", [", hypodense to the spleen", " and an accessory spleen at the hilum"])
+def test_a_spleen_with_a_lesion_keeps_it(words):
+    (lesion,) = read(f"A hypodense lesion of 12 mm is seen in the spleen{words}.").lesions
+    assert (lesion.organ, lesion.diameters_mm) == ("spleen", (12.0,))
+
+
+def test_low_densities_behind_the_place_are_an_attribute_with_a_name():
+    text = "There is a 19 x 12 mm nodular lesion in the left adrenal gland with low densities evaluated as adenoma."
+    (lesion,) = read(text).lesions
+    assert (lesion.diagnosis, lesion.attenuation, lesion.diameters_mm) == ("adenoma", "hypo", (19.0, 12.0))
+
+
+def test_the_organ_of_a_questioned_name_is_no_place():
+    (lesion,) = read(
+        "Cystic lesion (infected oesophageal duplication cyst? abscess?) with a thick wall."
+    ).lesions
+    assert lesion.organ == "other"
+
+
+def test_a_reading_is_not_given_to_a_lesion_of_which_the_talk_has_moved_on():
+    text = (
+        "A 12 mm nodule is seen in the spleen. Nodular thickening of the left adrenal gland. "
+        "It was evaluated in favor of adenoma."
+    )
+    assert read(text).lesions[0].diagnosis is None
+    near = "A 12 mm nodule is seen in the left adrenal gland. It was evaluated in favor of adenoma."
+    assert read(near).lesions[0].diagnosis == "adenoma"
+
+
+def test_a_summary_without_a_place_means_the_one_organ_of_its_kind():
+    text = 'A 4 mm nodule is seen in both lungs. A 3 cm cyst is seen in the liver. The aorta is normal. " Small nodules. " '
+    assert {lesion.organ for lesion in read(text).lesions} == {"lung", "liver"}
