@@ -100,7 +100,7 @@ def model_options(
 def _say_what_is_sent(options: ModelOptions) -> None:
     from urllib.parse import urlsplit
 
-    from llm_extract.backends.openai import is_this_machine
+    from llm_extract.backends.chat_server import is_this_machine
 
     host = urlsplit(options.base_url).hostname or ""
     if not is_this_machine(host):

@@ -164,9 +164,10 @@ def read_reports(source: ReportSource) -> Iterator[Report]:
 def _open(source: ReportSource) -> tuple[Columns, Iterator[Row]]:
     """Columns and rows of a source, cleaned and grouped as it asks for."""
     from llm_extract import addenda, readers
+    from llm_extract.decoding import refuse_unknown_encoding
 
     path = source.path
-    readers.refuse_unknown_encoding(source.encoding)
+    refuse_unknown_encoding(source.encoding)
     if source.sql is not None:
         from llm_extract.sql import query_table
 

@@ -1,9 +1,9 @@
-"""A row of an input table as it was read, before anything is checked."""
+"""A row of an input table as it was read, before anything is checked; and a table of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from llm_extract.records import IssueCode
@@ -24,6 +24,14 @@ class Row:
     values: Mapping[str, object]
     issues: tuple[IssueCode, ...] = ()
     is_cleaned: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of reports: the names of its columns, and a function that reads the rows with some of them."""
+
+    columns: tuple[str, ...]
+    rows: Callable[[Collection[str]], Iterator[Row]]
 
 
 def as_id_text(value: object) -> str:

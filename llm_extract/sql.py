@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from llm_extract.decoding import decoded_row
 from llm_extract.errors import DataError, UsageError
-from llm_extract.readers import Table, decoded_row
-from llm_extract.rows import Row
+from llm_extract.rows import Row, Table
 
 IN_MEMORY = Path(":memory:")
 """Stands for no database: the query names its files, as in ``SELECT * FROM 'reports/*.parquet'``."""

@@ -1,14 +1,8 @@
-"""Any OpenAI-compatible server, ``vllm serve`` first: many requests at a time, answers held to the JSON schema.
-
-Only a server on this machine is asked unless the options allow another one. Proxies of the environment and redirects
-are not followed, so that no report goes anywhere else than the address says.
-"""
+"""Any OpenAI-compatible server, ``vllm serve`` first: many requests at a time, answers held to the JSON schema."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import logging
 import queue
 import random
 import threading
@@ -18,8 +12,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from llm_extract.backends.chat_server import UNREADABLE, build_client, check_address, find_model, unreachable
 from llm_extract.chat.engine import (
     ChatAnswer,
     ChatRequest,
@@ -31,16 +25,13 @@ from llm_extract.chat.engine import (
 from llm_extract.errors import PipelineError, ResourceError, UsageError
 
 if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
+    from openai import APIStatusError
 
 MAX_TRIES = 6
 """Tries of one request while the server answers others; a server out of reach is waited for instead."""
 REFUSALS_IN_A_ROW = 20
 """So many refused requests before any success mean that the server refuses what we ask, not a report."""
 _LONGEST_PAUSE_S = 20.0
-_UNREADABLE = (ValueError, AttributeError, TypeError, LookupError)
-"""What comes of reading a reply of another shape: the client takes any JSON, and even a page, for an answer."""
-_TALKATIVE = ("openai", "httpx", "httpx2", "httpcore", "httpcore2")
 
 
 class OpenAIEngine:
@@ -66,7 +57,7 @@ class OpenAIEngine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="chat-requests")
         self._thread.start()
-        self._client = self._in_loop(_build_client(options))
+        self._client = self._in_loop(build_client(options))
         self._sending = asyncio.Semaphore(options.concurrency)
 
     @property
@@ -82,7 +73,7 @@ class OpenAIEngine:
             UsageError: it does not have the model.
         """
         if self._info is None:
-            self._info = self._in_loop(_find_model(self._client, self._options))
+            self._info = self._in_loop(find_model(self._client, self._options))
         return self._info
 
     def start(self, schemas: Mapping[int, Mapping[str, Any]]) -> None:
@@ -158,7 +149,7 @@ class OpenAIEngine:
                 if self._out_of_patience():
                     self._fatal = unreachable(self._options, status=error.status_code)
                     return None
-            except (APIError, *_UNREADABLE):  # an answer that is no chat completion
+            except (APIError, *UNREADABLE):  # an answer that is no chat completion
                 if tries >= MAX_TRIES:
                     return self._count_refusal(request, "answers of another kind")
             else:
@@ -236,37 +227,6 @@ class OpenAIEngine:
         self._answers.put(_failed(request, "request_refused"))
 
 
-def check_address(options: ModelOptions) -> None:
-    """Refuse an address that is no URL, or not on this machine unless that is allowed."""
-    parts = urlsplit(options.base_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise UsageError(
-            f"{options.base_url!r} is no address of a server",
-            code="invalid_base_url",
-            hint="such as http://127.0.0.1:8000/v1",
-        )
-    if options.remote == "refused" and not is_this_machine(parts.hostname):
-        raise UsageError(
-            f"{parts.hostname} is not this machine: the full text of every report would be sent there",
-            code="remote_server",
-            hint="add --allow-remote if you may",
-        )
-
-
-def is_this_machine(host: str) -> bool:
-    """True for ``localhost`` and loopback addresses.
-
-    >>> is_this_machine("127.0.0.1"), is_this_machine("::1"), is_this_machine("127.0.0.1.example.org")
-    (True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def is_too_long(error: APIStatusError) -> bool:
     """True if a server says that prompt and answer do not fit its context."""
     body = error.body if isinstance(error.body, Mapping) else {}
@@ -276,16 +236,6 @@ def is_too_long(error: APIStatusError) -> bool:
         for words in ("context_length", "context length", "context size", "maximum model length", "too many tokens",
                       "max_tokens", "max_model_len", "longer than the maximum")
     )  # fmt: skip
-
-
-def unreachable(options: ModelOptions, status: int | None = None) -> ResourceError:
-    """The error that stops a run whose server is gone; what is done is kept."""
-    why = f"answers only HTTP {status}" if status else "cannot be reached"
-    return ResourceError(
-        f"the server {options.base_url} {why}; what is done is kept",
-        code="server_unreachable",
-        hint="start it and run the same command again",
-    )
 
 
 def _n_tokens(completion: object, name: str) -> int:
@@ -301,65 +251,3 @@ def _failed(request: ChatRequest, error: RequestError) -> ChatAnswer:
 def _pause_s(tries: int) -> float:
     """Exponential back-off with full jitter."""
     return random.uniform(0.1, min(_LONGEST_PAUSE_S, 0.5 * 2.0**tries))
-
-
-async def _build_client(options: ModelOptions) -> AsyncOpenAI:
-    from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
-    for name in _TALKATIVE:  # their debug messages hold whole requests
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return AsyncOpenAI(
-        base_url=options.base_url,
-        api_key=_read_key(options),
-        timeout=options.request_timeout_s,
-        max_retries=0,
-        http_client=DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False),
-    )
-
-
-def _read_key(options: ModelOptions) -> str:
-    if options.api_key_file is None:
-        return "none"
-    try:
-        key = options.api_key_file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the key file {options.api_key_file}", code="key_file") from error
-    if not key or not key.isascii() or not key.isprintable():
-        raise UsageError(f"{options.api_key_file} holds no key", code="key_file")
-    return key
-
-
-async def _find_model(client: AsyncOpenAI, options: ModelOptions) -> EngineInfo:
-    """The named model, or the only one the server has."""
-    from openai import APIConnectionError, APIError, APIStatusError
-
-    try:
-        served = {model.id: model async for model in client.models.list()}
-    except APIConnectionError as error:
-        raise unreachable(options) from error
-    except APIStatusError as error:
-        if error.status_code in {401, 403}:
-            raise UsageError(
-                f"the server {options.base_url} refuses the key",
-                code="key_refused",
-                hint="give the key with --api-key-file FILE",
-            ) from error
-        if error.status_code >= 500:
-            raise unreachable(options, error.status_code) from error
-        served = {}
-    except (APIError, *_UNREADABLE) as error:
-        raise UsageError(
-            f"{options.base_url} is no OpenAI-compatible server",
-            code="invalid_base_url",
-            hint="its address usually ends in /v1",
-        ) from error
-    name = options.model or (next(iter(served)) if len(served) == 1 else None)
-    if name is None or (served and name not in served):
-        raise UsageError(
-            f"the server {options.base_url} has "
-            + (f"the models {', '.join(sorted(served))[:400]}" if served else "no list of models"),
-            code="unknown_model",
-            hint="choose one with --model, and check that --base-url ends in /v1",
-        )
-    context = getattr(served.get(name), "max_model_len", None)
-    return EngineInfo(name, options.revision, context_tokens=context if isinstance(context, int) else None)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_extract.decoding import decode
 from llm_extract.errors import DataError, UsageError
-from llm_extract.readers import decode
 from llm_extract.reports import MAX_TEXT_CHARS, ReportSource, check_source, read_reports
 
 AWKWARD = 'Liver: "mass"\r\n 3,4 cm;\n\ttab\u2028line \ufeffmark\u200b e\u0301 é 🫁\r end '
