@@ -36,6 +36,7 @@ FREE = {
     "No stenotic lesion in the ureter, and the kidneys are normal.": {"kidney"},
     # a heading of two organs gives them what has no subject of its own
     "Lungs and pleura: Normal.": {"lung", "pleura"},
+    "Lungs and pleura: No pulmonary nodule.": {"lung"},
     "Soft tissues and bones: Soft tissues unremarkable.": {"soft_tissue"},
     "Liver: Size and density are normal.": {"liver"},
     "Spleen: No laceration, otherwise unremarkable.": {"spleen"},

@@ -27,6 +27,8 @@ PLACES = {
         (),
         "unknown",
     ),
+    # words that name their organ
+    "The spleen is normal. A 4 mm subpleural nodule.": ("lung", (), "unknown"),
     # the tissue that holds a finding, not the bone or the lung that it lies at
     "A 12 mm nodule in the subcutaneous fat in the body of the right scapula.": ("soft_tissue", (), "right"),
     "A 12 mm lesion in the right scapula extending to the subcutaneous fat.": (
