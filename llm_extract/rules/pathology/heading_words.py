@@ -65,3 +65,10 @@ STATE = re.compile(
 """An item of a list, a finding or a sentence: no name of a specimen."""
 BARE_KEY = re.compile(r"\W{0,4}[A-Za-z/& -]{3,40}:\s{0,2}$")
 ABSENT = re.compile(r"\bwithout\s(?:[A-Za-z]+\s){0,2}$", re.IGNORECASE)
+SPARED = re.compile(r"\s?-?\s?(?:preserving|sparing)\b", re.IGNORECASE)
+"""Behind an organ that was left in place: "pylorus preserving"."""
+TIMES = re.compile(
+    r"\b(?:nodules?|mass(?:es)?|tumou?rs?|implants?|polyps?|lesions?)\s{0,2}\(?x\s?(?P<n>[2-9])\b",
+    re.IGNORECASE,
+)
+"""Number of tumours that one heading names: "sigmoid nodule x3"."""

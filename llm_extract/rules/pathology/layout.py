@@ -26,7 +26,8 @@ _DETAILED = frozenset({"gross", "synoptic", "microscopic"})
 
 _KEY_TO_BLOCKS = re.compile(r"block|section|cassette|code|slide", re.IGNORECASE)
 _NEXT_SPECIMEN = re.compile(
-    r"^\s{0,6}(?:\(?[A-Z]\s?[.)]\s{0,3}[\"A-Z(]|\d{1,2}\s?[.)]\s{0,3}[\"A-Z(]|Received|The specimen)",
+    r"^\s{0,6}(?:\(?[A-Z]\s?[.)]\s{0,3}[\"A-Z(]|\d{1,2}\s?[.)]\s{0,3}[\"A-Z(]|Received|The specimen"
+    r"|(?:Container|Part|Jar|Specimen)\s[\"#]?(?:[A-Z]|\d{1,2})\b)",
     re.MULTILINE,
 )
 _TITLE_HERE = re.compile(rf"(?:{ANY_TITLE})\s{{0,3}}[:;=-]?", re.IGNORECASE)
@@ -50,6 +51,12 @@ _HANGING = re.compile(
     r"|(?-i:[a-z]-))$",
     re.IGNORECASE,
 )
+_WHOLE_VALUE = re.compile(
+    r"\W{0,4}(?:not (?:involved|identified|present|applicable|seen)|uninvolved|unremarkable|negative|normal|absent"
+    r"|none identified)\W{0,2}",
+    re.IGNORECASE,
+)
+"""A line that is the whole value of the key above it."""
 _LETTER_LEFT = re.compile(r"[.;)]\s?[a-h][.)]$")
 """The small letter of the next item, left behind at the end of a line."""
 _EXCISED = re.compile(r"\s{0,3}(?:BIOPSY|BIOPSIES|EXCISION|RESECTION|[A-Z]{4,14}ECTOMY)\b")
@@ -64,7 +71,9 @@ _INLINE_KEY = re.compile(
     r"|procedure"
     r"|specimen\stype|treatment\seffect|other\sfindings|microscopic\stumor\sextension"
     r"|evidence\sof\sneo-?adjuvant"
-    r"|greatest\sdimension|additional\sdimensions?)(?:\s?\([^)]{0,30}\))?\s{0,2}:)",
+    r"|greatest\sdimension|additional\sdimensions?)(?:\s?\([^)]{0,30}\))?\s{0,2}:"
+    r"|(?<=[a-z]\s)(?!unremarkable|negative|normal|benign|not\s)(?:[A-Z][a-z]{4,12}\s)?[A-Za-z]{4,14}\s?:"
+    r"\s?(?:Unremarkable|Not involved|Negative|Normal|Benign)\b)",
 )
 _INLINE_PART = re.compile(
     r"(?<=[\w.)\]:;-])\s{0,3}(?=(?:PART\s\d{1,2}\s?:|Part\s[A-Z]\s?:|[A-Z]\.\s?\"[A-Z]"
@@ -78,6 +87,10 @@ _NO_STOP = re.compile(
 _LOOKED_BACK = 80
 """Characters before a full stop that can show that it is none."""
 _LENGTH_BEFORE = re.compile(r"\d\s{0,2}(?:cms?|mm|em|gm?|grams?|crn)$", re.IGNORECASE)
+_DASH = re.compile(r"(?<=[a-z]{3})-\s(?=(?:the|an?|no|on|there|opening|sectioning|cut)\s)")
+"""A dash that ends a clause; behind the hyphen of a torn word none of these stands."""
+_LENGTH_END = re.compile(r"\d\s?(?:cm|mm|em)\.?\s{0,2}$", re.IGNORECASE)
+_LENGTH_AHEAD = re.compile(r"^;[^()]{0,30}\d\s?(?:cm|mm|em)\b", re.IGNORECASE)
 _REST_OF_LENGTH = re.compile(r"\d{1,2}\s{0,3}(?:x|cm|mm|em|crn|om)\b", re.IGNORECASE)
 _VALUE = re.compile(
     r"\d{1,2}(?:[.,]\s?\d{1,2})?\s?(?:x\s?\d|cm\b|mm\b|em\b|\(\s?\d|/\s?\d{1,2}\b|(?:out )?of\s\d)",
@@ -105,6 +118,7 @@ def split_pathology(text: str) -> tuple[tuple[Section, ...], tuple[Sentence, ...
     cuts = {0, len(text), *(s.start for s in sections)}
     cuts.update(_line_cuts(text))
     cuts.update(m.end() for pattern in (_INLINE_KEY, _INLINE_PART) for m in pattern.finditer(text))
+    cuts.update(m.end() for m in _DASH.finditer(text))
     cuts.update(_title_ends(text, sections))
     cuts.update(_stops(text, sorted(cuts)))
     sentences: list[Sentence] = []
@@ -209,6 +223,8 @@ def _ends_here(text: str, at: int, width: int) -> bool:
         return False
     if _LETTER_LEFT.search(previous):
         return False
+    if _WHOLE_VALUE.fullmatch(previous):
+        return True
     if previous[-1] == "." and previous.isupper() and len(previous) < 60 and _EXCISED.match(following):
         return False
     if _STARTS_ITEM.match(following) or previous[-1] in ".:;?!":
@@ -230,6 +246,8 @@ def _stops(text: str, cuts: list[int]) -> Iterator[int]:
         for match in _STOP.finditer(text, start, end):
             before = text[max(last, match.start() - _LOOKED_BACK) : match.start()]
             ahead = text[match.end() : match.end() + 12].lstrip()
+            if match[0] == ";" and _bracketed(text, match.start()):
+                continue
             if match[0][0] != ";" and (
                 len(before.strip(' "(#-')) <= 3
                 or (before[-1:].isspace() and _EXCISED.match(text, match.end()))
@@ -243,3 +261,11 @@ def _stops(text: str, cuts: list[int]) -> Iterator[int]:
                 continue
             last = match.end()
             yield match.end()
+
+
+def _bracketed(text: str, at: int) -> bool:
+    """True between the sizes of one bracket: "(right 15 cm; left 8 cm)"."""
+    before, after = text[max(0, at - 60) : at], text[at : at + 60]
+    opened = before.rfind("(")
+    inside = opened > before.rfind(")") and ")" in after.partition("(")[0]
+    return inside and _LENGTH_END.search(before) is not None and _LENGTH_AHEAD.search(after) is not None

@@ -108,7 +108,6 @@ class PathologyReader(ListReader):
         self.unused.update({m.id: reason for m in statement.measurements})
 
     def _read_statement(self, statement: Statement, specimen: Specimen | None) -> None:
-        self._leave_limits(statement)
         if wording.PRECURSOR.search(statement.text) or (
             self._index and wording.PRECURSOR_KEY.fullmatch(self.reading.statements[self._index - 1].text)
         ):
@@ -137,18 +136,6 @@ class PathologyReader(ListReader):
         self._read_place(statement, specimen)
         self._read_foci(statement, specimen)
         self._audit(statement)
-
-    def _leave_limits(self, statement: Statement) -> None:
-        """Lengths in the brackets of a key are its terms: "Dominant nodule (at least 1 cm): not present"."""
-        keys = [(m.start(), m.end()) for m in wording.TERMS.finditer(statement.text)]
-        terms = [
-            m
-            for m in statement.measurements
-            if any(low <= m.start - statement.start < high for low, high in keys)
-        ]
-        if terms:
-            self.unused.update({m.id: "other" for m in terms})
-            statement.measurements = [m for m in statement.measurements if m not in terms]
 
     def _at_margin(self, statement: Statement) -> bool:
         """True for more on margins behind a semicolon: "Margins: positive; left apex, focus of 1 mm"."""
@@ -214,7 +201,7 @@ class PathologyReader(ListReader):
             return
         if head.mark.value.needs is not None and not inside:
             return
-        again = wording.speaks_again(statement, head)
+        again = wording.speaks_again(statement, head) and not self._is_first(statement, head, specimen)
         if again and not inside:
             return
         again = again or (bool(inside) and wording.is_known(statement, head))
@@ -233,8 +220,34 @@ class PathologyReader(ListReader):
         for made in self.mentions[before:]:
             made.refers_back = again
             self._settle(made, head, specimen)
+            self._number_by_heading(made, specimen)
+            self._take_own_side(made)
         if head.mark.value.kind == "metastasis":
             self.mentions[before:] = [m for m in self.mentions[before:] if not self._is_deposit(m)]
+
+    def _number_by_heading(self, made: Mention, specimen: Specimen | None) -> None:
+        """Reads "Sigmoid nodule x3: metastatic carcinoma": as many tumours as the heading names."""
+        stated = made.statement.sentence.section != "gross" and made.count == 1 and not made.sizes
+        if stated and specimen is not None and specimen.times is not None:
+            made.count = specimen.times
+
+    def _take_own_side(self, made: Mention) -> None:
+        """Reads "both ovaries (right 15 cm; left 8 cm)": each size has its side before it."""
+        if not made.sizes or not self._paired(made.organ or ""):
+            return
+        start = made.sizes[0].start
+        side = _SIDE_BEFORE.search(self.reading.text[max(0, start - 10) : start])
+        if side is not None:
+            made.location = replace(
+                made.location, laterality=side[1].lower(), side_spans=((start - len(side[0]), start),)
+            )
+            made.count, made.count_kind = 1, "exact"
+
+    def _is_first(self, statement: Statement, head: Head, specimen: Specimen | None) -> bool:
+        """True for the first named tumour under a heading of the diagnosis, which speaks of nothing earlier."""
+        named = head.mark.value.diagnosis is not None and specimen is not None and not specimen.bare
+        listed = statement.sentence.section in {"diagnosis", "preamble"}
+        return named and listed and all(s.specimen is not specimen for s in self._sightings)
 
     def _deny_tumour(
         self, statement: Statement, head: Head, heads: list[Head], specimen: Specimen | None
@@ -287,6 +300,9 @@ class PathologyReader(ListReader):
                 if size.id not in held:
                     self.unused.setdefault(size.id, "other")
         self.mentions = sorted(kept, key=lambda m: m.span[0])
+
+
+_SIDE_BEFORE = re.compile(r"\b(left|right)[\s:,=]{1,4}$", re.IGNORECASE)
 
 
 def _is_empty(sighting: Sighting) -> bool:

@@ -24,7 +24,9 @@ from llm_extract.rules.pathology.heading_words import (
     PRIMARY,
     PROCEDURE,
     SENTENCE,
+    SPARED,
     STATE,
+    TIMES,
 )
 from llm_extract.rules.pathology.headings import (
     BESIDE,
@@ -62,6 +64,7 @@ class Specimen:
         bare: True for a numbered item without a heading of its own.
         is_tumour: True for a numbered tumour that is the whole specimen ("tumor #2").
         sampled: True for a biopsy, which says nothing of the rest of its organ.
+        times: number of tumours that the heading names, or None.
     """
 
     label: str | None = None
@@ -72,6 +75,7 @@ class Specimen:
     bare: bool = False
     is_tumour: bool = False
     sampled: bool = False
+    times: int | None = None
 
 
 class SpecimenReader:
@@ -229,7 +233,8 @@ class SpecimenReader:
         marks = [
             m
             for m in statement.marks
-            if low <= m.start < high and not ABSENT.search(body[: m.start - low][-40:])
+            if low <= m.start < high
+            and not (ABSENT.search(body[: m.start - low][-40:]) or SPARED.match(body, m.end - low))
         ]
         where = [m for m in marks if m.category in {"place", "short", "side"}]
         organs = organs_of(marks)
@@ -266,7 +271,11 @@ class SpecimenReader:
         numbered = NUMBERED_TUMOUR.search(body) is not None
         margin = MARGIN.search(body) is not None
         sampled = PIECE.search(body) is not None
-        return Specimen(label, organ, organs, location, margin=margin, is_tumour=numbered, sampled=sampled)
+        times = TIMES.search(body)
+        return Specimen(
+            label, organ, organs, location, margin=margin, is_tumour=numbered, sampled=sampled,
+            times=int(times["n"]) if times is not None else None,
+        )  # fmt: skip
 
     def _side(self, organ: str, side: str | None) -> str | None:
         """Both sides of a heading are two organs; of an organ that is one, they are those of its neighbours."""

@@ -155,7 +155,9 @@ def _rehome(sightings: Sequence[Sighting]) -> None:
         named = {
             s.mention.organ
             for s in sightings
-            if s.specimen is specimen and s.is_specific and s.mention.malignancy == "malignant"
+            if (s.specimen is specimen or (specimen.label is not None and s.label == specimen.label))
+            and s.is_specific
+            and s.mention.malignancy == "malignant"
         }
         if len(named) == 1 and specimen.organ not in named and named <= set(specimen.organs):
             plain.mention.organ = named.pop()
@@ -225,6 +227,9 @@ def _match_sized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None
             return same
     fitting = [t for t in tumours if same_place(sighting, t) and suits(sighting.mention, t.mention)]
     labelled = [t for t in fitting if same_specimen(sighting, t)]
+    equal = [t for t in labelled if t.mention.sizes and near(t.mention, sighting.mention)]
+    if len(equal) == 1 and len(labelled) > 1:
+        return equal[0]
     if sighting.mention.kind == "tumor" and any(family(t.mention) == "tumour" for t in fitting):
         fitting = [t for t in fitting if family(t.mention) == "tumour"]
         labelled = [t for t in labelled if t in fitting]

@@ -132,12 +132,6 @@ BOTH = re.compile(
     r"|\bovaries,?\s\(?(?:bilateral|both|right and left|left and right)\b",
     re.IGNORECASE,
 )
-TERMS = re.compile(
-    r"\([^()]{0,20}\b(?:at least|more than|less than|greater than|larger than|smaller than)\b[^()]{0,30}\)\s{0,2}:"
-    r"(?!\s{0,2}(?:present|yes|identified)\s{0,2}[.;]?\s{0,2}$)",
-    re.IGNORECASE,
-)
-"""Brackets in a key that say from which size on it is filled in."""
 PRECURSOR_KEY = re.compile(r"\W{0,4}precursor lesions?(?:\s?\([^)]{0,40}\))?\W{0,4}", re.IGNORECASE)
 PRECURSOR = re.compile(
     r"^\W{0,4}precursor lesions?\s{0,2}(?:\([^)]{0,40}\)\s{0,2})?:\s{0,3}\S", re.IGNORECASE
@@ -153,11 +147,13 @@ _POLYP_KEY = re.compile(
     r"\W{0,4}(?:\w{1,2}[.)]\s?)?polyps?[\s/](?:mucosa|\(?(?:away|distant))", re.IGNORECASE
 )
 _HOLDS_CANCER = re.compile(
-    r"[^.;:]{0,60}\b(?:includ\w+|contain\w+|harbou?r\w*|with transition (?:in)?to|with (?:an?\s|focal\s|focus of\s"
-    r"|foci of\s|early\s|intramucosal\s|invasive\s)(?:[\w-]+\s){0,2})\b"
-    r"(?:\s?[\w-]+,?){0,4}?\s?(?:adeno)?carcinoma\b",
+    r"[^.;:()]{0,60}(?:\([^()]{0,120}\)[^.;:()]{0,40})?"
+    r"\b(?:includ\w{1,4}|contain\w{0,4}|harbou?r\w{0,4}|with transition (?:in)?to"
+    r"|with (?:focal|a focus of|foci of|early|intramucosal|invasive))"
+    r"(?:\s[\w-]{1,24},?){0,4}\s(?:adeno)?carcinoma\b",
     re.IGNORECASE,
 )
+"""Behind an adenoma: it holds the cancer that is named next."""
 CONSISTENT = re.compile(r"\b(?:consistent|compatible) with\b", re.IGNORECASE)
 ORGAN_SIZE = re.compile(r"\bweight\b|\bweigh|\bspecimen\b|prostate size|\bgland\b|\bgrams?\b", re.IGNORECASE)
 _OPTION = re.compile(r"^\W{0,3}(?:_+|\[\s?\]|\(\s\)|o\s|q[A-Z])")
@@ -201,7 +197,7 @@ def is_aside(statement: Statement, head: Head) -> bool:
         and (is_known(statement, head) or _POLYP_KEY.match(text))
     ):
         return True
-    if head.mark.value.diagnosis == "adenoma" and _HOLDS_CANCER.match(after[:140]):
+    if head.mark.value.diagnosis == "adenoma" and not head.mark.plural and _HOLDS_CANCER.match(after[:260]):
         return True
     if _ASIDE_BEFORE.search(before) and not _REPLACED.search(before):
         return True
