@@ -260,7 +260,7 @@ def write_targets(root: Path, prepared: Any, cases: list[Any], arm: str) -> Any:
 def summarise(work: Path, seed: int) -> None:
     """DSC and AUC by number of lesions and arm, with paired differences to weight 0."""
     sys.path.insert(0, str(HERE))
-    from demo_study_tables import difference, row_of
+    from paired_rows import paired_row
 
     runs = [json.loads(p.read_text(encoding="utf-8")) for p in work.glob(f"*_seed{seed}/*/result.json")]
     rows: list[dict[str, Any]] = []
@@ -269,19 +269,11 @@ def summarise(work: Path, seed: int) -> None:
     for number in sorted({run["lesions"] for run in runs}):
         own = [run for run in runs if run["lesions"] == number]
         for arm, label in ARMS.items():
-            found = [row_of(run) for run in own if run["arm"] == arm]
-            if not found:
+            row = paired_row(own, arm, baseline="weight_0", masks=MASKS)
+            if row is None:
                 continue
-            row: dict[str, Any] = {"lesions": number, "arm": arm, "runs": found}
-            cells = [f"{sum(one[key] for one in found) / len(found):.3f}" for key in ("dsc", "auc")]
-            for metric in ("dsc", "auc"):
-                if arm == "weight_0" or not any(run["arm"] == "weight_0" for run in own):
-                    cells.append("")
-                    continue
-                gap = row[metric] = difference(own, "weight_0", arm, masks=MASKS, metric=metric)
-                cells.append(f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]")
-            rows.append(row)
-            text += f"| {number} | {label} | {' | '.join(cells)} |\n"
+            rows.append({"lesions": number, "arm": arm, "runs": row.figures, **row.gaps})
+            text += f"| {number} | {label} | {' | '.join(row.cells)} |\n"
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(text)

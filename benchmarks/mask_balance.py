@@ -148,7 +148,7 @@ def run_condition(work: Path, *, seed: int, masks: int, name: str) -> None:
 
 def summarise(work: Path, *, masks: int) -> None:
     """Means over seeds beside the demo study's own arms, and paired differences to its masks-only arm."""
-    from demo_study_tables import difference, row_of
+    from paired_rows import paired_row
 
     study = [json.loads(path.read_text()) for path in sorted(work.glob("runs/*/*/result.json"))]
     own = [json.loads(path.read_text()) for path in sorted(work.glob("balance/*/*/result.json"))]
@@ -159,17 +159,11 @@ def summarise(work: Path, *, masks: int) -> None:
     rows: list[dict[str, Any]] = []
     text = f"| {masks} masks | DSC | AUC | DSC − masks only | AUC − masks only | seeds |\n|---|---|---|---|---|---|\n"
     for name, label in labels.items():
-        found = [row_of(run) for run in runs if run["arm"] == name]
-        if not found:
+        row = paired_row(runs, name, baseline="masks", masks=masks)
+        if row is None:
             continue
-        row: dict[str, Any] = {"condition": name, "label": label, "masks": masks, "runs": found}
-        cells = [f"{sum(item[key] for item in found) / len(found):.3f}" for key in ("dsc", "auc")]
-        for metric in ("dsc", "auc") if name != "masks" else ():
-            row[metric] = difference(runs, "masks", name, masks=masks, metric=metric)
-            gap = row[metric]
-            cells.append(f"{gap['value']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]")
-        rows.append(row)
-        text += f"| {label} | {' | '.join(cells if name != 'masks' else [*cells, '', ''])} | {len(found)} |\n"
+        rows.append({"condition": name, "label": label, "masks": masks, "runs": row.figures, **row.gaps})
+        text += f"| {label} | {' | '.join(row.cells)} | {len(row.figures)} |\n"
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(text)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from demo_study_tables import Run, difference, mean_and_range, pairs_of, row_of
+from paired_rows import METRICS, shown
 from supervision_conditions import CONDITIONS, PARTS
 
 MASKS = 4
@@ -29,11 +30,10 @@ def tables(runs: Sequence[Run], *, reports: int) -> tuple[dict[str, Any], str]:
             run["haze_share"] for run in runs if run["arm"] == name and run.get("haze_share") is not None
         ]
         row["haze_share"] = float(np.mean(shares)) if shares else None
-        for other in (BASELINE, WEIGHT_0, BEST):
+        for other in (BASELINE, WEIGHT_0, BEST, *same_masks(name)):
             if name != other and pairs_of(runs, other, name, masks=MASKS):
                 row[f"minus_{other}"] = {
-                    metric: difference(runs, other, name, masks=MASKS, metric=metric)
-                    for metric in ("dsc", "auc")
+                    metric: difference(runs, other, name, masks=MASKS, metric=metric) for metric in METRICS
                 }
         rows.append(row)
     return {"reports": reports, "masks": MASKS, "conditions": rows}, markdown(rows, reports)
@@ -49,14 +49,26 @@ def label_of(name: str) -> str:
     return CONDITIONS[name].label if name in CONDITIONS else "masks only, no reports"
 
 
+def same_masks(name: str) -> tuple[str, ...]:
+    """The condition with the same host masks as they are, of one that fills their gaps."""
+    changed = name in CONDITIONS and CONDITIONS[name].host_use != "as_is"
+    return (name.rsplit("_", 1)[0],) if changed else ()
+
+
+def differences(row: dict[str, Any], other: str, *, factor: float = 1.0) -> list[str]:
+    """DSC and AUC against another condition, with their intervals."""
+    found = row.get(f"minus_{other}", {})
+    return [shown(found.get(metric), factor) for metric in METRICS]
+
+
 def verdict(row: dict[str, Any]) -> str:
     """``harms`` if one of the metrics is worse than the same reports at weight 0 beyond the interval."""
     against = row.get(f"minus_{WEIGHT_0}")
     if against is None or row["condition"] == BASELINE:
         return ""
-    if any(against[metric]["high"] < 0 for metric in ("dsc", "auc")):
+    if any(against[metric]["high"] < 0 for metric in METRICS):
         return "harms"
-    return "helps" if any(against[metric]["low"] > 0 for metric in ("dsc", "auc")) else "no difference shown"
+    return "helps" if any(against[metric]["low"] > 0 for metric in METRICS) else "no difference shown"
 
 
 def markdown(rows: Sequence[dict[str, Any]], reports: int) -> str:
@@ -71,8 +83,7 @@ def markdown(rows: Sequence[dict[str, Any]], reports: int) -> str:
         ]
         for row in tiers:
             cells = [mean_and_range(row["dsc"]), mean_and_range(row["auc"])]
-            cells += [shown(row, BASELINE, metric, 100 / reports) for metric in ("dsc", "auc")]
-            cells += [shown(row, WEIGHT_0, metric, 1.0) for metric in ("dsc", "auc")]
+            cells += differences(row, BASELINE, factor=100 / reports) + differences(row, WEIGHT_0)
             lines.append(f"| {row['label']} | {' | '.join(cells)} | {verdict(row)} |")
     for part in PARTS[1:]:
         own = [row for row in rows if row["part"] == part]
@@ -85,20 +96,18 @@ def markdown(rows: Sequence[dict[str, Any]], reports: int) -> str:
         ]
         for row in own:
             cells = [mean_and_range(row["dsc"]), mean_and_range(row["auc"])]
-            cells += [shown(row, BEST, metric, 1.0) for metric in ("dsc", "auc")]
+            cells += differences(row, BEST)
             haze = "" if row["haze_share"] is None else f"{row['haze_share']:.1%}"
             volume = f"{np.mean(row['log_volume_ratio']):+.2f}"
             lines.append(f"| {row['label']} | {' | '.join(cells)} | {volume} | {haze} |")
+        lines += [
+            f"- {row['label']}, against the same masks as they are: DSC {dsc}, AUC {auc}"
+            for row in own
+            for other in same_masks(row["condition"])
+            for dsc, auc in [differences(row, other)]
+            if dsc
+        ]
     return "\n".join(lines) + "\n"
-
-
-def shown(row: dict[str, Any], other: str, metric: str, factor: float) -> str:
-    """A difference with its interval, times a factor."""
-    found = row.get(f"minus_{other}")
-    if found is None:
-        return ""
-    value, low, high = (factor * found[metric][end] for end in ("value", "low", "high"))
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def picture(document: dict[str, Any], path: Path) -> None:

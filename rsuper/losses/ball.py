@@ -13,7 +13,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.ball_rules import DEFAULT_BALANCE, DEFAULT_RULES, BallBalance, BallRules
-from rsuper.losses.boxes import RegionBox, as_tensor, check_pairs, mask_as, pair_boxes, zero_of
+from rsuper.losses.boxes import RegionBox, mask_as, pair_boxes, zero_of
+from rsuper.losses.checks import (
+    as_tensor,
+    check_lesions,
+    check_pairs,
+    check_probability,
+    check_weights,
+    per_pair,
+    require_mask,
+    require_tensor,
+)
 from rsuper.losses.localisation import PlacedLesion, Placement, place_lesions
 from rsuper.losses.search_order import room_voxels
 from rsuper.losses.segmentation import asymmetric_dice
@@ -98,16 +108,22 @@ def ball_targets(
     >>> int(targets.foreground.sum()), bool(targets.foreground[4, 4, 5])
     (14, True)
     """
-    ranks = logits if logits is not None else torch.logit(_at_least_single(probability.detach()))
-    if ranks.shape != region.shape or region.ndim != 3:
+    require_tensor("probability", probability)
+    require_mask("region", region)
+    if probability.shape != region.shape or region.ndim != 3:
         raise ValueError(
-            f"probability and region are both [D,H,W], got {tuple(ranks.shape)} and {tuple(region.shape)}"
+            f"probability and region are both [D,H,W], got {tuple(probability.shape)} and {tuple(region.shape)}"
         )
+    check_lesions(lesions, region.shape)
+    values = _at_least_single(probability.detach())
+    ranks = torch.logit(values.clamp(0, 1)) if logits is None else logits
     foreground, ignore = torch.zeros_like(region), torch.zeros_like(region)
     centers = torch.full((len(lesions), 3), -1, dtype=torch.long, device=region.device)
-    profiles, spacing, rooms = read_once(
-        box_profiles(region[None]), as_tensor(spacing_mm), room_voxels(region, lesions)
+    ends = values.aminmax() if values.numel() else (values.new_zeros(()),) * 2
+    profiles, spacing, rooms, low, high = read_once(
+        box_profiles(region[None]), as_tensor(spacing_mm), room_voxels(region, lesions), *ends
     )
+    check_probability(low, high)
     (box,) = boxes_of_profiles(profiles, (1, *region.shape))
     if box is not None and lesions:
         placement = place_lesions(
@@ -163,16 +179,21 @@ def ball_loss(
     >>> round(loss.bce.item(), 3), int(loss.skipped)
     (0.036, 0)
     """
-    if len(lesions_per_pair) != logits.shape[0]:
-        raise ValueError(f"{logits.shape[0]} pairs but {len(lesions_per_pair)} lists of lesions")
     check_pairs(logits, region)
+    if len(lesions_per_pair) != logits.shape[0]:
+        raise ValueError(
+            f"{logits.shape[0]} pairs but {len(lesions_per_pair)} lists of lesions; [] is a pair without"
+        )
+    for lesions in lesions_per_pair:
+        check_lesions(lesions, region.shape[1:])
     boxes, (spacing, certainty, *rooms) = pair_boxes(
         logits,
         region,
         as_tensor(spacing_mm),
-        as_tensor(weight).expand(logits.shape[0]),
+        per_pair("weight", weight, logits.shape[0]),
         *(room_voxels(where, lesions) for where, lesions in zip(region, lesions_per_pair, strict=True)),
     )
+    check_weights(certainty)
     rows = spacing_rows(spacing, logits.shape[0])
     placements = [
         place_lesions(
@@ -208,19 +229,21 @@ def boxed_ball_loss(
 ) -> BallLoss:
     """:func:`ball_loss` of pairs that are cut to their boxes and located; rows are looked up by ``RegionBox.pair``."""
     bces, dices, weights, located = [], [], [], []
+    lost = zero
     for item, placement in zip(boxes, placements, strict=True):
         if not placement.placed:
+            lost = lost + 0 * item.logits.detach().amax()  # in a NaN nothing is found; it is no 0
             continue
         bces.append(_pair_bce(item.logits, placement, balance))
         dices.append(_pair_dice(item.logits, placement, voxel_mm3[item.pair], balance.smooth_mm3))
         weights.append(weight[item.pair])
         located.append(torch.stack([lesion.located for lesion in placement.placed]).any())
     if not bces:
-        return BallLoss(bce=zero, dice=zero, skipped=torch.full_like(zero.detach(), len(boxes)))
+        return BallLoss(bce=lost, dice=zero, skipped=torch.full_like(zero.detach(), len(boxes)))
     signal = torch.stack(located)
     certainty = upload(weights, zero) * signal
     return BallLoss(
-        bce=weighted_mean(torch.stack(bces), certainty),
+        bce=weighted_mean(torch.stack(bces), certainty) + lost,
         dice=weighted_mean(torch.stack(dices), certainty),
         skipped=len(boxes) - signal.to(zero.dtype).sum(),
     )

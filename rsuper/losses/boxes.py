@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rsuper.morphology import Box, SpacingLike, box_profiles, boxes_of_profiles, read_once
+from rsuper.losses.checks import check_pairs
+from rsuper.morphology import Box, box_profiles, boxes_of_profiles, read_once
 
 Place = tuple[int | slice, ...]
 
@@ -107,20 +108,3 @@ def pair_boxes(
         RegionBox(pair=pair, box=box, region=region[(pair, *box)], logits=part)
         for (pair, box), part in zip(found, cut, strict=True)
     ), tuple(values)
-
-
-def check_pairs(logits: Float[Tensor, "P D H W"], region: Bool[Tensor, "P D H W"]) -> None:
-    """Raise ValueError if the shapes differ or the region is not bool."""
-    if logits.ndim != 4 or logits.shape != region.shape:
-        raise ValueError(
-            f"logits and region are both [P,D,H,W], got {tuple(logits.shape)} and {tuple(region.shape)}"
-        )
-    if region.dtype != torch.bool:
-        raise ValueError(f"region is a bool mask, got {region.dtype}")
-
-
-def as_tensor(values: SpacingLike | float | None, default: float = 1.0) -> Tensor:
-    """A tensor of numbers (float64), of a tensor on any device (as it is), or of nothing."""
-    if isinstance(values, Tensor):
-        return values
-    return torch.tensor(default if values is None else values, dtype=torch.float64)

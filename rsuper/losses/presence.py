@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from rsuper.losses.boxes import RegionBox, as_tensor, mask_as, pair_boxes, zero_of
+from rsuper.losses.boxes import RegionBox, mask_as, pair_boxes, zero_of
+from rsuper.losses.checks import as_tensor, check_pairs, check_weights, per_pair
 from rsuper.losses.volume import weighted_mean
 from rsuper.morphology import SpacingLike, spacing_rows, untraced, upload, voxel_volume_mm3
 
@@ -44,14 +45,16 @@ def presence_loss(
     >>> round(presence_loss(logits, region, spacing_mm=(1, 1, 1)).item(), 4)
     0.6931
     """
+    check_pairs(logits, region)
     count = logits.shape[0]
     boxes, (spacing, answers, certainty) = pair_boxes(
         logits,
         region,
         as_tensor(spacing_mm),
-        as_tensor(present).expand(count),
-        as_tensor(weight).expand(count),
+        per_pair("present", present, count),
+        per_pair("weight", weight, count),
     )
+    check_weights(certainty)
     return boxed_presence_loss(
         boxes,
         zero=zero_of(logits),

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rsuper.losses.boxes import Place, RegionBox, as_tensor, zero_of
+from rsuper.losses.boxes import Place, RegionBox, zero_of
+from rsuper.losses.checks import as_tensor, check_batch
 from rsuper.losses.report_config import ReportSupervisionConfig
 from rsuper.losses.report_terms import ReportTerms
 from rsuper.losses.search_order import room_voxels
@@ -52,6 +53,11 @@ class ReportSupervisionLoss(nn.Module):
 
     def __init__(self, config: ReportSupervisionConfig | None = None) -> None:
         super().__init__()
+        if config is not None and not isinstance(config, ReportSupervisionConfig):
+            raise TypeError(
+                f"config is a ReportSupervisionConfig, got {type(config).__name__}: "
+                "ReportSupervisionConfig(volume=0.2, …)"
+            )
         self.config = config or ReportSupervisionConfig()
 
     @untraced
@@ -67,6 +73,7 @@ class ReportSupervisionLoss(nn.Module):
             report_scale: factor on the report terms; 0 during a masks-only warm-up, 1 at the end of the ramp.
         """
         config = self.config
+        check_batch(batch)
         heads = _heads(outputs, tuple(batch.labels.shape))
         shares = self._head_weights(len(heads))
         scale = config.report_weight * report_scale
@@ -106,7 +113,9 @@ class ReportSupervisionLoss(nn.Module):
         if stated is None or count == 1:
             return (1.0 / count,) * count
         if len(stated) != count:
-            raise ValueError(f"head_weights has {len(stated)} numbers for {count} heads")
+            raise ValueError(
+                f"head_weights has {len(stated)} numbers for {count} heads; None weighs all heads alike"
+            )
         return stated
 
     def _places(self, head: int, heads: int, facts: _Facts, pairs: Sequence[PairTarget]) -> list[Place]:
@@ -234,8 +243,10 @@ def _heads(outputs: Tensor | Sequence[Tensor], shape: tuple[int, ...]) -> list[T
     """The heads at full resolution, the final one first."""
     if isinstance(outputs, Tensor):
         outputs = list(outputs.unbind(dim=1)) if outputs.ndim == 6 else [outputs]
-    if not outputs:
-        raise ValueError("outputs holds no head")
+    if not outputs or not all(isinstance(head, Tensor) for head in outputs):
+        raise ValueError(
+            f"outputs are logits [B,C,D,H,W] or a list of such heads, the final one first; got {type(outputs).__name__}"
+        )
     heads = []
     for head in outputs:
         if head.ndim != 5 or tuple(head.shape[:2]) != shape[:2]:

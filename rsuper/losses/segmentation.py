@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from rsuper.losses.boxes import Place, as_tensor, mask_as
+from rsuper.losses.boxes import Place, mask_as
+from rsuper.losses.checks import as_tensor, require_mask, require_tensor
 from rsuper.morphology import SpacingLike, read_once, spacing_rows, untraced, voxel_volume_mm3
 
 TILE_VOXELS = 1 << 17
@@ -130,7 +131,9 @@ def _labels_and_known(
     if look and labels.dtype == torch.bool and not bool(labels.view(torch.uint8).amax()):
         return None, k
     y = mask_as(labels, dtype)
-    return (y if k is None else y * k), k
+    if k is not None:  # a label of an unknown voxel may be anything, NaN included
+        y = y.masked_fill(~known, 0) if labels.is_floating_point() else y * k
+    return y, k
 
 
 def _tiles(rows: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -197,10 +200,17 @@ def segmentation_and_boxes(
     smooth_mm3: float,
 ) -> tuple[SegmentationLoss, tuple[Tensor, ...]]:
     """:func:`segmentation_loss`, and copies of ``logits[place]`` whose gradient goes into the same dense tensor."""
+    require_tensor("logits", logits)
+    require_mask("known", known)
     if logits.ndim != 5 or labels.shape != logits.shape or known.shape != logits.shape:
+        hint = (
+            "; of a label map: labels == channel, one mask a channel"
+            if labels.ndim == logits.ndim - 1
+            else ""
+        )
         raise ValueError(
             "logits, labels and known are all [B,C,D,H,W], got "
-            f"{tuple(logits.shape)}, {tuple(labels.shape)} and {tuple(known.shape)}"
+            f"{tuple(logits.shape)}, {tuple(labels.shape)} and {tuple(known.shape)}{hint}"
         )
     sums, *boxes = _KnownSums.apply(logits, labels, known, tuple(places))  # type: ignore[no-untyped-call]
     bce, probability, overlap, positive, count = sums

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from rsuper.losses.boxes import RegionBox, as_tensor, mask_as, pair_boxes, zero_of
+from rsuper.losses.boxes import RegionBox, mask_as, pair_boxes, zero_of
+from rsuper.losses.checks import as_tensor, check_pairs, check_weights, per_pair
 from rsuper.losses.volume_rules import DEFAULT_VOLUME_RULES, VolumeRules
 from rsuper.morphology import Spacing, SpacingLike, spacing_rows, untraced, upload, voxel_volume_mm3
 
@@ -70,8 +71,10 @@ def volume_loss(  # noqa: PLR0913 - the published contract
     >>> volume_loss(logits, everywhere, torch.tensor([[60.0, 70.0]]), spacing_mm=(1, 1, 1)).item()
     0.0
     """
+    if form not in get_args(VolumeForm):
+        raise ValueError(f"form is one of {', '.join(get_args(VolumeForm))}, got {form!r}")
     if median_mm3 is not None and sigma_log is None:
-        raise ValueError("median_mm3 needs sigma_log")
+        raise ValueError("median_mm3 needs sigma_log, the calibrated spread: rsuper.supervision.volume_prior")
     boxes, rows, columns = _read_pairs(
         logits, region, volume_mm3, spacing_mm, (tolerance, weight, median_mm3, sigma_log)
     )
@@ -108,14 +111,20 @@ def _read_pairs(
     asked: Sequence[float | Tensor | None],
 ) -> tuple[tuple[RegionBox, ...], tuple[Spacing, ...], list[Tensor]]:
     """The pairs with a region, a spacing a pair, and of those with a region: lo, hi, then what was asked for."""
+    check_pairs(logits, region)
     count, table = logits.shape[0], as_tensor(volume_mm3)
     if table.shape != (count, 2):
-        raise ValueError(f"volume_mm3 is [P,2] with P = {count}, got {tuple(table.shape)}")
-    tolerance, weight, *prior = asked
-    wanted = [as_tensor(tolerance), as_tensor(weight), *(as_tensor(value, math.nan) for value in prior)]
-    boxes, (intervals, spacing, *columns) = pair_boxes(
-        logits, region, table, as_tensor(spacing_mm), *(value.expand(count) for value in wanted)
-    )
+        raise ValueError(
+            f"volume_mm3 is [P,2], (lo, hi) of each of P = {count} pairs, got {tuple(table.shape)}"
+        )
+    names = ("tolerance", "weight", "median_mm3", "sigma_log")
+    defaults = (1.0, 1.0, math.nan, math.nan)
+    wanted = [
+        per_pair(name, value, count, default)
+        for name, value, default in zip(names, asked, defaults, strict=True)
+    ]
+    boxes, (intervals, spacing, *columns) = pair_boxes(logits, region, table, as_tensor(spacing_mm), *wanted)
+    check_weights(columns[1])
     if not bool(((intervals[:, 0] >= 0) & (intervals[:, 0] <= intervals[:, 1])).all()):
         raise ValueError(f"volume_mm3 rows are 0 <= lo <= hi, got {intervals.tolist()}")
     chosen = [item.pair for item in boxes]
@@ -197,7 +206,7 @@ def volume_errors(
     under = (floor - counted) / (floor + counted + softening_mm3).clamp(min=tiny)
     over = torch.log1p((predicted - ceiling).clamp(min=0) / (2 * ceiling + softening_mm3).clamp(min=tiny))
     too_much = (predicted > ceiling) & bounded
-    none = torch.zeros_like(predicted)
+    none = torch.where(torch.isnan(predicted), predicted, 0.0)  # a NaN is never a volume that fits
     if inside is None:
         return torch.where(predicted < floor, under, torch.where(too_much, over, none))
     outside = torch.log1p((predicted - inside).clamp(min=0) / (ceiling + softening_mm3))

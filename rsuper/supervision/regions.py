@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from llm_extract.anatomy import SIDES, Anatomy
+from rsuper.errors import DataError
 from rsuper.morphology import (
     Box,
     Spacing,
@@ -164,7 +165,16 @@ def mask_box(mask: Mask, *, margin_mm: float, spacing_mm: Spacing) -> Box | None
 
 
 def as_bool(masks: Mapping[str, NDArray[np.generic]]) -> dict[str, Mask]:
-    """The same masks as bool arrays; any non-zero voxel counts, bool arrays are not copied."""
+    """The same masks as bool arrays; any non-zero voxel counts, bool arrays are not copied.
+
+    Raises:
+        DataError: ``mask_not_finite`` for a NaN, which would count as well.
+    """
+    for name, mask in masks.items():
+        if isinstance(mask, np.ndarray) and mask.dtype.kind == "f" and np.isnan(mask).any():
+            raise DataError(
+                f"mask {name} holds NaN", code="mask_not_finite", hint="give 0 where the organ is not"
+            )
     return {
         name: np.asarray(mask) if mask.dtype == np.bool_ else np.asarray(mask != 0)
         for name, mask in masks.items()

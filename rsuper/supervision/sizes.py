@@ -310,6 +310,8 @@ def _stated_volume(lesion: Lesion) -> SizeTarget:
 
 
 def _check_diameters(diameters_mm: Sequence[float], precision_mm: float) -> None:
+    if not hasattr(diameters_mm, "__len__"):
+        raise TypeError(f"diameters_mm is a sequence of 0 to 3 numbers, such as [20.0], got {diameters_mm!r}")
     if len(diameters_mm) > 3:
         raise ValueError(f"a lesion has 0 to 3 diameters, got {len(diameters_mm)}")
     if any(not (math.isfinite(d) and d > 0) for d in diameters_mm):

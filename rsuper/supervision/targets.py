@@ -10,10 +10,10 @@ import torch
 
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
-from rsuper.errors import DataError
 from rsuper.morphology import Spacing
 from rsuper.supervision.consistency import believed_longest_mm, lesion_findings
 from rsuper.supervision.groups import GroupShare, bound_remainder, group_share, pair_volume, without_claim
+from rsuper.supervision.inputs import check_margins, check_words, checked_spacing, common_shape
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import Host, Mask, Masks, Region, RegionBuilder, as_bool, find_host
 from rsuper.supervision.states import WHOLE, CountedLesion, OrganEvidence, organ_evidence
@@ -84,13 +84,17 @@ def build_case_targets(
         One target a class. A class whose organ has no mask is ``unknown`` with weight 0 and a code.
 
     Raises:
-        DataError: ``no_organ_masks`` or ``mask_grid_mismatch``.
+        DataError: ``no_organ_masks``, ``mask_grid_mismatch`` or ``mask_not_finite``.
+        UsageError: ``bad_margin``.
+        TypeError: records or classes are no sequences of what they should be.
     """
+    check_words(records, lesion_classes)
     organ_masks = as_bool(organ_masks)
-    spacing = _spacing(spacing_mm, case_id)
-    shape = _common_shape(organ_masks, case_id)
+    spacing = checked_spacing(spacing_mm, case_id)
+    shape = common_shape(organ_masks, case_id)
     table = anatomy or load_anatomy()
     rules = policy or load_policy()
+    check_margins(margins_mm or {}, lesion_classes, table)
     case = _Case(
         records=records,
         masks=organ_masks,
@@ -315,34 +319,3 @@ def _with_open(ignore: Mask | None, regions: Sequence[Region], union: Mask) -> M
         return ignore
     masks = rooms if ignore is None else [*rooms, ignore]
     return np.asarray(np.logical_or.reduce(masks) & ~union)
-
-
-def _spacing(spacing_mm: Sequence[float], case_id: str) -> Spacing:
-    values = [float(s) for s in spacing_mm]
-    if len(values) != 3 or any(not (np.isfinite(s) and s > 0) for s in values):
-        raise DataError(
-            f"spacing_mm must be 3 positive numbers, got {tuple(values)}", code="bad_spacing", case_id=case_id
-        )
-    return (values[0], values[1], values[2])
-
-
-def _common_shape(masks: Masks, case_id: str) -> tuple[int, int, int]:
-    if not masks:
-        raise DataError(
-            "a case needs at least one organ mask",
-            code="no_organ_masks",
-            case_id=case_id,
-            hint="add CASE/segmentations/STRUCTURE.nii.gz",
-        )
-    shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
-    first = next(iter(shapes.values()))
-    odd = {name: shape for name, shape in shapes.items() if shape != first or len(shape) != 3}
-    if odd:
-        name, shape = next(iter(odd.items()))
-        raise DataError(
-            f"mask {name} has shape {shape} (D, H, W), the first mask {first}",
-            code="mask_grid_mismatch",
-            case_id=case_id,
-            hint="resample all masks to the grid of the CT",
-        )
-    return (int(first[0]), int(first[1]), int(first[2]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -51,11 +51,23 @@ class LesionTarget:
     centers: Bool[Tensor, "D H W"] | None = None
 
     def __post_init__(self) -> None:
-        if len(self.diameters_mm) > 3 or any(not d > 0 for d in self.diameters_mm):
-            raise ValueError(f"diameters_mm holds 0 to 3 positive numbers, got {self.diameters_mm}")
+        if not isinstance(self.diameters_mm, Sequence) or len(self.diameters_mm) > 3:
+            raise ValueError(f"diameters_mm holds 0 to 3 numbers, such as (18.0,), got {self.diameters_mm}")
+        if any(not 0 < diameter < math.inf for diameter in self.diameters_mm):
+            raise ValueError(f"diameters_mm are positive and finite, got {self.diameters_mm}")
+        if not isinstance(self.volume_mm3, Sequence) or len(self.volume_mm3) != 2:
+            raise ValueError(f"volume_mm3 is (lo, hi), twice the same for a point, got {self.volume_mm3}")
         low, high = self.volume_mm3
-        if not (0 <= low <= high):
-            raise ValueError(f"volume_mm3 is (lo, hi) with 0 <= lo <= hi, got {self.volume_mm3}")
+        if not 0 <= low <= high or math.isinf(low):
+            raise ValueError(
+                f"volume_mm3 is (lo, hi) with 0 <= lo <= hi and lo finite, got {self.volume_mm3}"
+            )
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"weight is a certainty in [0, 1], got {self.weight}")
+        if self.slab is not None and (len(self.slab) != 3 or self.slab[0] not in range(3)):
+            raise ValueError(
+                f"slab is (axis, first voxel, one past the last) of axis 0, 1 or 2, got {self.slab}"
+            )
 
     @cached_property
     def region_box(self) -> Box | None:

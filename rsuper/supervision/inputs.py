@@ -1,0 +1,76 @@
+"""What callers of ``build_case_targets`` pass, looked at first: errors that say what to pass instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from llm_extract.anatomy import Anatomy
+from llm_extract.records import ReportRecord
+from rsuper.errors import DataError, UsageError
+from rsuper.morphology import Spacing
+from rsuper.supervision.regions import Masks
+
+
+def check_words(records: Sequence[ReportRecord], lesion_classes: Sequence[str]) -> None:
+    """What is easily passed in place of a sequence."""
+    if isinstance(records, str | ReportRecord) or any(not isinstance(item, ReportRecord) for item in records):
+        raise TypeError(
+            "records is a sequence of ReportRecord; rsuper.integrations.target_map reads texts too"
+        )
+    if isinstance(lesion_classes, str):
+        raise TypeError(f"lesion_classes is a sequence of names, such as [{lesion_classes!r}]")
+
+
+def check_margins(margins_mm: Mapping[str, float], lesion_classes: Sequence[str], anatomy: Anatomy) -> None:
+    """Names that are no organ and no class, and margins that are no lengths."""
+    known = {*lesion_classes, *anatomy.organs}
+    for organ in anatomy.organs.values():
+        known |= {organ.class_name, organ.lesion_class}
+    for name, margin_mm in margins_mm.items():
+        if name not in known:
+            raise UsageError(
+                f"margins_mm names {name!r}",
+                code="bad_margin",
+                hint="name an organ, such as adrenal_gland, or a lesion class",
+            )
+        if not (np.isfinite(margin_mm) and margin_mm >= 0):
+            raise UsageError(
+                f"the margin of {name} is {margin_mm}", code="bad_margin", hint="give millimetres"
+            )
+
+
+def checked_spacing(spacing_mm: Sequence[float], case_id: str) -> Spacing:
+    """Three positive numbers."""
+    values = [float(s) for s in spacing_mm]
+    if len(values) != 3 or any(not (np.isfinite(s) and s > 0) for s in values):
+        raise DataError(
+            f"spacing_mm must be 3 positive numbers, got {tuple(values)}", code="bad_spacing", case_id=case_id
+        )
+    return (values[0], values[1], values[2])
+
+
+def common_shape(masks: Masks, case_id: str) -> tuple[int, int, int]:
+    """The shape that all masks have."""
+    if not masks:
+        raise DataError(
+            "a case needs at least one organ mask",
+            code="no_organ_masks",
+            case_id=case_id,
+            hint="add CASE/segmentations/STRUCTURE.nii.gz",
+        )
+    shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
+    first = next(iter(shapes.values()))
+    odd = {name: shape for name, shape in shapes.items() if shape != first or len(shape) != 3}
+    if odd:
+        name, shape = next(iter(odd.items()))
+        raise DataError(
+            f"mask {name} has shape {shape} (D, H, W), the first mask {first}",
+            code="mask_grid_mismatch",
+            case_id=case_id,
+            hint="resample all masks to the grid of the CT"
+            if len(shape) == 3
+            else "give each as [D,H,W]: mask[0]",
+        )
+    return (int(first[0]), int(first[1]), int(first[2]))

@@ -1,0 +1,54 @@
+"""What a stranger passes by mistake to the makers of targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rsuper.errors import DataError, UsageError
+from rsuper.supervision import build_case_targets, volume_interval_mm3
+
+
+def build(record, organs, **changes):
+    options = {
+        "records": [record],
+        "organ_masks": organs,
+        "case_id": "C1",
+        "spacing_mm": (1.0, 1.0, 1.0),
+        "lesion_classes": ["liver_lesion"],
+        "voxel_labelled": frozenset(),
+    }
+    return build_case_targets(**options | changes)
+
+
+def test_one_record_or_text_is_no_sequence_of_records(organs, make_record):
+    for records in (make_record(), "2 cm mass in the liver", ["2 cm mass in the liver"]):
+        with pytest.raises(TypeError, match="target_map reads texts"):
+            build(make_record(), organs, records=records)
+
+
+def test_one_class_is_no_sequence_of_classes(organs, make_record):
+    with pytest.raises(TypeError, match=r"such as \['liver_lesion'\]"):
+        build(make_record(), organs, lesion_classes="liver_lesion")
+
+
+@pytest.mark.parametrize(
+    ("margins_mm", "said"), [({"livr": 4.0}, "names 'livr'"), ({"liver": -4.0}, "is -4.0")]
+)
+def test_a_margin_that_nothing_takes_is_refused(organs, make_record, margins_mm, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        build(make_record(), organs, margins_mm=margins_mm)
+    assert caught.value.code == "bad_margin"
+
+
+def test_a_nan_is_no_voxel_of_an_organ(organs, make_record):
+    mask = organs["liver"].astype(np.float32)
+    mask[0, 0, 0] = np.nan
+    with pytest.raises(DataError, match="mask liver holds NaN") as caught:
+        build(make_record(), {**organs, "liver": mask})
+    assert caught.value.code == "mask_not_finite"
+
+
+def test_one_number_is_no_sequence_of_diameters():
+    with pytest.raises(TypeError, match=r"such as \[20.0\]"):
+        volume_interval_mm3(20.0)
