@@ -114,13 +114,11 @@ def resolve(
     for mark in usable:
         parts[mark.value.part] = (mark.start, mark.end)
     for mark in marks:
-        beside = organ != "lymph_node" and is_neighbour(
-            text, mark, head
-        )  # nodes lie along what they are named by
-        if mark.category == "short" and organ is not None and not beside:
-            name = short_part(mark.value, organ)
-            if name is not None:
-                parts[name] = (mark.start, mark.end)
+        if mark.category != "short" or organ is None or _is_elsewhere(text, mark, organ, head):
+            continue
+        name = short_part(mark.value, organ)
+        if name is not None:
+            parts[name] = (mark.start, mark.end)
     parts |= shared_noun(text, [*usable, *(m for m in marks if m.category == "short")], organ, parts)
     own = (
         [m for m in places if m.value.organ == organ] if free else places
@@ -136,6 +134,21 @@ def resolve(
     return Location(
         organ, names, relation, side, tuple(dict.fromkeys(spans)), side_spans, certain and bool(free)
     )
+
+
+_OWN_HILUM = re.compile(
+    r"\b(?:fatt?y?|lucent|radiolucent|echogenic|preserved|its|their|visible)\s(?:central\s)?hil(?:us|um|i|a)\b"
+    r"|\bhil(?:us|um|i|a)\s(?:is|are|was|were)?\s?(?:preserved|fat|fatty)\b",
+    re.IGNORECASE,
+)
+"""Reads "enlarged nodes with a fatty hilum": that of the node, not of the lung."""
+
+
+def _is_elsewhere(text: str, mark: Mark, organ: str, head: Mark | None) -> bool:
+    """True for a part that a finding is only beside; nodes lie along what they are named by."""
+    if organ == "lymph_node":
+        return _OWN_HILUM.search(text, max(0, mark.start - 18), mark.end + 14) is not None
+    return is_neighbour(text, mark, head)
 
 
 _NEXT_WORD = re.compile(r"\s(?:(?!(?:is|are|was|were|in|at|of|on)\s)\w+\s)?")

@@ -84,6 +84,12 @@ PLACES = {
         ("lymph_node_axillary", "lymph_node_supraclavicular"),
         "left",
     ),
+    "Enlarged lymph nodes with a fatty hilum in the left axilla.": (
+        "lymph_node",
+        ("lymph_node_axillary",),
+        "left",
+    ),
+    "A 9 mm nodule in the isthmus of the thyroid.": ("thyroid", ("thyroid_isthmus",), "unknown"),
     "A 9 mm nodule in the right thyroid lobe and isthmus.": (
         "thyroid",
         ("thyroid_right_lobe", "thyroid_isthmus"),
