@@ -213,7 +213,9 @@ def test_a_list_that_shares_nothing_is_no_list_of_sites() -> None:
     assert {organ for organ, *_ in lesions(text)} == {"colon"}
 
 
-@pytest.mark.parametrize(("value", "bound"), [("NOT PRESENT", None), ("PRESENT, AT LEAST 1.6 CM", 16.0)])
+@pytest.mark.parametrize(
+    ("value", "bound"), [("NOT PRESENT", None), ("PRESENT, AT LEAST 1.6 CM", 16.0), ("PRESENT", 10.0)]
+)
 def test_the_terms_of_a_key_are_no_size(value: str, bound: float | None) -> None:
     text = f"FINAL DIAGNOSIS:\nProstate: Adenocarcinoma.\nDOMINANT NODULE (AT LEAST 1 CM IN SIZE): {value}.\n"
     assert [x.size_min_mm for x in record(text).lesions] == [bound]

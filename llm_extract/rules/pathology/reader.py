@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from llm_extract.rules.pathology.free import (
     is_tube,
     weakened,
 )
+from llm_extract.rules.pathology.joining import joined
 from llm_extract.rules.pathology.layout import CURRENT
 from llm_extract.rules.pathology.listed import ListReader
 from llm_extract.rules.pathology.nodal import measured_mass
@@ -108,6 +108,7 @@ class PathologyReader(ListReader):
         self.unused.update({m.id: reason for m in statement.measurements})
 
     def _read_statement(self, statement: Statement, specimen: Specimen | None) -> None:
+        self._leave_terms(statement)
         if wording.PRECURSOR.search(statement.text) or (
             self._index and wording.PRECURSOR_KEY.fullmatch(self.reading.statements[self._index - 1].text)
         ):
@@ -129,13 +130,29 @@ class PathologyReader(ListReader):
             before = len(self.mentions)
             for head in heads:
                 self._read_tumour(statement, head, heads, specimen)
-            self._join(before)
+            self.mentions[before:] = joined(self.mentions[before:], self.reading.text)
         self._read_size_key(statement, specimen)
         self._read_whole(statement, specimen)
         self._read_site(statement, specimen)
         self._read_place(statement, specimen)
         self._read_foci(statement, specimen)
         self._audit(statement)
+
+    def _leave_terms(self, statement: Statement) -> None:
+        """Lengths in the brackets of a key are its terms: "Dominant nodule (at least 1 cm): not present"."""
+        keys = (
+            [(m.start(), m.end()) for m in wording.TERMS.finditer(statement.text)]
+            if statement.measurements
+            else []
+        )
+        terms = [
+            m
+            for m in statement.measurements
+            if any(low <= m.start - statement.start < high for low, high in keys)
+        ]
+        if terms:
+            self.unused.update({m.id: "other" for m in terms})
+            statement.measurements = [m for m in statement.measurements if m not in terms]
 
     def _at_margin(self, statement: Statement) -> bool:
         """True for more on margins behind a semicolon: "Margins: positive; left apex, focus of 1 mm"."""
@@ -148,37 +165,6 @@ class PathologyReader(ListReader):
             if ":" in earlier.text or not self.reading.text[: earlier.start].rstrip().endswith(";"):
                 return False
         return False
-
-    def _join(self, first: int) -> None:
-        """Reads "adenocarcinoma forming a 4 cm mass": a plain noun with the size of the tumour named before it."""
-        made = self.mentions[first:]
-        for named, plain in itertools.pairwise(made):
-            if named.head is None or plain.head is None or named.sizes or not plain.sizes:
-                continue
-            between = self.reading.text[named.head.end : plain.head.start]
-            alike = named.kind not in {"polyp", "cyst"} and plain.kind in {
-                "mass",
-                "tumor",
-                "lesion",
-                "nodule",
-            }
-            apart = re.search(r"\b(?:and|with|also|another|separate|additional)\b|;", between, re.IGNORECASE)
-            if (
-                alike
-                and named.diagnosis is not None
-                and plain.diagnosis is None
-                and not apart
-                and len(between) < 150
-            ):
-                named.sizes, named.count, named.count_kind = plain.sizes, plain.count, plain.count_kind
-                named.spans += [("diameters_mm", m.start, m.end) for m in plain.sizes]
-                if not named.location.parts and plain.organ == named.organ:
-                    named.location = replace(
-                        named.location, parts=plain.location.parts, relation=plain.location.relation
-                    )
-                plain.tentative = True
-        self.mentions[first:] = [m for m in made if not m.tentative]
-        _share_name(self.mentions[first:])
 
     def _read_tumour(
         self, statement: Statement, head: Head, heads: list[Head], specimen: Specimen | None
@@ -310,17 +296,6 @@ def _is_empty(sighting: Sighting) -> bool:
     mention = sighting.mention
     known = sighting.is_specific or mention.sizes or mention.location.spans or mention.organ != "other"
     return not known
-
-
-def _share_name(made: Sequence[Mention]) -> None:
-    """Reads "carcinoma forming two masses (2 cm and 5 cm)": both are what the first is."""
-    for named, plain in itertools.pairwise(made):
-        alike = plain.kind in {"mass", "tumor", "lesion", "nodule"} and plain.organ == named.organ
-        if alike and named.kind != "cyst" and named.sizes and plain.sizes and plain.diagnosis is None:
-            near = plain.span[0] - named.span[1] < 60 and plain.statement is named.statement
-            if near and named.diagnosis is not None and named.head is not None and plain.head is not None:
-                plain.diagnosis, plain.diagnosis_text = named.diagnosis, named.diagnosis_text
-                plain.malignancy, plain.malignancy_basis = named.malignancy, named.malignancy_basis
 
 
 def _of_a_part(statement: Statement) -> bool:

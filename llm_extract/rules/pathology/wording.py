@@ -132,6 +132,12 @@ BOTH = re.compile(
     r"|\bovaries,?\s\(?(?:bilateral|both|right and left|left and right)\b",
     re.IGNORECASE,
 )
+TERMS = re.compile(
+    r"\([^()]{0,20}\b(?:at least|more than|less than|greater than|larger than|smaller than)\b[^()]{0,30}\)\s{0,2}:"
+    r"(?!\s{0,2}(?:present|yes|identified)\s{0,2}[.;]?\s{0,2}$)",
+    re.IGNORECASE,
+)
+"""Brackets in a key that say from which size on it is filled in, unless all that is said is that this is so."""
 PRECURSOR_KEY = re.compile(r"\W{0,4}precursor lesions?(?:\s?\([^)]{0,40}\))?\W{0,4}", re.IGNORECASE)
 PRECURSOR = re.compile(
     r"^\W{0,4}precursor lesions?\s{0,2}(?:\([^)]{0,40}\)\s{0,2})?:\s{0,3}\S", re.IGNORECASE

@@ -1,0 +1,53 @@
+"""Joins what one statement names and what it measures: "adenocarcinoma forming a 4 cm mass" is one tumour."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from llm_extract.rules.mentions import Mention
+
+_APART = re.compile(r"\b(?:and|with|also|another|separate|additional)\b|;", re.IGNORECASE)
+_PLAIN = frozenset({"mass", "tumor", "lesion", "nodule"})
+_MAX_BETWEEN = 150
+_MAX_BESIDE = 60
+"""Characters between a named tumour and a plain noun for it."""
+
+
+def joined(made: Sequence[Mention], text: str) -> list[Mention]:
+    """The mentions of one statement, a plain noun with a size put together with the tumour named before it.
+
+    Args:
+        made: mentions in text order.
+        text: the report.
+    """
+    for named, plain in itertools.pairwise(made):
+        if named.head is None or plain.head is None or named.sizes or not plain.sizes:
+            continue
+        between = text[named.head.end : plain.head.start]
+        alike = named.kind not in {"polyp", "cyst"} and plain.kind in _PLAIN
+        unnamed = named.diagnosis is not None and plain.diagnosis is None
+        if alike and unnamed and len(between) < _MAX_BETWEEN and not _APART.search(between):
+            named.sizes, named.count, named.count_kind = plain.sizes, plain.count, plain.count_kind
+            named.spans += [("diameters_mm", m.start, m.end) for m in plain.sizes]
+            if not named.location.parts and plain.organ == named.organ:
+                named.location = replace(
+                    named.location, parts=plain.location.parts, relation=plain.location.relation
+                )
+            plain.tentative = True
+    kept = [m for m in made if not m.tentative]
+    _share_name(kept)
+    return kept
+
+
+def _share_name(made: Sequence[Mention]) -> None:
+    """Reads "carcinoma forming two masses (2 cm and 5 cm)": both are what the first is."""
+    for named, plain in itertools.pairwise(made):
+        alike = plain.kind in _PLAIN and plain.organ == named.organ
+        if alike and named.kind != "cyst" and named.sizes and plain.sizes and plain.diagnosis is None:
+            near = plain.span[0] - named.span[1] < _MAX_BESIDE and plain.statement is named.statement
+            if near and named.diagnosis is not None and named.head is not None and plain.head is not None:
+                plain.diagnosis, plain.diagnosis_text = named.diagnosis, named.diagnosis_text
+                plain.malignancy, plain.malignancy_basis = named.malignancy, named.malignancy_basis
