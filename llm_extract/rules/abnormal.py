@@ -27,7 +27,7 @@ _NORMAL_NODE = re.compile(
     r"\b(?:normal|non-?pathological|non-?enlarged|not (?:pathologically )?enlarged|subcentimet\w+"
     r"|sub-centimet\w+|millimet\w+|small|reactive|benign|physiologic|non-?specific"
     r"|not (?:\w+ ){0,3}pathologic\w*"
-    r"|insignificant|fatty hilum|fatty hilus|visible|nonspecific)\b",
+    r"|insignificant|(?<!loss of )(?<!lost )(?<!without )(?<!no )fatty hil(?:um|us)|visible|nonspecific)\b",
     re.IGNORECASE,
 )
 

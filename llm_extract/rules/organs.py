@@ -28,6 +28,7 @@ _PATHOLOGIC = Cue(
 """Given lower case."""
 _OCCLUSIVE = re.compile(r"\b(?:occlu\w+|obstruct\w+|stenos\w+|stenotic)\s(?:[\w-]+\s){0,2}$", re.IGNORECASE)
 """Reads "no occlusive pathology": an open tube, which may hold or touch any lesion."""
+_PERITONEUM = re.compile(r"peritone|oment|mesent")
 _LUMEN = re.compile(r"\b(?:trache\w*|bronch\w+|airways?|lum(?:en|ens|ina))\b")
 _SOLID_OR = re.compile(
     r"\bsolid\s?(?:or|and|-|/|and/or|,)\s?(?:\w+\s)?cystic\b|\bcystic\s?(?:or|-|/)\s?solid\b", re.IGNORECASE
@@ -96,7 +97,7 @@ def _denied(
         for organ in denial.organs:
             if organ in {"other", "vessel"} or (organ == "peritoneum" and len(denial.organs) > 1):
                 continue
-            if airway and organ in {"lung", "pleura"}:
+            if (airway and organ in {"lung", "pleura"}) or (organ == "peritoneum" and _is_of_bed(denial)):
                 continue
             side = _denied_side(denial, organ, paired)
             yield OrganDraft.of_own(
@@ -125,6 +126,13 @@ def _denied_side(denial: Denial, organ: str, paired: frozenset[str]) -> Laterali
     if parts and organ not in {"lymph_node", "bone"}:
         return "midline"  # a denial about a part says nothing about the whole organ
     return "unknown"
+
+
+def _is_of_bed(denial: Denial) -> bool:
+    """True where only a bed, a hilum or a gutter is spoken of, which is little of the peritoneum."""
+    text, start = denial.statement.low, denial.statement.start
+    named = [m for m in denial.statement.of("place") if m.value.organ == "peritoneum"]
+    return bool(named) and not any(_PERITONEUM.search(text, m.start - start, m.end - start) for m in named)
 
 
 def _names_whole(denial: Denial) -> bool:

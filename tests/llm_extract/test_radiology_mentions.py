@@ -307,6 +307,7 @@ def test_a_worded_bound_needs_no_digit_elsewhere():
         "A mediastinal lymph node larger than 1 cm.",
         "Mediastinal lymph nodes greater than 1 cm, suggesting lymph node enlargement.",
         "Mild enlargement of the left jugulodigastric node, 11 mm.",
+        "A left axillary lymph node of 12 mm with loss of fatty hilus.",
     ],
 )
 def test_a_node_that_is_called_large(text):

@@ -58,6 +58,7 @@ FREE = {
     "No mass is seen in the tail of the pancreas.": set(),
     "No mass in the peritoneum and omentum.": {"peritoneum"},
     "No mass in the omentum.": set(),
+    "No mass in the nephrectomy bed.": set(),
     "No solid or cystic lesion in the spleen.": {"spleen"},
     "No cystic lesion in the spleen.": set(),
     "No nodular or infiltrative lesion in either lung.": {"lung"},
