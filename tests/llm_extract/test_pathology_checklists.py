@@ -48,3 +48,16 @@ def test_an_organ_before_the_dash_is():
         "DIAGNOSIS:\nPancreas, Whipple resection: Ductal adenocarcinoma, 2 cm.\n"
     )
     assert record(text).organs["gallbladder"].status == "explicitly_lesion_free"
+
+
+INVADED = "DIAGNOSIS:\nBladder and prostate, cystectomy: Urothelial carcinoma, 8 cm.\n"
+
+
+def test_an_organ_that_the_tumour_involves_is_not_called_free_by_a_later_word():
+    text = INVADED + "Tumor involves the bladder and prostate.\nCOMMENT:\nStains show benign prostate.\n"
+    assert record(text).organs["prostate"].status == "no_statement_on_lesions"
+
+
+def test_an_organ_that_it_does_not_involve_is():
+    text = INVADED + "Tumor does not involve the prostate.\nProstate: benign, no tumor.\n"
+    assert record(text).organs["prostate"].status == "explicitly_lesion_free"

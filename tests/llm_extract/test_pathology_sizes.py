@@ -81,3 +81,48 @@ def test_lengths_that_recognition_has_glued_to_their_neighbours(text, values):
 
 def test_typed_text_keeps_its_stricter_reading():
     assert [m.values_mm for m in scan_measurements("nodules,1.5 and 1.2 cm")] == [(12.0,)]
+
+
+def test_a_range_of_two_sizes_bounds_its_group_by_the_last():
+    text = (
+        "GROSS:\nMultiple lesions measure ranging from 1.0 x 1.0 x 0.5 cm up to 6.0 x 5.0 x 3.0 cm.\n"
+        "DIAGNOSIS:\nSigmoid colon, resection: Serous carcinoma."
+    )
+    lesions = extract_record(Report(report_id="P1", text=text, kind="pathology")).lesions
+    assert [(x.diameters_mm, x.size_max_mm, x.count_kind) for x in lesions] == [
+        ((), 60.0, "multiple_unknown")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bracket", "expected"),
+    [
+        ("(RIGHT 15.0 CM; LEFT 8.5 CM)", [("right", (150.0,), 1), ("left", (85.0,), 1)]),
+        ("(right: 4 cm, left: 3 cm)", [("right", (40.0,), 1), ("left", (30.0,), 1)]),
+        ("(15.0 CM)", [("bilateral", (150.0,), 2)]),
+    ],
+)
+def test_sizes_of_both_sides_in_brackets_are_two_tumours(bracket, expected):
+    text = (
+        f"DIAGNOSIS:\nOvaries, bilateral, excision:\nSerous carcinoma of both ovaries {bracket} of high grade."
+    )
+    lesions = extract_record(Report(report_id="P1", text=text, kind="pathology")).lesions
+    assert [(x.laterality, x.diameters_mm, x.count) for x in lesions] == expected
+
+
+@pytest.mark.parametrize(
+    ("heading", "count"), [("Sigmoid nodule x3", 3), ("Sigmoid nodule", 1), ("Sigmoid, biopsy x3", 1)]
+)
+def test_the_number_of_nodules_in_a_heading(heading, count):
+    text = f"DIAGNOSIS:\nA. {heading}:\n- Metastatic serous adenocarcinoma.\n"
+    lesions = extract_record(Report(report_id="P1", text=text, kind="pathology")).lesions
+    assert [x.count for x in lesions] == [count]
+
+
+def test_equal_sizes_are_one_tumour_though_another_is_of_its_kind():
+    text = (
+        "GROSS:\nIn the lower pole of the left kidney is a tumor of 6.5 x 5.0 x 4.0 cm.\n"
+        "DIAGNOSIS:\nLeft kidney, nephrectomy:\nOncocytoma at the lower pole (6.5 cm).\n"
+        "Chromophobe renal cell carcinoma in the middle portion (1.4 cm).\n"
+    )
+    assert sizes(text) == [("kidney", (65.0, 50.0, 40.0)), ("kidney", (14.0,))]

@@ -53,6 +53,16 @@ _MARGIN_KEY = re.compile(
 _KEY = re.compile(r"[A-Za-z /()-]{3,60}:\s{0,2}")
 _MAX_MARGINS = 8
 """Lines of a list of margins."""
+_INVOLVES = re.compile(
+    r"\b(?:tumou?r|carcinoma|adenocarcinoma|neoplasm)\s(?:(?:also|extensively|focally|directly|\w+ly|does)\s){0,2}"
+    r"(?:involves|invades|infiltrates|extends (?:in)?to|penetrates|replaces)\b",
+    re.IGNORECASE,
+)
+_NOT_INVOLVED = re.compile(
+    r"\b(?:not?|without|none|negative|free|adjacent|up to|margins?|close)\b|\?", re.IGNORECASE
+)
+_REACH = 60
+"""Characters behind such a verb in which the organs stand that it takes."""
 _LINE = 100
 """Characters of a line of a list."""
 _BOTH_SIDES = re.compile(
@@ -197,7 +207,10 @@ def weakened(
         paired: organs that exist on both sides.
     """
     starts = [statement.start for statement in statements]
+    invaded = _invaded(statements)
     for draft in drafts:
+        if draft.status == "explicitly_lesion_free" and draft.organ in invaded:
+            continue
         index = bisect_right(starts, -1 if draft.quote_start is None else draft.quote_start) - 1
         specimen = assigned[index] if index >= 0 else None
         piece = (specimen is not None and specimen.sampled) or _TISSUE.search(draft.quote) is not None
@@ -206,6 +219,19 @@ def weakened(
             yield draft.model_copy(update={"limited": True})
         else:
             yield draft
+
+
+def _invaded(statements: Sequence[Statement]) -> frozenset[str]:
+    """Organs that a tumour is said to involve, of which no other word can say that they are free."""
+    found: set[str] = set()
+    for statement in statements:
+        match = _INVOLVES.search(statement.text) if statement.sentence.section in CURRENT else None
+        if match is None or _NOT_INVOLVED.search(statement.text):
+            continue
+        low = statement.start + match.end()
+        places = [m for m in statement.marks if m.category == "place" and low <= m.start < low + _REACH]
+        found |= {m.value.organ for m in places if not m.value.adjective} - {"lymph_node", "other", "vessel"}
+    return frozenset(found)
 
 
 def is_shape(statement: Statement) -> bool:

@@ -19,6 +19,8 @@ from llm_extract.rules.pathology.sightings import Sighting
 from llm_extract.rules.pathology.specimens import Specimen
 from llm_extract.rules.statements import Statement
 
+_RANGES = re.compile(r"\b(?:rang\w+|var\w+|measur\w+)\s(?:in\s(?:size|diameter)\s)?from\s{1,2}$")
+_UP_TO = re.compile(r"\s{0,3}(?:up\s)?to\s{1,3}")
 _MAX_GAP = 40
 """Characters between two diameters of one tumour."""
 
@@ -61,8 +63,22 @@ class LengthReader(LesionReader):
                 sure.append(m)
             else:
                 own.append(m)
+        sure = [m for m in sure if not self._begins_range(statement, m, inside)]
+        own = [m for m in own if not self._begins_range(statement, m, inside)]
         sizes, priors = LesionReader._sizes(self, statement, head, own)
         return sorted([*sure, *sizes], key=lambda m: m.start), priors
+
+    def _begins_range(self, statement: Statement, size: Measurement, own: Sequence[Measurement]) -> bool:
+        """True for the first of "ranging from 1 x 1 cm up to 6 x 5 cm", of which only the last bounds the group."""
+        before = statement.low[max(0, size.start - statement.start - 40) : size.start - statement.start]
+        after = next((m for m in own if m.start >= size.end), None)
+        if after is None or not _RANGES.search(before):
+            return False
+        gap = statement.low[size.end - statement.start : after.start - statement.start]
+        if not _UP_TO.fullmatch(gap):
+            return False
+        self.unused[size.id] = "other"
+        return True
 
     def _read_size_key(self, statement: Statement, specimen: Specimen | None) -> None:
         """Reads "TUMOR SIZE: 5.5 cm": a size under its own heading belongs to the specimen's tumour."""
@@ -100,6 +116,7 @@ class LengthReader(LesionReader):
             and m.tense == "current"
             and not m.worded
             and not (measured.is_distance(statement, m) or measured.is_tissue(statement, m))
+            and not self._begins_range(statement, m, statement.measurements)
         ]
         exact = [m for m in free if m.qualifier not in {"lower_bound", "upper_bound"}]
         free = exact or free

@@ -89,6 +89,9 @@ _PLACED_AND_MEASURED = re.compile(
 )
 
 
+_LIMIT = re.compile(r"[^()\n]{0,30}\)\s{0,2}:")
+"""Behind the limit in the brackets of a key: "Dominant nodule (at least 1 cm in size):"."""
+_NO_OR_OWN = re.compile(r"\s{0,3}(?:not?\b|none|absent|n/a|[^.;\n]{0,30}\d)", re.IGNORECASE)
 _IS_A = re.compile(r"\b(?:is|was|are|were)\s(?:also\s)?an?\s{0,2}$", re.IGNORECASE)
 _NAMED_NEXT = re.compile(rf"\s{{1,2}}(?:[\w-]+,?\s{{1,2}}){{0,4}}?{MASS.pattern}", re.IGNORECASE)
 """Between a place and a size, and behind the size, in "bulging from the gland is a 7 cm ruptured cyst"."""
@@ -116,14 +119,26 @@ def _organ_measured(statement: Statement, size: Measurement) -> bool:
     after = text[size.end - statement.start : size.end - statement.start + 50]
     if _IS_A.search(gap) and _NAMED_NEXT.match(after):
         return False
-    measured = _MEASURED.fullmatch(gap) or _HELD_AND_MEASURED.fullmatch(gap)
+    plain = _MEASURED.fullmatch(gap) if MASS.search(gap) is None else None
+    measured = plain or _HELD_AND_MEASURED.fullmatch(gap)
     return measured is not None and MASS.search(before) is None
 
 
+def _is_limit(text: str, start: int, end: int) -> bool:
+    """True for the limit in the brackets of a key whose value denies it or gives a length of its own."""
+    opened = text.rfind("(", 0, start)
+    if opened < 0 or ")" in text[opened:start]:
+        return False
+    key = _LIMIT.match(text, end)
+    return key is not None and _NO_OR_OWN.match(text, key.end()) is not None
+
+
 def is_distance(statement: Statement, size: Measurement) -> bool:
-    """True for a distance, depth or thickness, but not for a tumour given by its length and width."""
+    """True for a distance, depth, thickness or the limit of a key, but not for a tumour given by length and width."""
     text = statement.text
     start, end = size.start - statement.start, size.end - statement.start
+    if _is_limit(text, start, end):
+        return True
     if _BY_AXES.search(text) and _BY_AXIS.match(text[end:]) and MASS.search(text[:start]):
         return False
     return _DISTANCE_BEFORE.search(text[:start]) is not None or _DISTANCE_AFTER.match(text[end:]) is not None
