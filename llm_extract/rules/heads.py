@@ -176,10 +176,12 @@ def _shows_density(statement: Statement, head: Head, mark: Mark, between: str) -
     rest = re.split(
         r"[,;.]|\b(?:and|is|are|was|were)\b", statement.low[mark.end - statement.start :], maxsplit=1
     )[0]
-    return not any(
-        m.category in {"place", "short"} and mark.end <= m.start < mark.end + len(rest)
+    placed = [
+        m
         for m in statement.marks
-    )
+        if m.category in {"place", "short"} and mark.end <= m.start < mark.end + len(rest)
+    ]
+    return all(m.category == "place" and m.value.organ == head.mark.value.organ for m in placed)
 
 
 def _restates(statement: Statement, head: Head, mark: Mark, between: str) -> bool:

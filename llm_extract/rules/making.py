@@ -28,8 +28,6 @@ _CLAUSE = re.compile(
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|had|shows?|measures?|demonstrates?|reveals?|contains?|remains?|appears?|be)\b"
 )
-_QUOTED = re.compile(r"[.;\n]?\s?[\"“•]\s?\w?$")
-"""A quotation mark or a bullet opens each line of some summaries."""
 _VAGUE = frozenset({"mass", "nodule", "lesion", "wall_thickening"})
 """Kinds that a name replaces."""
 _TWO_OF = frozenset({"lung", "kidney", "adrenal_gland", "breast", "ovary"})
@@ -89,13 +87,15 @@ class MentionMaker:
         low, high = start if start is not None else head.start, end if end is not None else head.end
         before = statement.text[max(0, head.start - statement.start) : mark.start - statement.start]
         after = statement.text[mark.end - statement.start : high - statement.start]
-        where = _with_heading(outside_questions(statement, place_marks(marks)), statement)
+        stated = place_marks(marks)
+        where = _with_heading(outside_questions(statement, stated), statement)
+        asked = bool(stated) and not where  # its only place is that of a questioned name
         back = context.is_back_reference(before)
         shared = None if where or references or back or group is not None else self._shared(statement, head)
         location = shared or resolve(
             self.reading.text, where, references, anatomy=self.anatomy, head=_anchored(mark, anchor),
             topic=self._topic(statement),
-            inherited=group.organ if group is not None else self._inherited(statement, mark),
+            inherited=group.organ if group is not None else None if asked else self._inherited(statement, mark),
         )  # fmt: skip
         if location.organ is None:
             location = self._from_sentence(statement, head, location)
@@ -315,8 +315,6 @@ def _settle(made: Mention, marks: Sequence[Mark]) -> None:
 
 def _starts_item(text: str, statement: Statement) -> bool:
     """True for a sentence that opens a line of its own, as in a list without marks."""
-    if _QUOTED.search(text[max(0, statement.start - 4) : statement.start + 1]):
-        return True
     before = text[max(0, statement.start - 12) : statement.start].rstrip(' \t\r-*•"')
     return before.endswith("\n") and (
         before.rstrip()[-1:] in {".", ";", ""} or statement.sentence.item or "\n\n" in before
