@@ -46,7 +46,7 @@ class NodeReader(LengthReader):
         elif found.positive is None and self._adds_size(statement, specimen):
             return True
         else:
-            self._state_nodes(statement, found, specimen)
+            self._state_positive(statement, found, specimen)
         return heading or not _other_tumour(statement)
 
     def _adds_size(self, statement: Statement, specimen: Specimen | None) -> bool:
@@ -78,7 +78,7 @@ class NodeReader(LengthReader):
             )
         )
 
-    def _state_nodes(self, statement: Statement, found: NodeFinding, specimen: Specimen | None) -> None:
+    def _state_positive(self, statement: Statement, found: NodeFinding, specimen: Specimen | None) -> None:
         mark = Mark(
             statement.start + found.start,
             statement.start + found.end,
