@@ -119,35 +119,36 @@ def check(
     raise typer.Exit(report.exit_code)
 
 
+LesionClasses = Annotated[
+    list[str] | None,
+    typer.Option(help="Lesion class to learn; repeat for more. [default: those with a mask in some case]"),
+]
+LearntStructures = Annotated[
+    list[str] | None,
+    typer.Option(help="Organ mask to learn beside; repeat for more. [default: the organs of the classes]"),
+]
+RoiStructures = Annotated[
+    list[str] | None,
+    typer.Option(help="Cut out the box around these structures; repeat for more. [default: whole volumes]"),
+]
+RoiMargin = Annotated[float, typer.Option(min=0, help="Margin of that box.")]
+VoxelSize = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option(
+        metavar="X Y Z", help="Voxel size, left-right, front-back, cranio-caudal. [default: the CT's own]"
+    ),
+]
+
+
 def prepare(  # noqa: PLR0913 - one parameter an option
     dataset: Annotated[Path, typer.Argument(help="Data set folder.")],
     *,
     out: OutDir,
-    lesion_class: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Lesion class to learn; repeat for more. [default: those with a mask in some case]"
-        ),
-    ] = None,
-    structure: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Organ mask to learn beside; repeat for more. [default: the organs of the classes]"
-        ),
-    ] = None,
-    roi: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Cut out the box around these structures; repeat for more. [default: whole volumes]"
-        ),
-    ] = None,
-    roi_margin_mm: Annotated[float, typer.Option(min=0, help="Margin of that box.")] = 24.0,
-    spacing_mm: Annotated[
-        tuple[float, float, float] | None,
-        typer.Option(
-            metavar="X Y Z", help="Voxel size, left-right, front-back, cranio-caudal. [default: the CT's own]"
-        ),
-    ] = None,
+    lesion_class: LesionClasses = None,
+    structure: LearntStructures = None,
+    roi: RoiStructures = None,
+    roi_margin_mm: RoiMargin = 24.0,
+    spacing_mm: VoxelSize = None,
     records: Records = None,
     class_map: ClassMapOption = None,
     policy: Policy = "tumours",
