@@ -16,22 +16,21 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
-import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm_extract.errors import DataError, ResourceError, UsageError
-from llm_extract.mounts import refuse_network_file_system
+from llm_extract.errors import UsageError
 from llm_extract.private_files import private_text
 from llm_extract.records import IssueCode
 from llm_extract.reports import MAX_TEXT_CHARS, Report
 from llm_extract.rows import SURROGATES
 from llm_extract.stopping import Stop
+from llm_extract.text_cache import LOCAL_HINT, TextCache
 from llm_extract.work import Job
 
 if TYPE_CHECKING:
@@ -44,11 +43,10 @@ NOT_INSTALLED = "not installed: "
 """How the detail of a result begins where a hook could not import something: that is no fault of the report."""
 
 _CHUNK_A_WORKER = 64
+_FAILURES_IN_A_ROW = 50
+"""So many texts that fail, and none that does not, are a hook that does not work here, as without its model."""
+
 _HINT = "write package.module:function; a module of this folder is found with PYTHONPATH=."
-_LOCAL_HINT = (
-    "leave out --ledger and choose an --out on a disk of this machine; or extract there first, then extract its "
-    "cleaned_texts.jsonl without --deidentify"
-)
 
 
 def load_hook(name: str) -> Callable[[str], str]:
@@ -143,7 +141,7 @@ def check_hook(options: ArchiveOptions) -> None:
         raise UsageError(
             "--deidentify needs the ledger in --out: another machine would not find the texts that the hook wrote",
             code="deidentify_with_ledger",
-            hint=_LOCAL_HINT,
+            hint=LOCAL_HINT,
         )
     path = out / MARKER
     before = json.loads(path.read_text("utf-8"))["hook"] if path.is_file() else None
@@ -174,12 +172,14 @@ class Rewriter:
         self._cache = cache
         self._workers = workers
         self._timeout_s = timeout_s
+        self._works = False
 
     def __call__(self, reports: Iterable[Report], stop: Stop) -> Iterator[Report]:
         """The same reports in the same order with the texts that the hook gave them.
 
         Raises:
             InterruptedRunError: the run was asked to stop while texts were still to be rewritten.
+            UsageError: the hook lacks a package, or fails on every text.
         """
         source = iter(reports)
         pool: HookPool | None = None
@@ -188,6 +188,7 @@ class Rewriter:
                 texts = {_key(report.text): report.text for report in chunk if _is_readable(report)}
                 known = self._cache.known(list(texts))
                 new = [key for key in texts if key not in known]
+                self._works = self._works or any(text is not None for text in known.values())
                 if new:
                     if self._workers and pool is None:
                         pool = self._pool()
@@ -216,93 +217,23 @@ class Rewriter:
         else:
             hook = load_hook(self._hook)
             results = rewrite_here(jobs, hook, timeout_s=self._timeout_s, stop=stop.asked)
-        texts_now: list[tuple[str, str | None]] = []
+        written: list[tuple[str, str | None]] = []
+        failures = Counter[str]()
         for result in results:
-            if result.detail is not None and result.detail.startswith(NOT_INSTALLED):
-                raise needs_package(self._hook, result.detail.removeprefix(NOT_INSTALLED))
-            texts_now.append((result.key, result.record_json))
-        return texts_now
-
-
-class TextCache:
-    """Texts that a hook wrote, by the hash of what it read; as private as the reports.
-
-    Args:
-        path: an SQLite file, created with mode 0600.
-
-    Raises:
-        UsageError: it would lie on a network file system, or is a link.
-        ResourceError: the disk is full, or the file cannot be used; all methods raise it.
-        DataError: it is damaged; all methods raise it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            refuse_network_file_system(path.parent)
-        except UsageError as error:
-            raise UsageError(error.args[0], code=error.code, hint=_LOCAL_HINT) from error
-        if path.is_symlink():
-            raise UsageError(f"{path} is a link", code="output_is_a_link", hint="choose another --out")
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._path = path
-        with self._errors_named():
-            self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS text (key BLOB PRIMARY KEY, rewritten TEXT) WITHOUT ROWID"
+            detail = result.detail or ""
+            if detail.startswith(NOT_INSTALLED):
+                raise needs_package(self._hook, detail.removeprefix(NOT_INSTALLED))
+            written.append((result.key, result.record_json))
+            failures[detail] += result.record_json is None
+        self._works = self._works or failures.total() < len(written)
+        if not self._works and len(written) >= _FAILURES_IN_A_ROW:
+            raise UsageError(
+                f"the hook {self._hook!r} fails on each of the first {len(written)} texts "
+                f"(mostly {failures.most_common(1)[0][0]})",
+                code="deidentify_fails",
+                hint="call it on a text of your own, in this environment, to see why; nothing was kept",
             )
-
-    @contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        """Name errors by SQLite's code alone: the message of a text that cannot be decoded holds that text."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if not isinstance(error, sqlite3.OperationalError) and type(error) is not sqlite3.DatabaseError:
-                raise
-            name = getattr(error, "sqlite_errorname", "")
-            if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-                raise ResourceError(
-                    f"cannot write {self._path}: {name}",
-                    code="disk_full",
-                    hint="free some space and run the same command again",
-                ) from error
-            if name and isinstance(error, sqlite3.OperationalError):
-                raise ResourceError(f"cannot use {self._path}: {name}", code="ledger_unavailable") from error
-            raise DataError(f"{self._path} is damaged", code="ledger_damaged", hint="delete it") from None
-
-    def known(self, keys: Sequence[str]) -> dict[str, str | None]:
-        """Rewritten texts by key; None where the hook failed."""
-        found: dict[str, str | None] = {}
-        for start in range(0, len(keys), 500):
-            some = [bytes.fromhex(key) for key in keys[start : start + 500]]
-            query = f"SELECT key, rewritten FROM text WHERE key IN ({', '.join('?' * len(some))})"  # noqa: S608
-            with self._errors_named():
-                found |= {key.hex(): text for key, text in self._connection.execute(query, some)}
-        return found
-
-    def add(self, texts: Iterable[tuple[str, str | None]]) -> None:
-        """Keep rewritten texts; what another process kept first stays."""
-        rows = [(bytes.fromhex(key), text) for key, text in texts]
-        with self._errors_named():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._connection.executemany("INSERT OR IGNORE INTO text VALUES (?, ?)", rows)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk may have ended it
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def forget_failures(self) -> None:
-        """Let the hook try again what it failed on."""
-        with self._errors_named():
-            self._connection.execute("DELETE FROM text WHERE rewritten IS NULL")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        return written
 
 
 def _key(text: str) -> str:

@@ -71,6 +71,7 @@ _NOT_RULES = frozenset(
         "sql.py",
         "stopping.py",
         "tables.py",
+        "text_cache.py",
         "work.py",
         "workers.py",
     }

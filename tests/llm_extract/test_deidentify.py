@@ -19,11 +19,12 @@ from typer.testing import CliRunner
 from llm_extract import ReportRecord
 from llm_extract.archive import ArchiveOptions, Shard, extract_archive
 from llm_extract.cli import build_app
-from llm_extract.deidentify import TextCache, hook_identity, load_hook, rewriting
+from llm_extract.deidentify import hook_identity, load_hook, rewriting
 from llm_extract.errors import DataError, InterruptedRunError, ResourceError, UsageError
 from llm_extract.ledger import Ledger
 from llm_extract.reports import Report, ReportSource, read_reports
 from llm_extract.stopping import Stop
+from llm_extract.text_cache import TextCache
 
 TOY_BACKEND = "toy_backend:ToyBackend"
 HOOK = "my_hooks:scrub"
@@ -159,6 +160,33 @@ def test_a_hook_that_lacks_a_package_stops_the_run_and_names_it(tmp_path, hooks,
     assert "PYTHONPATH" not in said["lazy_hooks"]
     (hooks / "lazy_hooks.py").write_text("def scrub(text):\n    return text\n")
     sys.modules.pop("lazy_hooks")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_hook_that_fails_on_every_text_ends_the_run_before_the_archive_is_quarantined(
+    tmp_path, hooks, write_reports, workers
+):
+    """As one whose model is not there. When it is, the same command goes on: nothing was kept as failed."""
+    module = hooks / "model_hooks.py"
+    module.write_text("def scrub(text):\n    raise OSError(f'no model for {text}')\n")
+    reports = write_reports([f"Quirin Zapfmann: mass of {n} mm in the liver." for n in range(1, 200)])
+    out = tmp_path / "out"
+    arguments = ["extract", reports, "--out", out, "--deidentify", "model_hooks:scrub", "--workers", workers]
+    done = CliRunner().invoke(build_app(), [str(a) for a in arguments])
+    assert done.exit_code == 2, done.output
+    assert "deidentify_fails" in done.stderr
+    assert "each of the first 64 texts (mostly OSError)" in done.stderr
+    assert "Quirin" not in done.output
+    cache = TextCache(out / "deidentified.sqlite")
+    assert cache._connection.execute("SELECT count(*) FROM text").fetchone() == (0,)
+    cache.close()
+    sys.modules.pop("model_hooks")
+    few = write_reports(
+        [f"Quirin Zapfmann: mass of {n} mm in the liver." for n in range(1, 20)], name="few.jsonl"
+    )
+    arguments[1:4] = [few, "--out", tmp_path / "few"]
+    done = CliRunner().invoke(build_app(), [str(a) for a in arguments])
+    assert done.exit_code == 4, "a few may all be bad"
 
 
 def test_a_later_run_rewrites_nothing_again_and_failures_only_when_asked(
@@ -325,12 +353,12 @@ def test_a_hook_is_refused_with_a_ledger_elsewhere(tmp_path, hooks, write_report
 
 
 def test_texts_on_a_network_get_no_hint_that_would_be_refused(tmp_path, monkeypatch):
-    from llm_extract import deidentify, mounts
+    from llm_extract import mounts, text_cache
 
     table = tmp_path / "table"
     table.write_text(f"34 1 0:40 / {tmp_path} rw - nfs4 server:/x rw\n")
     monkeypatch.setattr(
-        deidentify,
+        text_cache,
         "refuse_network_file_system",
         lambda folder: mounts.refuse_network_file_system(folder, mounts=table),
     )
