@@ -346,5 +346,5 @@ def test_a_reading_is_not_given_to_a_lesion_of_which_the_talk_has_moved_on():
 
 
 def test_a_summary_without_a_place_means_the_one_organ_of_its_kind():
-    text = 'A 4 mm nodule is seen in both lungs. A 3 cm cyst is seen in the liver. Normal aorta. " Small nodules. " '
+    text = "Nodules of 4 mm are seen in both lungs. A 3 cm cyst is seen in the liver.\n\nIMPRESSION:\nSmall nodules."
     assert {lesion.organ for lesion in read(text).lesions} == {"lung", "liver"}
