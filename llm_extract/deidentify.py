@@ -30,7 +30,7 @@ from llm_extract.records import IssueCode
 from llm_extract.reports import MAX_TEXT_CHARS, Report
 from llm_extract.rows import SURROGATES
 from llm_extract.stopping import Stop
-from llm_extract.text_cache import LOCAL_HINT, TextCache
+from llm_extract.text_cache import LOCAL_HINT, TextCache, holds_nothing
 from llm_extract.work import Job
 
 if TYPE_CHECKING:
@@ -145,7 +145,10 @@ def check_hook(options: ArchiveOptions) -> None:
         )
     path = out / MARKER
     before = json.loads(path.read_text("utf-8"))["hook"] if path.is_file() else None
-    begun = before is not None or any(out.glob("ledger*.sqlite"))
+    if before is None:
+        begun = any(out.glob("ledger*.sqlite"))
+    else:  # one that has not written a text yet may be mended, or another one tried
+        begun = hook is None or not holds_nothing(out / CACHE)
     now = None if hook is None else hook_identity(hook)
     if begun and before != now:
         was = "without a hook" if before is None else f"with {before.partition('@')[0]}"

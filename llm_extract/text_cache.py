@@ -89,6 +89,11 @@ class TextCache:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def is_empty(self) -> bool:
+        """Whether no text is kept."""
+        with self._errors_named():
+            return self._connection.execute("SELECT 1 FROM text LIMIT 1").fetchone() is None
+
     def forget_failures(self) -> None:
         """Let the hook try again what it failed on."""
         with self._errors_named():
@@ -97,3 +102,14 @@ class TextCache:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+def holds_nothing(path: Path) -> bool:
+    """Whether no text was ever kept in a file, as where a hook failed on all that it was shown."""
+    if not path.is_file():
+        return True
+    cache = TextCache(path)
+    try:
+        return cache.is_empty()
+    finally:
+        cache.close()

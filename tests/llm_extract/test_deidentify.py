@@ -224,6 +224,25 @@ def test_a_folder_is_never_continued_with_another_hook(tmp_path, hooks, toy_back
     assert {path: path.read_bytes() for path in [*out.iterdir(), *plain.iterdir()]} == before
 
 
+def test_a_hook_that_never_wrote_a_text_may_be_mended(tmp_path, hooks, write_reports):
+    reports, out, module = write_reports(TEXTS), tmp_path / "out", hooks / "mended_hooks.py"
+    module.write_text("def scrub(text):\n    import no_such_package\n")
+    with pytest.raises(UsageError, match="no_such_package"):
+        run(reports, out, deidentify="mended_hooks:scrub")
+    with pytest.raises(UsageError, match="deidentify_changed"):
+        run(reports, out)
+    sys.modules.pop("mended_hooks")
+    module.write_text("def scrub(text):\n    return text.upper()  # mended\n")
+    assert run(reports, out, deidentify="mended_hooks:scrub").counts.cleaned == 3
+    sys.modules.pop("mended_hooks")
+    module.write_text("def scrub(text):\n    return text.lower()  # mended again, too late\n")
+    importlib.invalidate_caches()
+    with pytest.raises(UsageError) as caught:
+        run(reports, out, deidentify="mended_hooks:scrub")
+    assert caught.value.code == "deidentify_changed"
+    sys.modules.pop("mended_hooks")
+
+
 def test_each_shard_and_a_pilot_rewrite_their_own_reports_only(tmp_path, hooks, write_reports):
     texts = [f"Quirin Zapfmann: cyst of {n} mm in the liver." for n in range(5, 45)]
     reports, out = write_reports(texts), tmp_path / "out"
