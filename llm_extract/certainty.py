@@ -13,6 +13,12 @@ CONFLICT = 0.6
 VAGUE = 0.9
 """Factor of each of: a side or a number that is not stated, no size, a diagnosis that is hedged, one lesion in several
 parts, an organ that no words of its own name."""
+DEFAULTED = 0.7
+"""Pathology: factor of an organ that no words of its own give: it is the one that the report is mostly about."""
+UNNAMED = 0.8
+"""Pathology: factor of a lesion without a diagnosis, which is what such a report is written for."""
+CANDIDATES = 0.85
+"""Pathology: factor of another lesion in the same organ, to which a size or a name may belong."""
 OWN_ISSUE: Mapping[IssueCode, float] = {
     "ambiguous_laterality": 0.7,
     "conflicting_laterality": 0.6,
@@ -28,7 +34,9 @@ OWN_ISSUE: Mapping[IssueCode, float] = {
 def lesion_certainty(lesion: Lesion, record: ReportRecord) -> float:
     """Certainty of one lesion in [0, 1]: a product of what the record says about it; no gold answer is needed.
 
-    Presence, status of the record, how the evidence was found, conflicts, vagueness, and issues on its own words.
+    Presence, status of the record, how the evidence was found, conflicts, vagueness, and issues on its own words;
+    in pathology a missing size is no doubt, but an organ taken from the rest of the report, a missing name and other
+    lesions of the organ are.
     It orders lesions, it is not a probability.
 
     Args:
@@ -45,20 +53,33 @@ def lesion_certainty(lesion: Lesion, record: ReportRecord) -> float:
         value *= NORMALISED
     if lesion.conflict:
         value *= CONFLICT
+    pathology = record.source == "pathology"
     vague = (
         lesion.count is None,
         lesion.laterality == "unknown",
-        not lesion.diameters_mm,
+        not lesion.diameters_mm and not pathology,
         lesion.count == 1 and lesion.part_relation == "spanning",
-        lesion.location_text is None,
+        lesion.location_text is None and not pathology,
     )
     value *= VAGUE ** sum(vague)
+    if pathology:
+        value *= _pathology_factor(lesion, record)
     if lesion.diagnosis_certainty not in (None, "definite"):
         value *= VAGUE
     for issue in record.issues:
         factor = OWN_ISSUE.get(issue.code)
         if factor is not None and _concerns(issue, lesion):
             value *= factor
+    return value
+
+
+def _pathology_factor(lesion: Lesion, record: ReportRecord) -> float:
+    """What makes a lesion of a pathology report doubtful, where a heading or another part says most of it."""
+    value = DEFAULTED if lesion.location_text is None else 1.0
+    if lesion.diagnosis is None:
+        value *= UNNAMED
+    if any(other.organ == lesion.organ and other.lesion_id != lesion.lesion_id for other in record.lesions):
+        value *= CANDIDATES
     return value
 
 

@@ -127,6 +127,18 @@ def test_what_would_not_supervise_is_not_judged(fields):
     assert judge_targets(gold(LEFT), record(some)) == []
 
 
+def test_certainty_in_pathology_falls_with_what_is_not_said_of_the_lesion_itself():
+    def certainty(one: Lesion, *others: Lesion) -> float:
+        return lesion_certainty(one, record(one, *others, source="pathology"))
+
+    sure = lesion("kidney", laterality="left", diagnosis="oncocytoma", location_text="left kidney")
+    assert certainty(sure) == 1.0  # a size is not needed: a record without one allows any
+    assert certainty(sure.model_copy(update={"location_text": None})) == 0.7
+    assert certainty(sure.model_copy(update={"diagnosis": None})) == 0.8
+    assert certainty(sure, lesion("kidney", lesion_id="L2")) == 0.85
+    assert certainty(sure, lesion("liver", lesion_id="L2")) == 1.0
+
+
 def test_certainty_falls_with_everything_that_speaks_against_a_lesion():
     sure = lesion(diameters_mm=(34.0,), laterality="n/a", location_text="tail of the pancreas")
     assert lesion_certainty(sure, record(sure)) == 1.0
