@@ -32,6 +32,7 @@ _NORMAL_NODE = re.compile(
 )
 
 
+_CALCIFIED = re.compile(r"\bcalcifi(?:ed|c)\b", re.IGNORECASE)
 _ENLARGEMENT_OF = re.compile(r"\benlargement of (?:the )?(?:[\w-]+\s){0,4}$", re.IGNORECASE)
 
 
@@ -64,7 +65,10 @@ def qualified(statement: Statement, head: Head) -> bool:
     if head.mark.value.needs != "qualified":
         return True
     stretch = statement.text[max(0, head.start - statement.start) : head.end - statement.start]
-    if head.mark.value.kind == "lymph_node" and not _NORMAL_NODE.search(stretch) and _large(statement, head):
+    healed = _NORMAL_NODE.search(stretch) or _CALCIFIED.search(
+        stretch
+    )  # a calcified node is large for another reason
+    if head.mark.value.kind == "lymph_node" and not healed and _large(statement, head):
         return True
     if head.mark.value.kind == "wall_thickening":
         named = any(name.value.diagnosis or name.value.kind == "tumor" for name, _ in head.names)

@@ -321,6 +321,11 @@ def test_small_nodes_stay_unread():
     assert not read("A mediastinal lymph node of 6 mm.").lesions
 
 
+def test_a_calcified_node_counts_only_where_it_is_called_enlarged():
+    assert not read("A calcified mediastinal lymph node of 16 mm.").lesions
+    assert len(read("An enlarged, calcified mediastinal lymph node of 16 mm.").lesions) == 1
+
+
 def test_smaller_nodules_have_not_shrunk():
     (lesion,) = read("There are smaller sized nodules in both lungs.").lesions
     assert lesion.change == "unknown"
