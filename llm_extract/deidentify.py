@@ -145,12 +145,8 @@ def check_hook(options: ArchiveOptions) -> None:
         )
     path = out / MARKER
     before = json.loads(path.read_text("utf-8"))["hook"] if path.is_file() else None
-    if before is None:
-        begun = any(out.glob("ledger*.sqlite"))
-    else:  # one that has not written a text yet may be mended, or another one tried
-        begun = hook is None or not holds_nothing(out / CACHE)
     now = None if hook is None else hook_identity(hook)
-    if begun and before != now:
+    if before != now and _is_begun(out, before, hook):
         was = "without a hook" if before is None else f"with {before.partition('@')[0]}"
         same = hook is not None and before is not None and before.partition("@")[0] == hook
         raise UsageError(
@@ -158,6 +154,13 @@ def check_hook(options: ArchiveOptions) -> None:
             code="deidentify_changed",
             hint="choose another --out: texts of two kinds must not be mixed in one folder",
         )
+
+
+def _is_begun(out: Path, before: str | None, hook: str | None) -> bool:
+    """Whether a folder holds what was made with the hook before; one that has not written a text yet may be mended."""
+    if before is None:
+        return any(out.glob("ledger*.sqlite"))
+    return hook is None or not holds_nothing(out / CACHE)
 
 
 class Rewriter:
