@@ -85,7 +85,7 @@ def check(
 
     Example: rsuper check phantoms --records phantoms-records
 
-    Exit codes: 0 no errors, 3 no case can be used, 4 some cases have errors.
+    Exit codes: 0 no errors, 2 usage, 3 no case can be used, 4 some cases have errors, 5 disk or memory.
     """
     with failures(as_json=as_json):
         from rsuper.data.check import check_dataset
@@ -160,7 +160,7 @@ def prepare(  # noqa: PLR0913 - one parameter an option
     Example: rsuper prepare phantoms --records phantoms-records --out prepared --roi pancreas
 
     Cases that are there already, from the same files and settings, are kept; a case that cannot be prepared is named
-    with its reason. Exit codes: 0 all cases, 3 none, 4 some.
+    with its reason. Exit codes: 0 all cases, 2 usage, 3 none, 4 some, 5 disk or memory.
     """
     with failures(as_json=as_json):
         from rsuper.data.classes import suggest_classes

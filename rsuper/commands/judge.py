@@ -38,7 +38,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
 
     Example: rsuper evaluate predictions phantoms --split test --against predictions-masks-only
 
-    Exit codes: 0 all cases, 3 bad data, 4 some cases could not be evaluated.
+    Exit codes: 0 all cases, 2 usage, 3 bad data, 4 some cases could not be evaluated, 5 disk or memory.
     """
     with failures(as_json=as_json):
         from rsuper.data.layout import Dataset
@@ -87,7 +87,7 @@ def agree(
 
     Example: rsuper agree predictions phantoms-records
 
-    Exit codes: 0 all cases, 3 bad data, 4 some cases could not be compared.
+    Exit codes: 0 all cases, 2 usage, 3 bad data, 4 some cases could not be compared, 5 disk or memory.
     """
     with failures(as_json=as_json):
         from rsuper.agreement.command import run_agree
