@@ -78,7 +78,7 @@ class RulesExtractor:
         codes: list[IssueCode] = list(report.issues)
         if lesions.overfull or len(reading.measurements) >= MAX_MEASUREMENTS:
             codes.append("extraction_error")
-        if pathology is not None and _nothing_read(draft, reading.text):
+        if pathology is not None and _nothing_read(draft, pathology.looked_at, reading.text):
             codes.append("nothing_read")
         report = report.model_copy(update={"issues": tuple(codes)})
         record = assemble(
@@ -88,10 +88,14 @@ class RulesExtractor:
         return record, reading
 
 
-def _nothing_read(draft: RecordDraft, text: str) -> bool:
-    """True for a pathology report that gave neither a tumour nor a free organ, or whose scan is mostly misread."""
-    free = any(said.status == "explicitly_lesion_free" for said in draft.organs)
-    return not (draft.lesions or free) or not is_legible(text)
+def _nothing_read(draft: RecordDraft, looked_at: frozenset[str], text: str) -> bool:
+    """True for a pathology report that gave neither a tumour nor a free organ, or whose scan is mostly misread.
+
+    Free nodes say nothing of an organ that was received as well.
+    """
+    free = {said.organ for said in draft.organs if said.status == "explicitly_lesion_free"}
+    told = free - {"lymph_node"} if looked_at - {"lymph_node"} else free
+    return not (draft.lesions or told) or not is_legible(text)
 
 
 def source_of(report: Report) -> Source:

@@ -243,6 +243,27 @@ def test_a_report_of_which_nothing_was_read_needs_a_person() -> None:
     assert free.status != "needs_review"
 
 
+def test_free_nodes_say_nothing_of_the_organ_that_was_received() -> None:
+    nodes = "B. Lymph nodes, right pelvic, excision: Five lymph nodes, negative for tumor (0/5).\n"
+    alone = record(f"FINAL DIAGNOSIS:\n{nodes}")
+    beside = record(f"FINAL DIAGNOSIS:\nA. Cervix, biopsy: AMOUS CEL C4RC1 NOM4\n{nodes}")
+    assert (alone.status, beside.status) == ("ok", "needs_review")
+
+
+def test_a_urothelial_carcinoma_below_a_lost_heading_is_the_bladders() -> None:
+    text = """\
+CLINICAL HISTORY: Bladder mass, bladder tumor.
+FINAL DIAGNOSIS:
+Appendix:
+Normal appendix.
+xx QD5Bladd3r ,total exc1s : g
+- Invasive urothelial carcinoma.
+GROSS DESCRIPTION:
+Received labeled "bladder" is a bladder with a mass.
+"""
+    assert [organ for organ, *_ in lesions(text)] == ["bladder"]
+
+
 def test_a_scan_that_is_mostly_misread_needs_a_person() -> None:
     scraps = "kl)ney 1eF^ nep(rr&t o!ny %ar~c in0 ma\n" * 20
     text = f"FINAL DIAGNOSIS:\nKidney, left: renal cell carcinoma, 4 cm.\n{scraps}"

@@ -82,6 +82,11 @@ class PathologyReader(ListReader):
         ]
         self.organs = list(free_organs(self.reading.statements, assigned))
 
+    @property
+    def looked_at(self) -> frozenset[str]:
+        """Organs that specimens were taken from."""
+        return frozenset(s.organ for s in self._assigned if s is not None and s.organ is not None)
+
     def organ_drafts(self, spoken: Sequence[OrganDraft], paired: frozenset[str]) -> tuple[OrganDraft, ...]:
         """All that is said of whole organs, each as strong as what was looked at.
 
@@ -206,10 +211,22 @@ class PathologyReader(ListReader):
         for made in self.mentions[before:]:
             made.refers_back = again
             self._settle(made, head, specimen)
+            self._keep_urothelial(made)
             self._number_by_heading(made, specimen)
             self._take_own_side(made)
         if head.mark.value.kind == "metastasis":
             self.mentions[before:] = [m for m in self.mentions[before:] if not self._is_deposit(m)]
+
+    def _keep_urothelial(self, made: Mention) -> None:
+        """A urothelial carcinoma under the heading of the bowel is the bladder's, whose heading was not read."""
+        strange = made.organ in {"colon", "small_bowel", "stomach", "gallbladder", "ovary"}
+        if (
+            strange
+            and made.diagnosis == "urothelial_carcinoma"
+            and self._main == "bladder"
+            and made.kind == "tumor"
+        ):
+            made.organ, made.location = "bladder", Location("bladder")
 
     def _number_by_heading(self, made: Mention, specimen: Specimen | None) -> None:
         """Reads "Sigmoid nodule x3: metastatic carcinoma": as many tumours as the heading names."""

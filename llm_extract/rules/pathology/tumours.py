@@ -144,10 +144,10 @@ def _without_preamble(sightings: Sequence[Sighting]) -> Sequence[Sighting]:
 
 
 def _rehome(sightings: Sequence[Sighting]) -> None:
-    """A plain tumour of a specimen of several organs lies in the one whose cancer is named."""
+    """A plain tumour of a specimen lies in the organ whose cancer is named there."""
     for plain in sightings:
         specimen = plain.specimen
-        if plain.is_specific or specimen is None or len(specimen.organs) < 2:
+        if plain.is_specific or specimen is None:
             continue
         own = plain.mention.location.spans
         if plain.mention.organ != specimen.organ or (own and own != specimen.location.spans):
@@ -159,7 +159,8 @@ def _rehome(sightings: Sequence[Sighting]) -> None:
             and s.is_specific
             and s.mention.malignancy == "malignant"
         }
-        if len(named) == 1 and specimen.organ not in named and named <= set(specimen.organs):
+        here = named <= set(specimen.organs) or named == {"bladder"}  # whose heading was not read
+        if len(named) == 1 and specimen.organ not in named and here:
             plain.mention.organ = named.pop()
             plain.mention.location = Location(plain.mention.organ)
 
