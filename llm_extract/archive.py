@@ -142,7 +142,7 @@ class _Run:
         if options.deidentify is not None:
             self._settings["deidentify"] = hook_identity(options.deidentify)
         self._settings_hash = settings_sha256(options.backend, self._settings)
-        self._elsewhere = set[str]()
+        self._elsewhere: dict[str, None] = {}
         self._claim_size = claim_size(0)
         self._finished = ledger.finished_keys()
         self._sample: frozenset[int] | None = None
@@ -267,7 +267,7 @@ class _Run:
                 continue
             self._ledger.renew()  # a long input may be claimed before any of it is finished
             claim = self._ledger.claim(list(jobs))
-            self._elsewhere |= claim.elsewhere
+            self._elsewhere |= dict.fromkeys(claim.elsewhere)
             yield from (job for key, job in jobs.items() if key in claim.ours)
 
     def _claimed_again(self) -> Iterator[Job]:
@@ -277,12 +277,17 @@ class _Run:
         """
         time.sleep(_POLL_S)
         self._stop.raise_if_asked()
-        held, self._elsewhere = self._elsewhere, set()
         ours = set[str]()
-        for keys in _chunks(held, self._claim_size):
+        for keys in _chunks(list(self._elsewhere), self._claim_size):
             claim = self._ledger.claim(keys)
-            self._elsewhere |= claim.elsewhere
+            for key in keys:
+                del self._elsewhere[key]
+            self._elsewhere |= dict.fromkeys(
+                claim.elsewhere
+            )  # at the end: others are asked for first next time
             ours |= claim.ours
+            if claim.elsewhere and not claim.ours:  # whoever has them is alive: let it work
+                break
         for chunk in _chunks(self.keyed(self.reports()), _CLAIM_SIZES[1]):
             if not ours or self._stop.asked():
                 return

@@ -406,10 +406,18 @@ def test_of_work_in_other_hands_no_text_is_held_and_it_is_done_when_it_comes_fre
     out.mkdir()
     other = Ledger(out / "ledger.sqlite", owner="another-host|pid:[1]|1|1")
     assert other.claim(keys).ours == set(keys)
-    polls, held = [], []
+    polls, held, asked = [], [], []
+    claim = Ledger.claim
+    monkeypatch.setattr(Ledger, "claim", lambda self, some: (asked.append(len(some)), claim(self, some))[1])
 
-    def wait(_seconds):
+    def wait(seconds):
+        if not seconds:  # the toy backend
+            return
         polls.append(len(polls))
+        if len(polls) in {2, 3}:
+            assert sum(asked[4:]) <= 64 * (len(polls) - 1), (
+                "who is at work is not asked for all of it each time"
+            )
         (this_run,) = [each for each in gc.get_objects() if isinstance(each, archive._Run)]
         held.append(set(this_run._elsewhere))
         if len(polls) == 2:
@@ -421,6 +429,7 @@ def test_of_work_in_other_hands_no_text_is_held_and_it_is_done_when_it_comes_fre
     result = run(path, out, toy_backend)
     other.close()
     assert held[:2] == [set(keys)] * 2
+    assert len(polls) == 3, "what is finished or free is taken at once"
     assert (result.extracted, whole.extracted) == (150, 200)
     assert (out / "records.jsonl").read_bytes() == (tmp_path / "whole" / "records.jsonl").read_bytes()
 
