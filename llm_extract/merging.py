@@ -14,6 +14,8 @@ from llm_extract.drafts import LesionDraft
 
 _SUMMARIES = frozenset({"impression", "addendum", "diagnosis", "synoptic", "microscopic"})
 
+_APART = ({"cyst", "mass"}, {"cyst", "nodule"}, {"nodule", "mass"})
+"""Kinds that in one section are two lesions: "a cyst, adjacent to the 3 cm mass"."""
 _SLACK = 1.25
 """How much larger than the bound of a summary a lesion may be that it sums up."""
 _MIN_QUOTE = 30
@@ -56,9 +58,7 @@ def _target(
     new: Candidate, kept: Sequence[Candidate], addressed: dict[int, set[int]], every: Sequence[Candidate]
 ) -> Candidate | None:
     later = new.section in _SUMMARIES
-    pool = [
-        c for c in kept if _same_organ(new, c, kept) and (c.section != new.section or new.draft.refers_back)
-    ]
+    pool = [c for c in kept if _may_mean(new, c, kept)]
     if not later:
         pool = [c for c in pool if c.section != new.section and new.draft.refers_back] or (
             pool if new.draft.refers_back else []
@@ -85,6 +85,17 @@ def _target(
     if not sums_up:
         return None
     return _summed_up(new, pool) or _swapped(new, pool, every)
+
+
+def _may_mean(new: Candidate, old: Candidate, kept: Sequence[Candidate]) -> bool:
+    """True if a mention can mean a lesion: of its organ, said elsewhere or looked back on, not of its own group."""
+    if not _same_organ(new, old, kept) or (
+        new.draft.group is not None and new.draft.group == old.draft.group
+    ):
+        return False
+    if old.section != new.section:
+        return True
+    return new.draft.refers_back and {old.draft.kind, new.draft.kind} not in _APART
 
 
 def _same_organ(new: Candidate, old: Candidate, kept: Sequence[Candidate]) -> bool:

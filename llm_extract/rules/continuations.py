@@ -21,6 +21,8 @@ _IT_IS = re.compile(
     r"\W{0,3}(?:first(?:ly)?(?: of all)?,?\s|however,?\s)?(?:it|this|they|these)\s"
     r"(?:is|was|are|were|has been|have been)\b"
 )
+_APART = ({"cyst", "mass"}, {"cyst", "nodule"}, {"nodule", "mass"}, {"cyst", "tumor"})
+"""Kinds that in one sentence are two lesions: "a cyst beside the 3 cm mass"."""
 _ON_PREVIOUS = re.compile(r"\W{0,3}(?:in|on)\s(?:the|his|her|its)\s(?:previous|prior|earlier|old)\s")
 _CHANGE_OF = re.compile(
     r"\b(?:change|difference|increase|decrease|progression|regression|stability"
@@ -76,6 +78,8 @@ class ContinuationReader(NameReader):
         if re.search(r"\b(?:previous(?:ly)?|prior|known)\b", lead, re.IGNORECASE):
             return False  # speaks of an earlier study, not of the sentence before
         if last.statement.sentence.section != statement.sentence.section or not _may_be(made, last):
+            return False
+        if statement is last.statement and {made.kind, last.kind} in _APART:
             return False
         both = bool(made.sizes and last.sizes)
         if both and (statement is last.statement or not _same_size(made.sizes, last.sizes)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from llm_extract.cues import Cue
 from llm_extract.rules import context, hedges, readings
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.nouns import counts, sizes_near
-from llm_extract.rules.separators import cut_between
 from llm_extract.rules.statements import Statement
+from llm_extract.rules.stretches import share_names, share_polarity, share_stretches
 
 _GENERIC = frozenset({"mass", "nodule", "lesion", "tumor", "metastasis", "cyst"})
 _COMPOUND = re.compile(r"[\s-]{0,2}(?:of\s|type\s|like\s|shaped\s|\()?")
@@ -28,6 +27,10 @@ _WITH_DENSITY = re.compile(
 _SHOWING = re.compile(
     r"\s(?:with|of|showing)\s(?:(?!(?:in|of|with|and|at|on)\b)[\w-]+\s){0,3}", re.IGNORECASE
 )
+_ANOTHER_HEDGED = re.compile(
+    r"\band\s(?:an?\s)?(?:possible|probable|likely|suspected|questionable)\s(?:[\w-]+\s){0,2}$", re.IGNORECASE
+)
+"""Reads "a mass in the liver and a possible cyst"."""
 _FORMED = re.compile(r"(?:formation|structure)\b")
 _DESCRIBED = re.compile(
     r"\s(?:(?:low|high|mixed|fluid|soft|tissue|fat|density|hypodense|hyperdense|attenuation|round|oval"
@@ -45,11 +48,6 @@ _MULTIPLIED = Cue(
 )  # fmt: skip
 """Given lower case."""
 _WITHIN = Cue(r"\b(?:within|inside)\s(?:the|this|these|those|that)\s(?:described\s)?$", "within", "inside")
-_PROCESS = re.compile(
-    r"thickening|effusion|opacit|granuloma|bulla|air cyst|bronchiect|tree-in-bud|shadow|splenule|accessory spleen",
-    re.IGNORECASE,
-)
-"""What is named in its own right though it is no lesion."""
 
 
 @dataclass(slots=True)
@@ -99,7 +97,7 @@ def find_heads(statement: Statement) -> list[Head]:
         if mark.value.needs == "named" or _only_holds(statement, mark, before):
             continue
         measured = bool(sizes_near(statement, mark))
-        if not measured and _is_landmark(statement, mark, before):
+        if _is_landmark(statement, mark, before) and not _has_own_size(statement, mark):
             continue
         polarity = context.polarity(
             statement.text, mark.start - statement.start, mark.end - statement.start, measured=measured
@@ -110,9 +108,9 @@ def find_heads(statement: Statement) -> list[Head]:
             mark, polarity, [(m, "") for m in inner], plural=mark.plural or _is_multiplied(statement, mark)
         )
         heads.append(head)
-    _share_polarity(statement, heads)
-    _share_names(statement, heads)
-    _share_stretches(statement, heads)
+    share_polarity(statement, heads)
+    share_names(statement, heads)
+    share_stretches(statement, heads)
     return heads
 
 
@@ -123,6 +121,15 @@ def _is_landmark(statement: Statement, mark: Mark, before: str) -> bool:
     return (
         _WHERE_IT_WAS.match(statement.low, mark.end - statement.start) is not None
         and _IN_THE.search(before) is not None
+    )
+
+
+def _has_own_size(statement: Statement, mark: Mark) -> bool:
+    """True if a length beside a noun is not that of a finding in between: "the 12 mm nodule next to the mass"."""
+    others = [m.start for m in statement.marks if m.category == "finding" and m is not mark]
+    return any(
+        not any(min(m.start, mark.start) <= at < max(m.start, mark.start) for at in others)
+        for m in sizes_near(statement, mark)
     )
 
 
@@ -256,6 +263,8 @@ def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool
     new_size = own_size and _adjacent_size(statement, mark) and not _links_to_size(statement, head, mark)
     if new_size or mark.value.needs == "qualified":
         return False
+    if not head.names and _ANOTHER_HEDGED.search(between):
+        return False
     if hedges.names_other(between):
         bare_or = re.search(
             r"\b(?:or|are|is an?|was a|were|as an?)\W*(?:\w+\s){0,2}$", between, re.IGNORECASE
@@ -285,60 +294,3 @@ def _adjacent_size(statement: Statement, mark: Mark) -> bool:
         and not re.search(r"[,;]", statement.text[m.end - statement.start : mark.start - statement.start])
         for m in statement.measurements
     )
-
-
-def _share_polarity(statement: Statement, heads: list[Head]) -> None:
-    """Reads "No mass, nodule or cyst": a list keeps the negation of its first member."""
-    for left, right in itertools.pairwise(heads):
-        gap = statement.text[left.mark.end - statement.start : right.mark.start - statement.start]
-        if (
-            right.polarity == "affirmed"
-            and left.polarity in {"negated", "no_new"}
-            and re.fullmatch(r"\s?(?:,|or|and/or|/|,\s?or)\s?(?:\w+\s){0,3}", gap, re.IGNORECASE)
-            and not sizes_near(statement, right.mark)
-        ):
-            right.polarity = left.polarity
-
-
-def _share_names(statement: Statement, heads: list[Head]) -> None:
-    """Reads "nodule and mass in the kidney, considered cysts": what is joined shares its reading."""
-    for left, right in itertools.pairwise(heads):
-        gap = statement.text[left.mark.end - statement.start : right.mark.start - statement.start]
-        same = left.polarity == right.polarity and left.mark.value.diagnosis is None
-        if same and gap.lower() == " and " and not left.names and right.mark.value.diagnosis is None:
-            left.names = list(right.names)
-
-
-def _share_stretches(statement: Statement, heads: list[Head]) -> None:
-    """Cut the sentence between its findings, at the last separator before each finding's own noun phrase."""
-    end_of_text = statement.start + len(statement.text)
-    start = max(statement.start, statement.title_end)
-    for position, head in enumerate(heads):
-        head.start = start
-        behind = heads[position + 1].mark.start if position + 1 < len(heads) else end_of_text
-        last = max((name.end for name, _ in head.names if name.start < behind), default=head.mark.end)
-        if position + 1 == len(heads):
-            head.end = _before_other_process(statement, head, last, end_of_text)
-            break
-        following = heads[position + 1]
-        start = cut_between(statement, max(last, head.mark.end), following.mark.start)
-        head.end = _before_other_process(statement, head, last, start)
-
-
-def _before_other_process(statement: Statement, head: Head, last: int, end: int) -> int:
-    """Reads "nodules in both lungs, septal thickening in one lobe": what is no lesion has its own place."""
-    others = [
-        m
-        for m in statement.marks
-        if m.category == "excluded"
-        and last <= m.start < end
-        and _PROCESS.search(statement.text, m.start - statement.start, m.end - statement.start)
-    ]
-    if not others:
-        return end
-    cut = cut_between(statement, last, others[0].start)
-    places = [m.start for m in statement.marks if m.category in {"place", "short"}]
-    own = any(head.start <= at < cut for at in places)
-    theirs = any(others[0].end <= at < end for at in places)
-    sized = any(cut <= m.start < end for m in statement.measurements)
-    return cut if cut > last and own and theirs and not sized else end

@@ -348,3 +348,25 @@ def test_a_reading_is_not_given_to_a_lesion_of_which_the_talk_has_moved_on():
 def test_a_summary_without_a_place_means_the_one_organ_of_its_kind():
     text = "Nodules of 4 mm are seen in both lungs. A 3 cm cyst is seen in the liver.\n\nIMPRESSION:\nSmall nodules."
     assert {lesion.organ for lesion in read(text).lesions} == {"lung", "liver"}
+
+
+PAIRS = {
+    "There is a possible metastasis in the liver and a possible cyst in the spleen.": [
+        ("metastasis", "liver", ()),
+        ("cyst", "spleen", ()),
+    ],
+    "A cyst is seen in the right kidney, adjacent to the 3 cm mass.": [
+        ("cyst", "kidney", ()),
+        ("mass", "kidney", (30.0,)),
+    ],
+    "The 12 mm nodule next to the mass in the left upper lobe is stable.": [("nodule", "lung", (12.0,))],
+    "Two lesions in the liver. The larger lesion, near the dome, measures 3 cm.": [
+        ("lesion", "liver", ()),
+        ("lesion", "liver", (30.0,)),
+    ],
+}
+
+
+@pytest.mark.parametrize("text", PAIRS)
+def test_what_two_nouns_of_a_sentence_are(text):
+    assert [(x.kind, x.organ, x.diameters_mm) for x in read(text).lesions] == PAIRS[text]

@@ -1,0 +1,77 @@
+"""What the findings of one sentence share, and where the words of each begin and end."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+from llm_extract.rules.nouns import sizes_near
+from llm_extract.rules.separators import cut_between
+from llm_extract.rules.statements import Statement
+
+if TYPE_CHECKING:
+    from llm_extract.rules.heads import Head
+
+_PROCESS = re.compile(
+    r"thickening|effusion|opacit|granuloma|bulla|air cyst|bronchiect|tree-in-bud|shadow|splenule|accessory spleen",
+    re.IGNORECASE,
+)
+"""What is named in its own right though it is no lesion."""
+
+
+def share_polarity(statement: Statement, heads: list[Head]) -> None:
+    """Reads "No mass, nodule or cyst": a list keeps the negation of its first member."""
+    for left, right in itertools.pairwise(heads):
+        gap = statement.text[left.mark.end - statement.start : right.mark.start - statement.start]
+        if (
+            right.polarity == "affirmed"
+            and left.polarity in {"negated", "no_new"}
+            and re.fullmatch(r"\s?(?:,|or|and/or|/|,\s?or)\s?(?:\w+\s){0,3}", gap, re.IGNORECASE)
+            and not sizes_near(statement, right.mark)
+        ):
+            right.polarity = left.polarity
+
+
+def share_names(statement: Statement, heads: list[Head]) -> None:
+    """Reads "nodule and mass in the kidney, considered cysts": what is joined shares its reading."""
+    for left, right in itertools.pairwise(heads):
+        gap = statement.text[left.mark.end - statement.start : right.mark.start - statement.start]
+        same = left.polarity == right.polarity and left.mark.value.diagnosis is None
+        if same and gap.lower() == " and " and not left.names and right.mark.value.diagnosis is None:
+            left.names = list(right.names)
+
+
+def share_stretches(statement: Statement, heads: list[Head]) -> None:
+    """Cut the sentence between its findings, at the last separator before each finding's own noun phrase."""
+    end_of_text = statement.start + len(statement.text)
+    start = max(statement.start, statement.title_end)
+    for position, head in enumerate(heads):
+        head.start = start
+        behind = heads[position + 1].mark.start if position + 1 < len(heads) else end_of_text
+        last = max((name.end for name, _ in head.names if name.start < behind), default=head.mark.end)
+        if position + 1 == len(heads):
+            head.end = _before_other_process(statement, head, last, end_of_text)
+            break
+        following = heads[position + 1]
+        start = cut_between(statement, max(last, head.mark.end), following.mark.start)
+        head.end = _before_other_process(statement, head, last, start)
+
+
+def _before_other_process(statement: Statement, head: Head, last: int, end: int) -> int:
+    """Reads "nodules in both lungs, septal thickening in one lobe": what is no lesion has its own place."""
+    others = [
+        m
+        for m in statement.marks
+        if m.category == "excluded"
+        and last <= m.start < end
+        and _PROCESS.search(statement.text, m.start - statement.start, m.end - statement.start)
+    ]
+    if not others:
+        return end
+    cut = cut_between(statement, last, others[0].start)
+    places = [m.start for m in statement.marks if m.category in {"place", "short"}]
+    own = any(head.start <= at < cut for at in places)
+    theirs = any(others[0].end <= at < end for at in places)
+    sized = any(cut <= m.start < end for m in statement.measurements)
+    return cut if cut > last and own and theirs and not sized else end
