@@ -13,6 +13,7 @@ from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.neighbours import IN_FRONT_OF, is_landmark, is_level, is_neighbour
 from llm_extract.rules.organ_choice import WEAK, choose_organ
 from llm_extract.rules.part_names import (
+    bare_lobes,
     expand_parts,
     liver_segments,
     shared_noun,
@@ -119,6 +120,7 @@ def resolve(
         name = short_part(mark.value, organ)
         if name is not None:
             parts[name] = (mark.start, mark.end)
+    parts = parts or bare_lobes(text, marks, organ)
     parts |= shared_noun(text, [*usable, *(m for m in marks if m.category == "short")], organ, parts)
     own = (
         [m for m in places if m.value.organ == organ] if free else places

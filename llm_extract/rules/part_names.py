@@ -117,6 +117,27 @@ def shared_noun(
     return found
 
 
+_BARE_LOBE = re.compile(
+    r"\s(upper|middle|lower)(?=\s?\(|\s?,|\s(?:and|or|lung|nodul\w*|mass(?:es)?|lesions?|opacit\w+|\d)\b)",
+    re.IGNORECASE,
+)
+
+
+def bare_lobes(text: str, marks: Sequence[Mark], organ: str | None) -> dict[str, tuple[int, int]]:
+    """Reads "right upper and left lower nodules" of the lungs: lobes without their noun."""
+    found: dict[str, tuple[int, int]] = {}
+    for mark in marks if organ == "lung" else ():
+        match = _BARE_LOBE.match(text, mark.end) if mark.category == "side" else None
+        if (
+            match is None
+            or mark.value not in {"left", "right"}
+            or (mark.value, match[1].lower()) == ("left", "middle")
+        ):
+            continue
+        found[f"lung_{mark.value}_{match[1].lower()}_lobe"] = (mark.start, match.end())
+    return found
+
+
 def short_part(place: Place, organ: str) -> str | None:
     """The part that a short name means in an organ."""
     return next((part for owner, part in place.candidates if owner == organ), None)

@@ -95,6 +95,8 @@ PLACES = {
         ("thyroid_right_lobe", "thyroid_isthmus"),
         "right",
     ),
+    "LUNGS: 3 mm right upper (6:24) nodule.": ("lung", ("lung_right_upper_lobe",), "right"),
+    "KIDNEYS: 3 cm right upper pole cyst.": ("kidney", ("kidney_upper_pole",), "right"),
     "A 9 mm nodule at the left apex of the lung.": ("lung", ("lung_left_upper_lobe",), "left"),
     "A 9 mm cyst in the middle part of the left kidney.": ("kidney", ("kidney_interpolar",), "left"),
     "A 12 mm lesion in the left basal ganglia.": ("brain", (), "left"),
