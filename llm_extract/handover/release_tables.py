@@ -30,9 +30,10 @@ each file.
 - No words of a report and no places in it are in here. Ids are keyed hashes; the key stayed in the hospital. The same
   id is the same report, case (CT) or patient in all files, and in all releases with the same `key_id`.
 - `day` in `studies` counts from the first study of the patient in this release. There are no dates.
-- In `summary.json`, `null` is a count that is small, or that would tell a small one. Counts are protected in this file
-  only: `records.jsonl`, `studies` and `lesions` have a row a report or lesion, from which every count, small ones
-  too, can be made. Where these matter, pass on `summary.json` without the rest.
+- In `summary.json`, `null` is a count that is small, or that would tell a small one, alone or with the other tables.
+  The tables on lesions are about the patients of `lesions`: `stated`. Counts are protected in this file only:
+  `records.jsonl`, `studies` and `lesions` have a row a report or lesion, from which every count, small ones too, can be
+  made. Where these matter, pass on `summary.json` without the rest.
 - Records are read by `rsuper check DATASET --records records.jsonl` and by everything after it, where the CTs have the
   keyed names.
 - Rare findings in combination may still point to a person for somebody who knows about them: a release is for the
