@@ -64,4 +64,4 @@ study: env ## the multi-seed study of benchmarks/README.md (hours; resumable)
 	$(PY) benchmarks/demo_study.py
 
 clean: ## remove the environment and what the demo wrote
-	rm -rf $(VENV) .venv-llm "$(DEMO)"
+	rm -rf $(VENV) .venv-llm .venv-nnunet "$(DEMO)"
