@@ -81,7 +81,7 @@ def not_there(statement: Statement) -> Iterator[tuple[Mark, str]]:
         for mark in statement.of("place"):
             rest = low[mark.end - statement.start :]
             if (
-                0 <= mark.start - at < 20
+                0 <= mark.start - at < 28
                 and mark.value.organ
                 and re.match(r"\s?(?:[,.;(]|$|due|after)", rest)
             ):

@@ -88,6 +88,7 @@ ABSENT = {
     "Absence of the spleen, considered postoperative.": {"spleen"},
     "Absence of a splenic lesion.": set(),
     "Incomplete visualization of the uterus, postoperative change.": {"uterus"},
+    "Incomplete display of the normal structure of the uterus, postoperative.": {"uterus"},
     "Considered to be postoperative changes of cholecystectomy.": {"gallbladder"},
     "Cholecystectomy should be considered.": set(),
     "Postcholecystectomy status.": {"gallbladder"},
