@@ -43,10 +43,8 @@ def _misread(word: str) -> str:
     return "".join(_WIDE.get(c) or f"[{re.escape(_LOOKS_LIKE.get(c, c))}]" for c in word)
 
 
-_NOUN = re.compile(
-    rf"(?<![A-Za-z])(?:{'|'.join(f'(?P<n{i}>{_misread(w)})' for i, w in enumerate(_NOUNS))})(?=(?:s|ta)?(?![A-Za-z]))",
-    re.IGNORECASE,
-)
+_ANY_NOUN = "|".join(f"(?P<n{number}>{_misread(noun)})" for number, noun in enumerate(_NOUNS))
+_NOUN = re.compile(rf"(?<![A-Za-z])(?=\S{{9}})(?:{_ANY_NOUN})(?=(?:s|ta)?(?![A-Za-z]))", re.IGNORECASE)
 _TUMOUR = re.compile(r"\b(?:T[UV][HN]OR|lumor|Tumcr)(?=S?\b)")
 _TORN_NOUN = re.compile(r"(?<=\badeno)\.(?=\s{0,2}carcinoma)", re.IGNORECASE)
 _STROKE = re.compile(r"(?<=omas)1(?=\s[a-z])", re.IGNORECASE)
