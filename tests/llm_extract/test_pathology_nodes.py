@@ -79,3 +79,22 @@ def test_the_size_of_the_deposit_joins_the_node_stated_before(size):
 def test_a_margin_under_a_heading_of_nodes_is_no_node():
     text = "DIAGNOSIS:\nLymph nodes, left pelvic, excision:\n- No tumor seen.\nPositive inked margin: left lobe.\n"
     assert (nodes(text), said(text)) == ([], "explicitly_lesion_free")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("Two nodes show metastatic carcinoma (1 out of 3 right iliac; 1 out of 5 left iliac).", [(2, ())]),
+        ("No tumor in two nodes (0/3 right iliac; 0/5 left iliac).", []),
+    ],
+)
+def test_a_bracket_that_goes_on_counts_its_first_item_only(sentence, expected):
+    assert nodes(PROSTATE + sentence) == expected
+    assert all(
+        x.laterality == "unknown" for x in record(PROSTATE + sentence).lesions if x.organ == "lymph_node"
+    )
+
+
+def test_the_largest_metastasis_is_the_size_of_the_nodes_before_it():
+    text = PROSTATE + "Metastatic carcinoma is present in 2 of 9 lymph nodes. The largest metastasis is 1 mm."
+    assert nodes(text) == [(2, (1.0,))]

@@ -193,3 +193,19 @@ def test_a_carcinoma_that_reaches_an_organ_is_not_named_by_it(organ, expected):
     )
     reached = [x for x in record(text).lesions if x.organ != "ovary"]
     assert [x.diagnosis for x in reached] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "parts"),
+    [
+        (
+            "The tumor extends from the upper pole to the mid pole of the kidney.",
+            ("kidney_upper_pole", "kidney_interpolar"),
+        ),
+        ("The tumor extends to the renal sinus fat.", ()),
+    ],
+)
+def test_what_extends_from_one_part_to_another_spans_both(sentence, parts):
+    text = f"GROSS:\nA kidney with a tan tumor measuring 10.5 x 9.5 cm. {sentence}\n"
+    lesion = only(text + "DIAGNOSIS:\nKidney, right, nephrectomy: Renal cell carcinoma, 10.5 cm.\n")
+    assert lesion.parts == parts

@@ -11,7 +11,13 @@ from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology.lengths import LengthReader
-from llm_extract.rules.pathology.nodes import NodeFinding, mentions_nodes, only_sampled, read_nodes
+from llm_extract.rules.pathology.nodes import (
+    NodeFinding,
+    mentions_nodes,
+    only_sampled,
+    opens_list,
+    read_nodes,
+)
 from llm_extract.rules.pathology.specimens import Specimen
 from llm_extract.rules.statements import Statement
 
@@ -90,6 +96,8 @@ class NodeReader(LengthReader):
         if specimen is not None and specimen.organ == "lymph_node":
             place = specimen.location
         sides = {m.value for m in statement.of("side")} & {"left", "right"}
+        if opens_list(statement.text, found.start):
+            sides = set()  # each item of the list has its own
         if len(sides) == 1:
             place = replace(place, laterality=next(iter(sides)))
         span = (statement.start, statement.start + len(statement.text))

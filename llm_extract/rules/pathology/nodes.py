@@ -26,6 +26,7 @@ _OF = re.compile(
 _COUNT = re.compile(
     rf"\b(?P<n>{_N})\s{{0,2}}(?:\(\d{{1,3}}\s?\)\s)?(?:\w+\s){{0,3}}lymph\s?nodes?\b", re.IGNORECASE
 )
+_FEW = re.compile(rf"\b(?P<n>{_N})\s(?:lymph\s?)?nodes\b", re.IGNORECASE)
 _TUMOUR = re.compile(
     r"\b(?:metast\w+|positive|carcinoma|adenocarcinoma|tumou?r|malignan\w+|involved|neoplas\w+|melanoma"
     r"|sarcoma|involv(?:e?ment))\b",
@@ -121,6 +122,9 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
     tumour = _TUMOUR.search(text)
     if ratio is not None and (tumour or _DENIED.search(text) or noun or heading):
         count = _part_and_total(ratio)[0]
+        if count and opens_list(text, ratio.start()):
+            whole = _COUNT.search(text, 0, ratio.start()) or _FEW.search(text, 0, ratio.start())
+            count = (_number(whole["n"]) if whole is not None else None) or None
         if count == 0:
             return NodeFinding(0, ratio.start(), ratio.end())
         if _DENIED.search(_around(text, ratio.start(), ratio.end(), noun)) and not re.search(
@@ -153,6 +157,12 @@ def _without_ratio(
     if number is None and heading and re.search(r"\blymph\s?node\b(?!s)", text, re.IGNORECASE):
         number = 1
     return NodeFinding(number or None, anchor.start(), anchor.end())
+
+
+def opens_list(text: str, start: int) -> bool:
+    """True for the first item of a bracket that goes on in the next statement: "two nodes (1 of 3 right;"."""
+    opened = text.rfind("(", 0, start)
+    return opened >= 0 and ")" not in text[opened:] and text.rstrip().endswith(";")
 
 
 def only_sampled(statement: Statement) -> bool:

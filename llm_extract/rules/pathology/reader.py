@@ -205,6 +205,8 @@ class PathologyReader(ListReader):
         before = len(self.mentions)
         self._last_at = -9 if not inside or not again else self._last_at
         self._read_head(statement, head, heads)
+        if head.mark.value.kind == "metastasis":
+            self.mentions[before:] = [m for m in self.mentions[before:] if not self._is_deposit(m)]
         lost = head.mark.value.kind == "metastasis" or wording.is_metastatic(statement, head)
         if lost and (specimen is None or specimen.organ is None):
             self.mentions[before:] = [m for m in self.mentions[before:] if m.location.spans]
@@ -214,8 +216,6 @@ class PathologyReader(ListReader):
             self._keep_urothelial(made)
             self._number_by_heading(made, specimen)
             self._take_own_side(made)
-        if head.mark.value.kind == "metastasis":
-            self.mentions[before:] = [m for m in self.mentions[before:] if not self._is_deposit(m)]
 
     def _keep_urothelial(self, made: Mention) -> None:
         """A urothelial carcinoma under the heading of the bowel is the bladder's, whose heading was not read."""

@@ -24,6 +24,11 @@ _SAID = re.compile(
     re.IGNORECASE,
 )
 _EXTENDS = re.compile(r"\b(?:present in|extensively in|focally in|extend\w* (?:in|to|into))\b", re.IGNORECASE)
+_FROM_TO = re.compile(
+    r"\b(?:tumou?r|mass|lesion|carcinoma)\s(?:[\w-]+\s){0,2}?extends?\sfrom\s(?P<first>(?:[\w-]+\s{1,3}){1,5}?)"
+    r"(?:in)?to\s(?:[\w-]+[\s,.;]{1,3}){1,4}",
+    re.IGNORECASE,
+)
 _AT_MARGIN = re.compile(r"\bmargins?\b", re.IGNORECASE)
 _MAX_VALUES = 8
 """Lines of values below one key."""
@@ -93,6 +98,8 @@ class SiteReader(NodeReader):
         match = _LOCATED.search(statement.text)
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
         if match is None or organ is None:
+            if organ is not None:
+                self._read_extent(statement, organ)
             return
         low = statement.start + match.end()
         stop = re.search(
@@ -110,6 +117,21 @@ class SiteReader(NodeReader):
         if place.organ == organ and (place.parts or len(sides) == 1):
             side = next(iter(sides)) if len(sides) == 1 and organ not in SIDELESS else None
             self._placed = (self._index, replace(place, laterality=side))
+
+    def _read_extent(self, statement: Statement, organ: str) -> bool:
+        """Reads "The tumor extends from the upper pole to the mid pole": it spans both."""
+        match = _FROM_TO.search(statement.text)
+        if match is None:
+            return False
+        low = statement.start + match.start("first")
+        marks = [m for m in place_marks(statement.marks) if low <= m.start < statement.start + match.end()]
+        place = resolve(
+            self.reading.text, marks, (), anatomy=self.anatomy, head=None, topic=(organ,), inherited=organ
+        )
+        if place.organ != organ or len(place.parts) != 2:
+            return False
+        self._sites.append(replace(place, relation="spanning", laterality=None))
+        return True
 
     def _as_placed(self, made: Mention) -> None:
         """What is measured in the next sentence lies where the one before says; where it extends to is no place."""
