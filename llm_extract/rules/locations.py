@@ -112,14 +112,8 @@ def resolve(
     joined = len(segments) > 1
     inside = [m for m in places if m in free or (free and is_level(text, m))] or places
     usable = [m for m in inside if m.value.organ == organ and m.value.part]
-    for mark in usable:
-        parts[mark.value.part] = (mark.start, mark.end)
-    for mark in marks:
-        if mark.category != "short" or organ is None or _is_elsewhere(text, mark, organ, head):
-            continue
-        name = short_part(mark.value, organ)
-        if name is not None:
-            parts[name] = (mark.start, mark.end)
+    parts |= {mark.value.part: (mark.start, mark.end) for mark in usable}
+    parts |= _short_parts(text, marks, organ, head)
     parts = parts or bare_lobes(text, marks, organ)
     parts |= shared_noun(text, [*usable, *(m for m in marks if m.category == "short")], organ, parts)
     own = (
@@ -144,6 +138,19 @@ _OWN_HILUM = re.compile(
     re.IGNORECASE,
 )
 """Reads "enlarged nodes with a fatty hilum": that of the node, not of the lung."""
+
+
+def _short_parts(
+    text: str, marks: Sequence[Mark], organ: str | None, head: Mark | None
+) -> dict[str, tuple[int, int]]:
+    """Parts by names that several organs share, with the words that name them."""
+    found = {}
+    for mark in marks if organ is not None else ():
+        if mark.category == "short" and organ is not None and not _is_elsewhere(text, mark, organ, head):
+            name = short_part(mark.value, organ)
+            if name is not None:
+                found[name] = (mark.start, mark.end)
+    return found
 
 
 def _is_elsewhere(text: str, mark: Mark, organ: str, head: Mark | None) -> bool:

@@ -72,7 +72,9 @@ _NODES_NORMAL = Cue(
 )  # fmt: skip
 
 
-_OUTLINE = re.compile(r"\b(?:boundar|margin|border|edge|outline|contour|demarcat|interface|fat\b|evidence|distin)")
+_OUTLINE = re.compile(
+    r"\b(?:boundar|margin|border|edge|outline|contour|demarcat|interface|fat\b|evidence|distin)"
+)
 
 
 def _clears_lung(statement: Statement, start: int, end: int) -> bool:
