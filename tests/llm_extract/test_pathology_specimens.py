@@ -371,8 +371,12 @@ def test_a_tube_without_tumour_frees_no_ovary() -> None:
 
 
 def test_what_is_listed_below_margins_frees_no_organ() -> None:
-    text = "FINAL DIAGNOSIS:\nProstate: Adenocarcinoma.\n{key}:\nBladder neck: No carcinoma identified.\n"
-    assert record(text.format(key="Margin status")).organs["bladder"].status != "explicitly_lesion_free"
+    text = (
+        "FINAL DIAGNOSIS:\nProstate: Adenocarcinoma.\n{key}:\n{first}Bladder neck: No carcinoma identified.\n"
+    )
+    for first in ("", "Tumor reaches the margin of the left posterior lobe.\n"):
+        said = record(text.format(key="Margin status", first=first)).organs["bladder"]
+        assert said.status != "explicitly_lesion_free", first
 
 
 def test_a_benign_ovary_with_what_belongs_there_is_free() -> None:

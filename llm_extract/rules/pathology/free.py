@@ -178,7 +178,9 @@ def at_margins(statements: Sequence[Statement]) -> frozenset[int]:
         text = statement.text
         if _MARGIN_KEY.fullmatch(text):
             left = _MAX_MARGINS
-        elif left and len(text) < _LINE and ":" in text and not _KEY.fullmatch(text):
+        elif left and (
+            "margin" in statement.low or (len(text) < _LINE and ":" in text and not _KEY.fullmatch(text))
+        ):
             found.append(index)
             left -= 1
         else:
