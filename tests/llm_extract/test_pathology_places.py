@@ -209,3 +209,9 @@ def test_what_extends_from_one_part_to_another_spans_both(sentence, parts):
     text = f"GROSS:\nA kidney with a tan tumor measuring 10.5 x 9.5 cm. {sentence}\n"
     lesion = only(text + "DIAGNOSIS:\nKidney, right, nephrectomy: Renal cell carcinoma, 10.5 cm.\n")
     assert lesion.parts == parts
+
+
+def test_a_site_of_two_parts_outweighs_the_one_of_the_heading():
+    text = "DIAGNOSIS:\nHead of pancreas, resection: Ductal adenocarcinoma.\nSYNOPTIC REPORT\n"
+    lesion = only(text + "TUMOR SITE:\nPancreatic head\nUncinate process\n")
+    assert (lesion.parts, lesion.part_relation) == (("pancreas_head", "pancreas_uncinate"), "spanning")

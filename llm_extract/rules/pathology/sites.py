@@ -156,7 +156,8 @@ class SiteReader(NodeReader):
                 continue
             place = here[0].location
             narrower = place.relation == "one_of" and set(site.parts) < set(place.parts)
-            if site.parts and (narrower or not set(site.parts) & set(place.parts)):
+            wider = site.relation == "spanning" and set(site.parts) > set(place.parts)
+            if site.parts and (narrower or wider or not set(site.parts) & set(place.parts)):
                 place = replace(
                     place, parts=site.parts, relation=site.relation, spans=(*place.spans, *site.spans)
                 )
