@@ -73,6 +73,11 @@ _SEGMENT_AFTER = re.compile(r"\s?-?\s?(?:long\s)?(?:segment|portion|length|stret
 _DEPTH = re.compile(
     r"\b(?:depth|thickness|invades?|invading|invasion|infiltrat\w+|penetrat\w+)\b[^.;,]{0,30}$"
 )
+_REACHES_AND = re.compile(
+    r"\s(?:also\s)?(?:invades?|infiltrates?|abuts?|encases?|extends? (?:in)?to)\s"
+    r"(?:[\w-]+\s){1,6}and\s(?:now\s)?measures?\s(?:\w+\s){0,2}"
+)
+"""Reads "the mass invades the duodenum and measures 3 cm": the size of the mass, not a depth."""
 
 
 def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> UnusedReason | None:
@@ -104,6 +109,8 @@ def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> U
     if following is not None:
         return following
     between = text[head_end:start]
+    if _REACHES_AND.fullmatch(between):
+        return None
     if _DEPTH.search(between):
         return "other"
     return None if measured and _ATTRIBUTE.search(between) else _intruder(between, last=False)

@@ -370,3 +370,10 @@ PAIRS = {
 @pytest.mark.parametrize("text", PAIRS)
 def test_what_two_nouns_of_a_sentence_are(text):
     assert [(x.kind, x.organ, x.diameters_mm) for x in read(text).lesions] == PAIRS[text]
+
+
+def test_a_mass_that_invades_and_measures_has_that_size():
+    (lesion,) = read("Mass in the pancreatic head. The mass invades the duodenum and measures 3 cm.").lesions
+    assert (lesion.organ, lesion.diameters_mm) == ("pancreas", (30.0,))
+    (lesion,) = read("Mass in the bladder, invading the muscle to a depth of 4 mm.").lesions
+    assert lesion.diameters_mm == ()
