@@ -3,7 +3,7 @@ import stat
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_extract import Evidence, Lesion, OrganStatement, ReportRecord
@@ -140,6 +140,7 @@ def test_no_text_starts_a_formula_and_numbers_stay_numbers(value):
         assert safe is value
 
 
+@settings(deadline=None)  # each example waits for the disk
 @given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=12), min_size=1, max_size=5))
 def test_any_text_stays_in_its_cell(tmp_path_factory, texts):
     stem = tmp_path_factory.mktemp("cells") / "t"
