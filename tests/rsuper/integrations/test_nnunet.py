@@ -324,7 +324,11 @@ def test_reports_pull_lesions_up_and_denied_organs_down(request, preprocessed, p
         elif pair.complete:
             seen.add("reported")
             assert (slope[pair.region] < 0).any(), "some voxels are pulled up"
-            pushed = slope[inside & ~pair.region]
+            known = reports.supervision.known[pair.sample, pair.channel]
+            pushed = slope[inside & known]
+            if labels == "regions":
+                left_open = inside & ~known & ~pair.region
+                assert (slope[left_open] == 0).all(), "room that the lesion could reach is not called healthy"
         else:
             continue
         assert pushed.sum() > 0, "no lesion here, say the report and the region"
