@@ -114,6 +114,12 @@ def ball_targets(
         raise ValueError(
             f"probability and region are both [D,H,W], got {tuple(probability.shape)} and {tuple(region.shape)}"
         )
+    if logits is not None:
+        require_tensor("logits", logits)
+        if logits.shape != region.shape:
+            raise ValueError(
+                f"logits is [D,H,W] = {tuple(region.shape)} as region, got {tuple(logits.shape)}"
+            )
     check_lesions(lesions, region.shape)
     values = _at_least_single(probability.detach())
     ranks = torch.logit(values.clamp(0, 1)) if logits is None else logits

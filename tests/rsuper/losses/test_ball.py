@@ -303,6 +303,26 @@ def test_shapes_that_do_not_fit_are_refused(make_phantom):
         ball_targets(phantom.logits[1:], phantom.region, [], spacing_mm=ONE)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(lambda x: x[1:], r"logits is \[D,H,W\] .* as region, got", id="smaller grid"),
+        pytest.param(
+            lambda x: torch.nn.functional.pad(x, (0, 2, 0, 2, 0, 2)), "as region, got", id="larger grid"
+        ),
+        pytest.param(lambda x: x[None], "as region, got", id="with a pair axis"),
+        pytest.param(lambda x: x.long(), r"logits.float\(\)", id="integers"),
+    ],
+)
+def test_logits_that_rank_lie_on_the_grid_of_the_region(make_phantom, change, said):
+    phantom = make_phantom((6.0, 6.0, 6.0), field_mm=12.0)
+    probability = torch.sigmoid(phantom.logits)
+    targets = ball_targets(probability, phantom.region, [lesion(6)], spacing_mm=ONE, logits=phantom.logits)
+    assert targets.located.all()
+    with pytest.raises(ValueError, match=said):
+        ball_targets(probability, phantom.region, [lesion(6)], spacing_mm=ONE, logits=change(phantom.logits))
+
+
 def test_rules_are_checked():
     with pytest.raises(ValueError, match="foreground_fraction"):
         BallRules(foreground_fraction=0)
