@@ -68,7 +68,7 @@ def fits(new: Candidate, old: Candidate) -> bool:
     if kind_gap(new, old) > 1:
         return False
     sides = {new.side, old.side} & {"left", "right", "bilateral"}
-    apart = bool(new.draft.parts)  # the group of one lobe is not the group of both sides
+    apart = bool(new.draft.parts) and not _of_those(new, old)  # one lobe's group is not that of both sides
     if len(sides) > 1 and (apart or not (new.is_group and "bilateral" in sides)):
         return False
     if new.draft.parts and old.draft.parts and not set(new.draft.parts) & set(old.draft.parts):
@@ -85,6 +85,12 @@ def fits(new: Candidate, old: Candidate) -> bool:
             new.longest_mm is not None and old.longest_mm is not None and old.draft.group_role != "remainder"
         )
     return True
+
+
+def _of_those(new: Candidate, old: Candidate) -> bool:
+    """True if a mention looks back on a group that lies in several parts, and names one of them."""
+    spans = old.is_group and old.draft.part_relation == "spanning"
+    return spans and new.draft.refers_back and set(new.draft.parts) < set(old.draft.parts)
 
 
 def is_guess(new: Candidate, old: Candidate) -> bool:

@@ -75,6 +75,9 @@ def _target(
         return None
     if new.section == "addendum" and new.draft.refers_back:
         return _addendum_target(new, pool)
+    pieces = _pieces(new, pool)
+    if pieces:
+        return pieces[0]
     exact = [c for c in pool if fits(new, c) and sizes_agree(new, c) and not is_guess(new, c)]
     if exact:
         return min(exact, key=lambda c: (kind_gap(new, c) > 1, -overlap(new, c), kind_gap(new, c), c.order))
@@ -135,6 +138,17 @@ def _summed_up(new: Candidate, pool: Sequence[Candidate]) -> Candidate | None:
     wide = set(new.draft.parts)
     inside = not wide or any(wide & set(c.draft.parts) for c in single)
     return single[0] if len(single) > 1 and inside else None
+
+
+def _pieces(new: Candidate, pool: Sequence[Candidate]) -> list[Candidate]:
+    """The lesions whose parts make up the parts of a group: "in both lower lobes" after one lobe and the other."""
+    wide = set(new.draft.parts)
+    if not new.is_group or new.draft.count is not None or not all(map(is_bound, new.sizes)):
+        return []
+    near = [c for c in pool if c.draft.parts and kind_gap(new, c) < 2 and _covers(new, c)]
+    inside = [c for c in near if set(c.draft.parts) < wide and c.draft.part_relation == "within"]
+    whole = any(set(c.draft.parts) >= wide for c in near)
+    return [] if whole or set[str]().union(*(c.draft.parts for c in inside)) != wide else inside
 
 
 def _covers(new: Candidate, old: Candidate) -> bool:
@@ -259,7 +273,8 @@ def _enriched(old: LesionDraft, new: LesionDraft, *, override: bool) -> LesionDr
     ):
         if getattr(old, name) is None and getattr(new, name) is not None:
             update[name] = getattr(new, name)
-    if new.parts and (not old.parts or override or set(new.parts) < set(old.parts)):
+    narrower = set(new.parts) < set(old.parts) and old.part_relation != "spanning"
+    if new.parts and (not old.parts or override or narrower):
         update.update(parts=new.parts, part_relation=new.part_relation, location_text=new.location_text)
     if not old.score and new.score:
         update["score"] = new.score

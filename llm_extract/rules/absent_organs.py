@@ -34,13 +34,21 @@ _NO_MORE_OF = Cue(
 )  # fmt: skip
 _OPERATED = Cue(
     r"\b(?:operat(?:ed|ion|ive)|post-?\s?op\w*|surg(?:ery|ical(?:ly)?)|resect\w+|removed|removal|excis\w+"
-    r"|\w{3,20}ectom(?:y|ies|i[sz]ed))\b",
+    r"|\w{3,20}ectom(?:y|ies|i[sz]ed))\b(?!\s?\?)",
     "operat", "post", "surg", "resect", "remov", "excis", "ectom",
 )  # fmt: skip
 _OTHER_CAUSE = re.compile(
     r"\b(?:contrast|artifacts?|evaluat\w+|optimal\w*|sections?|field|includ\w+|due|because|contracted|empty|collaps\w+"
-    r"|distend\w*|agenesis|clearly|motion|technique|atroph\w+|ectopic)\b"
+    r"|distend\w*|agenesis|clearly|motion|technique|atroph\w+|ectopic|decompress\w*|separate\w*"
+    r"|enlarg\w*|on th(?:is|ese))\b"
 )
+_NO_MORE_SAID = re.compile(
+    r"\W*$|\s?[,.;:(]|\s(?:and|but|due|after|because|secondary|following|since|post\w*)\b"
+    r"|\s(?:in|at|within)\s(?:(?:the|its|their|his|her|this|current|present|normal|usual|own|right|left|both"
+    r"|\w+al|\w+ar)\s){0,4}(?:lodges?|loge|locali[sz]ations?|locations?|place|fossa|bed|positions?|sides?"
+    r"|examination|study|images?|pelvis|area|region)\b"
+)
+"""What may follow a plain "is not seen"; "not seen to be enlarged" speaks of something else."""
 _OF_A_SUBJECT = re.compile(
     r"(?:\W|\b(?:the|both|his|her|and|or|a|native|patient|s|glands?|tissue|in|its|their|lodges?|loge|locali[sz]ation"
     r"|location|bed|normal|structures?|of|left|right|bilateral)\b)*+"
@@ -57,7 +65,7 @@ def absent_organs(statement: Statement, paired: frozenset[str]) -> Iterator[Orga
             if organ != "lymph_node":
                 yield _absent(statement, organ, side)
     missed = [(m, organ) for m, organ in not_there(statement) if not m.value.part or organ == "uterus"]
-    plain = bool(missed) and (is_operated(statement) or any(organ in _PLAINLY_MISSED for _, organ in missed))
+    plain = any(organ in _PLAINLY_MISSED or _is_operated_on(statement, organ) for _, organ in missed)
     for mark, organ in missed:
         side = _side(statement, mark, paired)
         if plain or (organ == "lung" and side in {"left", "right"}):
@@ -72,10 +80,16 @@ def not_there(statement: Statement) -> Iterator[tuple[Mark, str]]:
     if not unseen and not missing:
         return
     operated = is_operated(statement)
-    if not operated and _OTHER_CAUSE.search(low):
+    other_cause = _OTHER_CAUSE.search(low) is not None
+    if other_cause and not operated:
         return
     for match in unseen:
-        yield from _named_alone(statement, match.start(), operated=operated)
+        if _NO_MORE_SAID.match(low, match.end()):
+            for mark, organ in _named_alone(statement, match.start(), operated=operated):
+                if not other_cause or _is_operated_on(statement, organ):
+                    yield mark, organ
+    if other_cause and statement.of("operation"):
+        return
     for match in missing:
         at = statement.start + match.end()
         for mark in statement.of("place"):
@@ -91,6 +105,12 @@ def not_there(statement: Statement) -> Iterator[tuple[Mark, str]]:
 def is_operated(statement: Statement) -> bool:
     """True for a sentence that speaks of an operation."""
     return _OPERATED.search(statement.low) is not None or bool(statement.of("operation"))
+
+
+def _is_operated_on(statement: Statement, organ: str) -> bool:
+    """True unless the operations that a sentence names are all on other organs."""
+    done = {m.value.organ for m in statement.of("operation")}
+    return organ in done or (not done and is_operated(statement))
 
 
 def _named_alone(statement: Statement, end: int, *, operated: bool) -> Iterator[tuple[Mark, str]]:

@@ -309,6 +309,46 @@ def test_one_lesion_stated_twice_is_one():
     assert len(read(text).lesions) == 2
 
 
+def test_a_questioned_operation_is_none():
+    assert not read("The appendix could not be visualized (operated?).").surgery
+    assert read("The appendix could not be visualized (operated).").surgery
+    assert read("The gallbladder was not observed (operated?).").organs["gallbladder"].status == (
+        "surgically_absent"
+    )
+
+
+def test_a_summary_of_two_lobes_is_of_the_nodules_there_not_of_the_others():
+    text = (
+        "FINDINGS: A 5 mm nodule in the right upper lobe. A 4 mm nodule in the left upper lobe. "
+        "Apart from these, there are tiny nodules in both lungs.\n"
+        "IMPRESSION: {} of both lungs, metastases cannot be excluded."
+    )
+    first, second, others = read(text.format("Nodules in the upper lobes")).lesions
+    assert (first.diameters_mm, second.diameters_mm) == ((5.0,), (4.0,))
+    assert (others.parts, others.laterality, others.diagnosis) == ((), "bilateral", None)
+    found = read(text.format("Nodules in the lower lobes")).lesions
+    assert any("lung_left_lower_lobe" in lesion.parts for lesion in found)
+
+
+def test_a_look_back_on_nodules_of_several_lobes_names_one_lobe():
+    text = (
+        "FINDINGS: New nodules up to 5 mm in the left upper lobe, the left lower lobe and the right middle lobe.\n"
+        "IMPRESSION: {} in the left lower lobe suggest recurrence."
+    )
+    (lesion,) = read(text.format("The nodules described above")).lesions
+    assert (lesion.laterality, len(lesion.parts), lesion.size_max_mm) == ("bilateral", 3, 5.0)
+    assert len(read(text.format("Calcified nodules")).lesions) == 2
+
+
+def test_a_group_of_three_lobes_keeps_the_lobe_that_a_summary_leaves_out():
+    text = (
+        "FINDINGS: Nodules in the upper, middle and lower lobes of the right lung.\n"
+        "IMPRESSION: Nodules in the middle and lower lobes of the right lung."
+    )
+    (lesion,) = read(text).lesions
+    assert len(lesion.parts) == 3
+
+
 def test_a_word_behind_a_bracket_is_read():
     (lesion,) = read("(Cyst) in the liver (segment 4), 12 mm.").lesions
     assert (lesion.kind, lesion.organ) == ("cyst", "liver")
