@@ -34,6 +34,10 @@ _NORMAL_NODE = re.compile(
 
 _CALCIFIED = re.compile(r"\bcalcifi(?:ed|c)\b", re.IGNORECASE)
 _ENLARGEMENT_OF = re.compile(r"\benlargement of (?:the )?(?:[\w-]+\s){0,4}$", re.IGNORECASE)
+_NORMAL_FORM = re.compile(
+    r"\bnormal(?: in)?\s(?:\w+\s)?(?:morpholog\w+|architecture|shapes?|forms?|contours?)\b", re.IGNORECASE
+)
+"""Reads "enlargement of a node with normal morphology", which is large all the same."""
 
 
 def _short_axis(statement: Statement, size: Measurement) -> bool:
@@ -73,12 +77,12 @@ def qualified(statement: Statement, head: Head) -> bool:
     if head.mark.value.kind == "wall_thickening":
         named = any(name.value.diagnosis or name.value.kind == "tumor" for name, _ in head.names)
         return named or bool(_WALL.search(stretch))
+    large = _ENLARGEMENT_OF.search(stretch[: head.mark.start - head.start])
+    if head.mark.value.kind == "lymph_node" and large is not None:
+        clause = max(stretch.rfind(stop, 0, large.start()) for stop in ".,;")
+        return _NORMAL_NODE.search(_NORMAL_FORM.sub("", stretch[clause + 1 :])) is None
     if _NORMAL_NODE.search(stretch):
         return False
-    if head.mark.value.kind == "lymph_node" and _ENLARGEMENT_OF.search(
-        stretch[: head.mark.start - head.start]
-    ):
-        return True
     return any(m.category in _QUALIFIES and head.start <= m.start < head.end for m in statement.marks) or any(
         name.value.malignancy == "malignant" or (name.value.kind == "lymph_node" and name.value.needs is None)
         for name, _ in head.names

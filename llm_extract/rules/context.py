@@ -176,7 +176,7 @@ _STATED_ABOVE = Cue(
     "above", "previously", "earlier", "as described",
 )  # fmt: skip
 _DIGESTIVE_TRACT = Cue(
-    r"\b(?:(?:gastro-?intestinal|gi|digestive)\s(?:tract|system)|gis\ssegments?|(?:gastro)?intestinal\ssegments)\b",
+    r"\b(?:(?:gastro-?intestinal|gi|digestive)\s(?:tract|system)|gis\ssegments?|gastro-?intestinal\ssegments)\b",
     "tract", "system", "segment",
 )  # fmt: skip
 _RECOMMENDS = re.compile(

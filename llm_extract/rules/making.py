@@ -148,8 +148,9 @@ class MentionMaker:
 
     def _name(self, made: Mention, head: Head, before: str) -> None:
         specific = [(m, link) for m, link in head.names if m.value.diagnosis or m.value.malignancy]
-        if any(m.value.kind == "tumor" and m.value.diagnosis is None for m, _ in head.names):
-            made.kind = "tumor" if made.kind in _VAGUE else made.kind
+        tumours = [link for m, link in head.names if m.value.kind == "tumor" and m.value.diagnosis is None]
+        if made.kind in _VAGUE and any(not readings.is_tumour_or_not(lowered(link)) for link in tumours):
+            made.kind = "tumor"
         if made.head is not None and made.head.value.diagnosis and not specific:
             made.diagnosis = made.head.value.diagnosis
             made.diagnosis_text = self.reading.text[made.head.start : made.head.end]

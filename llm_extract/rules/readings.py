@@ -68,6 +68,11 @@ _DOUBTED = re.compile(
     r"\b(?:may|might|could)\s(?:\w+\s)?be\s(?:an?\s|the\s)?(?:normal|physiologic\w*|variant)\b"
 )
 _UNKNOWN_OTHER = re.compile(r"\b[a-z][\w-]{3,}\s(?:or|versus|vs\.?)\s(?:[\w-]+\s){0,1}$")
+_NO_TUMOUR_OR = re.compile(
+    r"\b(?!(?:benign|malignant|primary|secondary|solid|recurren\w*|resid\w*|rest|first|left|right|upper|lower|\w*tumou?r"
+    r"|neoplasm|mass|lesion|nodule|cancer|malignancy)\b|\w+(?:ic|al|ous|ive|oid|ar)\b)[a-z][\w-]{3,}"
+    r"\s(?:or|versus|vs\.?)\s(?:an?\s)?\??$"
+)
 _MANY = re.compile(r"\b(?:these|they|appearances?|findings?|images?|views?|manifestations?|changes)\b")
 
 
@@ -152,3 +157,12 @@ def ends_not_excluded(after: str) -> bool:
 def leaves_out_one(link: str) -> bool:
     """True if another name, which is not known, stands before "or": "possible glomangioma or ..."."""
     return _UNKNOWN_OTHER.search(link) is not None
+
+
+def is_tumour_or_not(link: str) -> bool:
+    """True if what is no tumour stands before "or": an abscess or a tumour is undecided, a solid or cystic one is not.
+
+    >>> is_tumour_or_not(", considering an abscess or "), is_tumour_or_not(", considering a benign or ")
+    (True, False)
+    """
+    return _NO_TUMOUR_OR.search(link) is not None

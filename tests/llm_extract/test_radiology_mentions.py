@@ -283,7 +283,9 @@ def test_a_density_belongs_to_the_noun_behind_it():
 
 
 def test_what_has_an_earlier_size_is_not_new():
-    (lesion,) = read("A 25 mm lesion in the left lung (27 mm in the previous examination), new air within it.").lesions
+    (lesion,) = read(
+        "A 25 mm lesion in the left lung (27 mm in the previous examination), new air within it."
+    ).lesions
     assert lesion.change != "new"
 
 
@@ -307,6 +309,8 @@ def test_a_worded_bound_needs_no_digit_elsewhere():
         "A mediastinal lymph node larger than 1 cm.",
         "Mediastinal lymph nodes greater than 1 cm, suggesting lymph node enlargement.",
         "Mild enlargement of the left jugulodigastric node, 11 mm.",
+        "There is mild enlargement of a right cervical node of 13 mm with normal architecture.",
+        "The left kidney is normal, there is slight enlargement of a para-aortic node, 13 mm.",
         "A left axillary lymph node of 12 mm with loss of fatty hilus.",
     ],
 )
@@ -319,6 +323,9 @@ def test_a_node_that_is_called_large(text):
 def test_small_nodes_stay_unread():
     assert not read("Mediastinal lymph nodes smaller than 1 cm.").lesions
     assert not read("A mediastinal lymph node of 6 mm.").lesions
+    assert not read("A cervical node of 6 mm with normal architecture.").lesions
+    assert not read("No enlargement of the cervical nodes, which have a normal shape.").lesions
+    assert not read("Reactive enlargement of a cervical node of 9 mm.").lesions
 
 
 def test_a_calcified_node_counts_only_where_it_is_called_enlarged():

@@ -54,6 +54,9 @@ FREE = {
     "Vertebral heights are preserved, the bones are normal.": {"bone"},
     "Vertebral body heights and densities are normal.": {"bone"},
     # wordings of denials
+    "No wall thickening or mass in the intestinal segments.": {"colon"},
+    "No wall thickening or mass in the small intestinal segments.": {"small_bowel"},
+    "No wall thickening or mass in the gastrointestinal tract.": {"stomach", "colon"},
     "No mass is seen in the head, body and tail of the pancreas.": {"pancreas"},
     "No mass is seen in the tail of the pancreas.": set(),
     "No mass in the peritoneum and omentum.": {"peritoneum"},

@@ -166,6 +166,11 @@ KINDS = {
     "A mass in the left lobe of the thyroid, considered as a thyroid tumor.": ("tumor", "definite"),
     "Wall thickening of the sigmoid colon with stenosis, suspected tumor.": ("tumor", "possible"),
     "A mass in the left lobe of the thyroid, considered as a haemangioma.": ("mass", "definite"),
+    "A mass in the left upper lobe, considering an abscess or tumor.": ("mass", "definite"),
+    "A mass in the left upper lobe, considering inflammation or tumor possibility.": ("mass", "definite"),
+    "A mass in the left upper lobe, considering a benign or malignant tumor.": ("tumor", "definite"),
+    "A mass in the left kidney, considering a primary or secondary tumor.": ("tumor", "definite"),
+    "A mass in the left kidney, compatible with residue or recurrent tumor.": ("tumor", "definite"),
 }
 
 
