@@ -647,6 +647,11 @@ def test_a_container_is_known_by_its_letter():
             True,
         ),
         ("DIAGNOSIS:\nOvaries, oophorectomy: Both ovaries are unremarkable.", "ovary", False),
+        ("DIAGNOSIS:\nA. Appendix: Normal appendix.\nB. Kidney: Oncocytoma, 2 cm.", "colon", True),
+        ("DIAGNOSIS:\nA. Appendix, excision:\nNo pathologic change.", "colon", True),
+        ("DIAGNOSIS:\nA. Appendix: Unremarkable.\nB. Colon: Unremarkable colon.", "colon", False),
+        ("DIAGNOSIS:\nUterus, hysterectomy: Benign uterus and cervix.", "uterus", False),
+        ("DIAGNOSIS:\nLymph nodes, pelvic: Five benign lymph nodes (0/5).", "lymph_node", False),
     ],
 )
 def test_a_piece_or_one_of_two_frees_its_organ_only_in_part(text, organ, limited):

@@ -217,10 +217,28 @@ def weakened(
         specimen = assigned[index] if index >= 0 else None
         piece = (specimen is not None and specimen.sampled) or _TISSUE.search(draft.quote) is not None
         one = draft.organ in paired and draft.laterality == "unknown" and not _BOTH_SIDES.search(draft.quote)
+        piece = piece or (index >= 0 and _is_of_part(statements[index], specimen, draft.organ))
         if draft.status == "explicitly_lesion_free" and (piece or one):
             yield draft.model_copy(update={"limited": True})
         else:
             yield draft
+
+
+def _is_of_part(statement: Statement, specimen: Specimen | None, organ: str) -> bool:
+    """True where only a part of the organ is named: "normal appendix" tells little of the colon.
+
+    Args:
+        statement: what calls the organ free.
+        specimen: whose heading names the part where the statement names no place.
+        organ: the organ called free.
+    """
+    if organ == "lymph_node":  # of which a report only ever names stations
+        return False
+    places = [m for m in statement.marks if m.category == "place" and m.value.organ]
+    if places:
+        own = [m for m in places if m.value.organ == organ]
+        return bool(own) and all(m.value.part for m in own)
+    return specimen is not None and specimen.organ == organ and bool(specimen.location.parts)
 
 
 def _invaded(statements: Sequence[Statement]) -> frozenset[str]:
