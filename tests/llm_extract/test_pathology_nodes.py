@@ -51,6 +51,32 @@ def test_none_of_so_many_vetoes_a_metastasis(sentence):
 
 
 @pytest.mark.parametrize(
+    ("sentence", "count"),
+    [
+        ("Lymph nodes: level I (0/3), level II 2/7 with metastatic carcinoma.", 2),
+        ("Metastatic carcinoma in 3 of 9 lymph nodes (obturator 3/5, common iliac (0/4)).", 3),
+        ("Metastatic carcinoma in three of 11 lymph nodes, sentinel node (0/2).", 3),
+        ("Pelvic nodes: left negative (0/6), right positive for carcinoma (1/6).", 1),
+    ],
+)
+def test_an_empty_group_leaves_the_nodes_of_another_one_positive(sentence, count):
+    assert nodes(PROSTATE + sentence) == [(count, ())]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "No metastatic carcinoma in 3 of 3 lymph nodes (0/3).",
+        "No metastatic carcinoma in lymph nodes of level I (0/3), 2/3 of them calcified.",
+        "Lymph nodes of both sides are negative for carcinoma: left (0/4), right (0/5).",
+        "Lymph nodes without tumor (0/8), adenocarcinoma of grade 2/3.",
+    ],
+)
+def test_another_ratio_beside_an_empty_group_that_counts_no_positive_node(sentence):
+    assert (nodes(PROSTATE + sentence), said(PROSTATE + sentence)) == ([], "explicitly_lesion_free")
+
+
+@pytest.mark.parametrize(
     "sentence",
     [
         "(N0: negative node; N1: positive regional node)",

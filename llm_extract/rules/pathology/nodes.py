@@ -18,8 +18,13 @@ _FRACTION = re.compile(
     r"(?<![\w/.])(?:(?P<n>\d{1,3})\s?[/I|!]\s?(?P<of>\d{1,3})(?![\w/]|\s?(?:cm|mm))"
     r"|(?P<roman>\d{1,2}|[IVX]{1,6})\s?/\s?(?P<all>[IVXL]{1,8})(?![\w/]))"
 )
-_NONE_OF = re.compile(r"\(\s?0\s?[1lI|/]\s?\d{1,2}\s?\)")
+_NONE_OF = re.compile(r"\(\s?0\s?[1lI|/]\s?(?P<total>\d{1,2})\s?\)")
 """None of so many, whose stroke may be read as a digit or letter: no other number in brackets begins with 0."""
+_OTHER_RATIO = re.compile(
+    r"\b(?:grade|score|gleason|figo|stage|block|slide|section|core)s?\W{0,3}$", re.IGNORECASE
+)
+"""Before a ratio that counts no nodes."""
+_ENDS = re.compile(r"[,;.]|:(?=\s)")
 _OF = re.compile(
     rf"\b(?P<n>{_N})\s?(?:\(\d{{1,3}}\)\s)?(?:out\s)?of\s(?:the\s|a total of\s)?(?P<of>{_N})\b", re.IGNORECASE
 )
@@ -116,9 +121,13 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
     if _UNKNOWN.search(text):
         return None
     none = _NONE_OF.search(text)
+    ratio = fraction or next((m for m in _OF.finditer(text) if _plausible(m)), None)
+    if none is not None or (ratio is not None and _part_and_total(ratio)[0] == 0):
+        some = _some_elsewhere(text)
+        if some is not None:
+            return NodeFinding(_part_and_total(some)[0], some.start(), some.end())
     if none is not None:
         return NodeFinding(0, none.start(), none.end())
-    ratio = fraction or next((m for m in _OF.finditer(text) if _plausible(m)), None)
     tumour = _TUMOUR.search(text)
     if ratio is not None and (tumour or _DENIED.search(text) or noun or heading):
         count = _part_and_total(ratio)[0]
@@ -135,6 +144,28 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
             return NodeFinding(count, ratio.start(), ratio.end())
         return None
     return _without_ratio(text, noun, tumour, heading=heading)
+
+
+def _some_elsewhere(text: str) -> re.Match[str] | None:
+    """The first ratio above none of a list that also holds an empty one: "level I (0/3), level II 2/7 positive".
+
+    Words such as "three of three (0/3)" say of the same nodes how many were looked at, and a ratio that is denied or
+    is that of a grade counts none.
+    """
+    empty = {int(m["total"]) for m in _NONE_OF.finditer(text)}
+    fractions, words = ([m for m in pattern.finditer(text) if _plausible(m)] for pattern in (_FRACTION, _OF))
+    empty |= {_part_and_total(m)[1] or 0 for m in fractions if _part_and_total(m)[0] == 0}
+    for match in (*fractions, *(m for m in words if _part_and_total(m)[1] not in empty)):
+        if not _part_and_total(match)[0] or _OTHER_RATIO.search(text[: match.start()]):
+            continue
+        opened = max(text.rfind(sign, 0, match.start()) for sign in ",;.:") + 1
+        closed = _ENDS.search(text, match.end())
+        clause = text[opened : closed.start() if closed is not None else None]
+        if _DENIED.search(clause):
+            continue
+        if _TUMOUR.search(clause) or (_TUMOUR.search(text) and not _DENIED.search(text)):
+            return match
+    return None
 
 
 def _without_ratio(
