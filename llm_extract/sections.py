@@ -11,6 +11,7 @@ from operator import attrgetter
 
 from llm_extract.lower_case import lowered
 from llm_extract.records import Section
+from llm_extract.section_titles import HEADINGS
 
 CURRENT = frozenset(
     {
@@ -30,72 +31,6 @@ CURRENT = frozenset(
 MAX_SENTENCE_CHARS = 800
 """Longer stretches without a full stop are cut."""
 
-_TITLES: dict[str, str] = {
-    "history": (
-        "history; clinical history; clinical information; medical history; relevant medical history; past "
-        "medical history; patient history; clinical data; clinical details; clinical background; anamnesis; "
-        "clinical; clinical question; clinical notes; clinical diagnosis; brief clinical history; oncologic "
-        "history; surgical history; clinical indication; clinical history and indication; pre-op diagnosis; "
-        "preoperative diagnosis; pre-operative diagnosis; clinical diagnosis & history; clinical diagnosis "
-        "and history; postoperative diagnosis; post-operative diagnosis; operation; operative findings; "
-        "indication; indications; reason for exam; reason for study; reason for examination; reason; "
-        "indication for study"
-    ),
-    "procedure": ("operative procedure"),
-    "comparison": (
-        "comparison; comparisons; comparison study; prior study; comparison studies; prior studies; previous "
-        "studies"
-    ),
-    "technique": (
-        "technique; exam; examination; protocol; study; scan technique; procedure and technique; imaging "
-        "technique; contrast; exam type; type of exam; dose; radiation dose"
-    ),
-    "findings": (
-        "findings; finding; report; full result; result; results; observations; description; radiologist's "
-        "notes; ct findings; findings and impression; interpretation; body; target lesions; non-target "
-        "lesions; measurements"
-    ),
-    "impression": (
-        "impression; impressions; conclusion; conclusions; opinion; summary; assessment; diagnostic "
-        "impression; impression and recommendation; impression and recommendations; conclusion and "
-        "recommendation; result and recommendation; final impression; radiological diagnosis; comment on "
-        "findings"
-    ),
-    "addendum": ("addendum; corrected report; correction; addenda"),
-    "recommendation": ("recommendation; recommendations; follow-up; recommendation(s); follow up; plan"),
-    "note": ("note; notes; disclaimer; references; electronically signed"),
-    "diagnosis": (
-        "diagnosis; final diagnosis; pathologic diagnosis; final pathologic diagnosis; pathological "
-        "diagnosis; diagnoses; final diagnoses; histopathologic diagnosis; histological diagnosis; anatomic "
-        "diagnosis; surgical pathology diagnosis; pathology diagnosis"
-    ),
-    "gross": (
-        "gross; gross description; macroscopic; macroscopy; macro; macroscopic description; macroscopic "
-        "examination; gross examination; gross pathology"
-    ),
-    "microscopic": (
-        "microscopic; microscopic description; microscopy; histology; microscopic examination; microscopic "
-        "findings"
-    ),
-    "synoptic": (
-        "synoptic report; synoptic; tumor summary; synopsis; cancer case summary; case summary; tumor "
-        "synopsis"
-    ),
-    "specimen": (
-        "specimen; specimens; specimen(s); specimen submitted; specimens submitted; tissue submitted; "
-        "specimen(s) submitted; specimen received; source of specimen; specimen source; specimen(s) "
-        "received; "
-        "material submitted; material"
-    ),
-    "intraoperative": (
-        "intraoperative consultation; frozen section; frozen section diagnosis; intraoperative diagnosis; "
-        "intra-operative consultation"
-    ),
-    "comment": ("comment; comments"),
-}
-"""Section -> its headings in lower case, separated by semicolons."""
-
-_HEADINGS = {title.strip(): section for section, titles in _TITLES.items() for title in titles.split(";")}
 _TITLE_AT_START = re.compile(
     r"[*#_\s]{0,3}"
     r"(?=[A-Za-z'&()/ -]{3,60}+[*_]{0,2}\s{0,2}[:\n]|[A-Za-z'&()/\s]{0,60}+[*_]{0,2}\s{0,2}-)"  # a mark follows
@@ -173,7 +108,7 @@ def split_sections(text: str) -> tuple[Section, ...]:
     starts: list[tuple[int, str]] = []
     for match in _titles(text):
         title = " ".join(match["title"].lower().split()).strip(" -(")
-        name = _HEADINGS.get(title) or _HEADINGS.get(title.partition("/")[0])
+        name = HEADINGS.get(title) or HEADINGS.get(title.partition("/")[0])
         if name is None:
             continue
         if not match[0].rstrip("*_ ").endswith(":") and not (match["title"].isupper() or _alone(text, match)):
