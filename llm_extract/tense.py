@@ -14,6 +14,11 @@ _LEFT = re.compile(
     r"|\bhad measured"
     r"|\bpreviously seen|\blast (?:study|exam|examination|ct|scan)|\bold)" + _FILLER + r"$",
 )
+_AT_SAMPLING = re.compile(
+    r"[(\[;]\s?(?:(?:in|on|at)\s)?(?:the\s|an?\s)?(?:prior|previous|earlier)\s(?:(?:core|needle|punch|shave|surgical)\s){0,2}"
+    r"(?:biopsy|excision|resection|lumpectomy|specimen)" + _FILLER + r"$",
+)
+"""Opens a bracket: "5 cm (prior biopsy 1 cm)"; the site of an earlier biopsy says nothing of the time of a length."""
 _GREW_FROM = re.compile(
     r"\b(?:increas|decreas|grow|grew|enlarg|shr[aiu]nk|chang|progress|regress|reduc|declin|diminish|up"
     r"|down)[a-z]*(?: in (?:size|diameter))?(?: slightly)?"
@@ -101,6 +106,7 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
         return True
     if (
         _LEFT.search(left)
+        or _AT_SAMPLING.search(left)
         or _THEN.search(left)
         or _VERSUS.search(left)
         or _PAREN_WAS.search(left)

@@ -15,6 +15,21 @@ def sizes(text: str) -> list[tuple]:
     return [(x.organ, x.diameters_mm) for x in lesions]
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("4.5 cm (prior biopsy 0.9 cm)", (45.0,)),
+        ("4.5 cm (previous core needle biopsy: 0.9 cm)", (45.0,)),
+        ("4.5 cm; in the earlier excision it measured 0.9 cm", (45.0,)),
+        ("4.5 x 3 cm (seen beside the cavity of a prior biopsy)", (45.0, 30.0)),
+        ("the tumor at the site of the prior biopsy measures 4.5 cm", (45.0,)),
+    ],
+)
+def test_the_length_of_an_earlier_biopsy_is_not_that_of_the_tumour(words, expected):
+    text = f"DIAGNOSIS:\nBreast, left, mastectomy: Invasive ductal carcinoma.\nTumor size: {words}."
+    assert sizes(text) == [("breast", expected)]
+
+
 PANCREAS = "\nDIAGNOSIS:\nPancreas, distal, resection: Ductal adenocarcinoma."
 
 
@@ -103,9 +118,7 @@ def test_a_range_of_two_sizes_bounds_its_group_by_the_last():
     ],
 )
 def test_sizes_of_both_sides_in_brackets_are_two_tumours(bracket, expected):
-    text = (
-        f"DIAGNOSIS:\nOvaries, bilateral, excision:\nSerous carcinoma of both ovaries {bracket} of high grade."
-    )
+    text = f"DIAGNOSIS:\nOvaries, bilateral, excision:\nSerous carcinoma of both ovaries {bracket} of high grade."
     lesions = extract_record(Report(report_id="P1", text=text, kind="pathology")).lesions
     assert [(x.laterality, x.diameters_mm, x.count) for x in lesions] == expected
 
