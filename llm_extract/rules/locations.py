@@ -100,8 +100,7 @@ def resolve(
     if not free and places and organ in _OUTSIDE and not numbered and _outside(text, places, head, topic):
         organ, certain = _OUTSIDE[organ], False
     if organ is None or not certain:
-        node = head is not None and head.category == "finding" and head.value.kind == "lymph_node"
-        organ = _from_short(marks, organ, free, owners=("lymph_node",) if node else ()) or organ
+        organ = _from_short(marks, organ, free, owners=_owners(head)) or organ
     segments = liver_segments(text, references, organ, places)
     if segments and organ is None:
         organ = "liver"
@@ -110,15 +109,12 @@ def resolve(
         organ = "bone"
     parts: dict[str, tuple[int, int]] = {**segments, **(vertebrae if organ == "bone" else {})}
     joined = len(segments) > 1
-    inside = [m for m in places if m in free or (free and is_level(text, m))] or places
-    usable = [m for m in inside if m.value.organ == organ and m.value.part]
+    usable = _own_parts(text, places, free, organ)
     parts |= {mark.value.part: (mark.start, mark.end) for mark in usable}
     parts |= _short_parts(text, marks, organ, head)
     parts = parts or bare_lobes(text, marks, organ)
     parts |= shared_noun(text, [*usable, *(m for m in marks if m.category == "short")], organ, parts)
-    own = (
-        [m for m in places if m.value.organ == organ] if free else places
-    )  # all it is beside lies on its side
+    own = [m for m in places if m.value.organ == organ or not free]  # all it is beside lies on its side
     side, side_spans = side_of(text, marks, head, own, organ=organ)
     if side is None and head is not None and head.plural:
         side, side_spans = both_sides(places, organ, anatomy)
@@ -130,6 +126,18 @@ def resolve(
     return Location(
         organ, names, relation, side, tuple(dict.fromkeys(spans)), side_spans, certain and bool(free)
     )
+
+
+def _own_parts(text: str, places: Sequence[Mark], free: Sequence[Mark], organ: str | None) -> list[Mark]:
+    """Names of parts of the organ that a finding lies in; all of them where it is only beside what is named."""
+    inside = [m for m in places if m in free or (free and is_level(text, m))] or places
+    return [m for m in inside if m.value.organ == organ and m.value.part]
+
+
+def _owners(head: Mark | None) -> tuple[str, ...]:
+    """Organs that a finding is by its name."""
+    node = head is not None and head.category == "finding" and head.value.kind == "lymph_node"
+    return ("lymph_node",) if node else ()
 
 
 _OWN_HILUM = re.compile(

@@ -21,21 +21,15 @@ _NORMAL = Cue(
     r"abnormality detected|free of abnormality|no tumou?r)\b",
     "normal", "unremarkable", "natural", "intact", "clear", "wnl", "nad", "significant", "pathology", "no tumo",
 )  # fmt: skip
-
-
 _NOT_NORMAL = re.compile(
     r"\b(?:not|larger than|wider than|less than|smaller than|above|abnormal|than|return\w* to|upper "
     r"limits? of)\s(?:\w+\s)?$",
 )
-
-
 _SIZE_ONLY = re.compile(
     r"\b(?:sizes?|dimensions?|calib(?:er|re|ration)s?|diameters?|widths?|heights?|position\w*|location"
     r"|locali[sz]ation|course|length|volume|thickness|aeration|patency|patent|flow|opacification"
     r"|alignments?|curvature|lordosis|kyphosis|(?:disc|disk|joint|intervertebral) spaces?|open)\b",
 )
-
-
 _TISSUE = re.compile(
     r"\b(?:parenchyma\w*|densit\w+|attenuation|appear\w*|contours?|enhancement|signal|structure"
     r"|echogenicity|morpholog\w+|configuration|texture|unremarkable)\b",
@@ -47,8 +41,6 @@ _EXCEPTION = Cue(
     r"\b(?:except|aside from|apart from|other than|with the exception|besides)\b",
     "except", "aside from", "apart from", "other than", "besides",
 )  # fmt: skip
-
-
 _LIMITED = Cue(
     r"\b(?:limited|suboptimal\w*|not optimal\w*|(?:cannot|could not|can not) be (?:\w+ )?"
     r"(?:evaluated|assessed|excluded|distinguished|differentiated)"
@@ -62,29 +54,15 @@ _LIMITED = Cue(
     "not well", "partially", "lack of", "obscured", "grossly", "as far as", "portion", "motion",
 )  # fmt: skip
 _PIECE_OF_LUNG = re.compile(r"\blung (?:apices|apex|bases?)\b|\b(?:apices|apex|bases?) of the lungs?\b")
-
-
 _NODES_NORMAL = Cue(
     r"\b(?:not reach\w* (?:\w+ ){0,3}patholog\w+|not (?:in|of) (?:\w+ )?patholog\w+"
     r"|not (?:pathologically )?enlarged|no(?:t)? (?:pathologic\w*|significant\w*) (?:enlarged|size)"
     r"|not pathological)\b",
     "patholog", "enlarged", "significant",
 )  # fmt: skip
-
-
 _OUTLINE = re.compile(
     r"\b(?:boundar|margin|border|edge|outline|contour|demarcat|interface|fat\b|evidence|distin)"
 )
-
-
-def _clears_lung(statement: Statement, start: int, end: int) -> bool:
-    """True for "the lungs are clear", not for "a nodule of the lung with clear borders"."""
-    around = statement.low[max(0, start - 40) : end + 24]
-    return _OUTLINE.search(around) is None and any(
-        m.category == "place" and m.value.organ in {"lung", "pleura"} for m in statement.marks
-    )
-
-
 _MAX_PREDICATES = 30
 """Words such as "normal" that are read in one sentence."""
 
@@ -128,6 +106,14 @@ def normal_organs(
             quote_start=statement.start,
             limited=is_limited(statement),
         )
+
+
+def _clears_lung(statement: Statement, start: int, end: int) -> bool:
+    """True for "the lungs are clear", not for "a nodule of the lung with clear borders"."""
+    around = statement.low[max(0, start - 40) : end + 24]
+    return _OUTLINE.search(around) is None and any(
+        m.category == "place" and m.value.organ in {"lung", "pleura"} for m in statement.marks
+    )
 
 
 def is_limited(statement: Statement) -> bool:

@@ -43,18 +43,10 @@ _NOUNS: tuple[tuple[UnusedReason, str], ...] = (
 _NOUN = tuple((reason, re.compile(rf"\b(?:{pattern})\b")) for reason, pattern in _NOUNS)
 _ANY_NOUN = re.compile(rf"\b(?:{'|'.join(pattern for _, pattern in _NOUNS)})\b")
 """Both read lower case."""
-_AFTER = re.compile(
-    r"\s{0,2}-?(?:(?:in\s(?:diameter|size|length|thickness|width|dimension\w*)|thick|long|wide"
-    r"|deep)\b\s?)?(?:[A-Za-z-]+\s){0,3}?",
-)
 _DISTANCE = re.compile(
     r"\s{0,2}(?:away\s|in\sdistance\s)?(?:from|above|below|proximal to|distal to|deep to|inferior to"
     r"|superior to|lateral to|medial to|to the (?:nearest|closest)|anterior to|posterior to"
     r"|caudal|cranial|beyond|cephalad)\b",
-)
-_FROM_DISTANCE = re.compile(
-    r"\b(?:distance(?: of| to| from)?|located|situated|lies|approximately"
-    r"|is)\s(?:is\s)?(?:approximately\s|about\s)?$",
 )
 _EXTENT = re.compile(
     r"\b(?:over (?:an?\s)?(?:approximately\s|about\s|length of\s|distance of\s|segment of\s)?|for a "
