@@ -10,7 +10,7 @@ from llm_extract.rules.context import Hedge
 
 _HEDGED_LINK = Cue(
     r"(?:\b(?:suspicious (?:for|of)|concerning for|worrisome for|(?:concern|suspicion|question"
-    r"|possibility) (?:for|of)"
+    r"|possibility) (?:for|of)|concern (?:is|was|remains) (?:\w+ly )?raised for"
     r"|suggest\w*(?: of)?|indicative of|characteristic (?:of|for)|typical (?:of|for)|diagnostic of"
     r"|compatible with"
     r"|consistent with|in keeping with|in line with|in (?:terms|favou?r|accordance) (?:of|with)|interpreted as"

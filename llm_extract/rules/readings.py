@@ -102,7 +102,7 @@ def verb_end(sentence: str) -> int:
 
 def is_differential(sentence: str) -> bool:
     """True for "should be considered in the differential diagnosis", which places nothing."""
-    return bool(_DIFFERENTIAL.match(sentence) or _CONSIDERATION.match(sentence) or _CONCERN.search(sentence))
+    return bool(_DIFFERENTIAL.match(sentence) or _CONSIDERATION.match(sentence))
 
 
 def speaks_of_many(sentence: str) -> bool:

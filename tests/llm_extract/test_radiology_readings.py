@@ -71,6 +71,14 @@ def test_low_density_behind_a_finding_is_its_density():
     assert (lesion.kind, lesion.attenuation, lesion.laterality) == ("cyst", "hypo", "bilateral")
 
 
+def test_a_concern_is_a_possible_lesion_or_a_name_of_the_one_before():
+    text = "There is a 17 mm nodule in the left upper lobe. Concern is raised for a metastasis"
+    one, other = read(f"{text} in the spleen.").lesions
+    assert (one.diagnosis, other.organ, other.presence) == (None, "spleen", "possible")
+    (lesion,) = read(f"{text}.").lesions
+    assert (lesion.diagnosis, lesion.presence) == ("metastasis", "definite")
+
+
 @pytest.mark.parametrize("words", ["pending exclusion of metastasis", "possibility of metastasis"])
 def test_what_is_yet_to_be_excluded_is_possible(words):
     (lesion,) = read(f"Uneven density of the vertebrae, {words}.").lesions
