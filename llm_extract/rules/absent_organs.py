@@ -10,6 +10,7 @@ from llm_extract.cues import Cue
 from llm_extract.drafts import OrganDraft
 from llm_extract.records import Laterality
 from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.seeing import SEEN
 from llm_extract.rules.statements import Statement
 from llm_extract.rules.subjects import side_of_subject, subjects
 
@@ -21,7 +22,7 @@ _REMOVED = Cue(
     r"|\(operated\)",
     "absent", "removed", "resected", "not present due", "is not seen", "is not visuali", "operated",
 )  # fmt: skip
-_SEEN = r"(?:observed|seen|visuali[sz]ed|visible|displayed|identified|found|present|shown|monitored|selected)"
+_SEEN = rf"(?:{SEEN}|displayed|found|present)"
 _NOT_THERE = Cue(
     r"\b(?:(?:(?:is|are|was|were)\s|(?:could|can)\s)?(?:not|cannot)\s(?:be\s|been\s)?" + _SEEN + r")\b"
     r"|\b(?:incomplete(?:ly)?\s(?:visuali[sz]ation|visuali[sz]ed|displayed?))\b",
@@ -55,12 +56,13 @@ _OF_A_SUBJECT = re.compile(
 )
 _PLAINLY_MISSED = frozenset({"kidney", "breast", "spleen", "gallbladder", "uterus", "prostate"})
 """Organs that a CT shows wherever they are; where it does not, they were taken out."""
-_MAX_PREDICATES = 30
+MAX_PREDICATES = 30
+"""Words such as "normal" or "absent" that are read in one sentence."""
 
 
 def absent_organs(statement: Statement, paired: frozenset[str]) -> Iterator[OrganDraft]:
     """What one sentence calls absent."""
-    for match in itertools.islice(_REMOVED.finditer(statement.low), _MAX_PREDICATES):
+    for match in itertools.islice(_REMOVED.finditer(statement.low), MAX_PREDICATES):
         for organ, side in subjects(statement, match.start(), match.end(), paired):
             if organ != "lymph_node":
                 yield _absent(statement, organ, side)
@@ -75,8 +77,8 @@ def absent_organs(statement: Statement, paired: frozenset[str]) -> Iterator[Orga
 def not_there(statement: Statement) -> Iterator[tuple[Mark, str]]:
     """Organs and parts that the sentence says are not seen, with their organ."""
     low = statement.low
-    unseen = list(itertools.islice(_NOT_THERE.finditer(low), _MAX_PREDICATES))
-    missing = list(itertools.islice(_NO_MORE_OF.finditer(low), _MAX_PREDICATES))
+    unseen = list(itertools.islice(_NOT_THERE.finditer(low), MAX_PREDICATES))
+    missing = list(itertools.islice(_NO_MORE_OF.finditer(low), MAX_PREDICATES))
     if not unseen and not missing:
         return
     operated = is_operated(statement)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from llm_extract.cues import Cue
 from llm_extract.drafts import OrganDraft
-from llm_extract.rules.absent_organs import absent_organs
+from llm_extract.rules.absent_organs import MAX_PREDICATES, absent_organs
 from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.seeing import SEEN
 from llm_extract.rules.statements import Statement
 from llm_extract.rules.subjects import subjects
 
@@ -63,8 +64,6 @@ _NODES_NORMAL = Cue(
 _OUTLINE = re.compile(
     r"\b(?:boundar|margin|border|edge|outline|contour|demarcat|interface|fat\b|evidence|distin)"
 )
-_MAX_PREDICATES = 30
-"""Words such as "normal" that are read in one sentence."""
 
 
 def normal_organs(
@@ -73,7 +72,7 @@ def normal_organs(
     """What one sentence calls normal or absent."""
     text, low = statement.text, statement.low
     yield from absent_organs(statement, paired)
-    for match in itertools.islice(_NORMAL.finditer(low), _MAX_PREDICATES):
+    for match in itertools.islice(_NORMAL.finditer(low), MAX_PREDICATES):
         if _NOT_NORMAL.search(low[max(0, match.start() - 26) : match.start()]):
             continue
         if _is_not_displayed(text, match.start(), match.end()):
@@ -131,8 +130,7 @@ def is_node(mark: Mark) -> bool:
 _NOT_DISPLAYED = re.compile(
     r"(?:(?!\b(?:is|are|was|were|but|which|while|with)\b)[^.;,]){0,90}?\b(?:(?:is|are|was|were|can|could|has|have)\s)?"
     r"(?:not|no longer|hardly|cannot|never|incompletely|poorly|partially)\s(?:be\s|been\s)?(?:\w+ly\s)?"
-    r"(?:displayed|seen|visuali[sz]ed|visible|observed|shown|identified|imaged|evaluated|included|preserved"
-    r"|distinguished|selected|monitored)\b",
+    rf"(?:{SEEN}|displayed|imaged|evaluated|included|preserved|distinguished)\b",
     re.IGNORECASE,
 )
 _LOST = Cue(

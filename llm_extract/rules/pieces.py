@@ -11,6 +11,7 @@ from llm_extract.measurements import Measurement
 from llm_extract.references import Reference
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.part_names import segment_numbers
 from llm_extract.rules.separators import joined_places
 from llm_extract.rules.statements import Statement
 
@@ -163,8 +164,6 @@ def _listed(statement: Statement, sizes: Sequence[Measurement]) -> bool:
 
 
 def _split_segments(reference: Reference, number: int) -> list[Reference]:
-    from llm_extract.rules.part_names import segment_numbers
-
     numbers = segment_numbers(reference.get("segments") or "")
     if len(numbers) != number:
         return []
