@@ -439,3 +439,42 @@ def test_an_organ_of_the_next_clause_is_not_called_free() -> None:
 def test_an_organ_that_was_spared_is_no_specimen() -> None:
     text = "DIAGNOSIS:\nC. Pancreas, pylorus preserving pancreaticoduodenectomy:\nNo tumor present.\n"
     assert record(text).organs["stomach"].status != "explicitly_lesion_free"
+
+
+def counted(text: str) -> list[tuple]:
+    """Organ, kind, diameters and count of every lesion of a diagnosis."""
+    found = record(f"DIAGNOSIS:\n{text}").lesions
+    return [(x.organ, x.kind, x.diameters_mm, x.count, x.count_kind) for x in found]
+
+
+HCC = ("liver", "tumor", (60.0,), 1, "exact")
+SATELLITES = (("liver", "nodule", (), None, "multiple_unknown"),)
+
+
+@pytest.mark.parametrize(
+    ("words", "beside"),
+    [
+        ("Several satellite nodules surround it.", SATELLITES),
+        ("Satellite nodules: present", SATELLITES),
+        (
+            "Multiple satellite nodules are present. The satellite nodules are poorly differentiated.",
+            SATELLITES,
+        ),
+        ("No satellite nodules are present.", ()),
+        ("Satellite nodules: absent", ()),
+        ("A search for satellite nodules was made.", ()),
+        ("The nodules are poorly differentiated.", ()),
+        ("Microsatellite nodules are stable.", ()),
+    ],
+)
+def test_satellites_are_lesions_beside_the_tumour(words: str, beside: tuple) -> None:
+    assert counted(f"Liver, resection: Hepatocellular carcinoma, 6 cm.\n{words}") == [HCC, *beside]
+
+
+def test_satellites_of_a_liver_stay_there_and_all_lesions_together_give_the_tumour_no_count() -> None:
+    found = counted(
+        "Perihilar cholangiocarcinoma.\nLeft hepatic lobe, resection: A nodule of 9 cm from the hepatic duct."
+        " Many satellite nodules are present. The nodules are consistent with cholangiocarcinoma of the hepatic duct."
+    )
+    assert ("bile_duct", "tumor", (), 1, "exact") in found
+    assert ("liver", "nodule", (), None, "multiple_unknown") in found

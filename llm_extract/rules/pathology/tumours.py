@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from llm_extract.rules.locations import Location
+from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology.sightings import (
     Sighting,
     Tumour,
@@ -29,6 +30,14 @@ _WHERE = re.compile(
 _SEEDED = re.compile(r"\binvolv(?:ed by|ement by|ing|es)\b", re.IGNORECASE)
 _SURFACE = re.compile(r"\b(?:seros\w+|surface|peritone\w+|omentum|mesenter\w+)\b", re.IGNORECASE)
 _NODULE = re.compile(r"\bnodul(?:es?|arity)\b", re.IGNORECASE)
+_SATELLITES = re.compile(
+    r"(?:^\W{0,4}|\b(?:multiple|several|numerous|many|few|some|scattered|additional|small|two|three|four|\d{1,2}"
+    r"|are|with|and|includ\w+|contain\w*|shows?|reveals?)\s)(?:\w+\s)?satellite\s(?:\w+\s)?$",
+    re.IGNORECASE,
+)
+"""Before the noun of lesions beside the tumour; a search for them states none."""
+_ALL_OF_THEM = re.compile(r"\b(?:the|these|those)\s(?:\w+\s)?$", re.IGNORECASE)
+"""Before a plural that speaks of all that was described."""
 _TYPE_KEY = re.compile(r"\bhistolog\w{1,4}\s(?:type|diagnosis)\b[^:]{0,30}:", re.IGNORECASE)
 
 
@@ -63,7 +72,9 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
             tumours.append(Tumour(sighting, [sighting]))
     for sighting in sorted((s for s in sightings if not s.is_specific and not s.mention.sizes), key=_order):
         target = _match_unsized(sighting, tumours)
-        if target is not None:
+        if _is_satellites(sighting, tumours):
+            tumours.append(Tumour(sighting, [sighting]))
+        elif target is not None:
             _absorb(target, sighting)
         elif not tumours or _is_seeded(sighting, tumours, main):
             tumours.append(Tumour(sighting, [sighting]))
@@ -114,6 +125,22 @@ def _is_seeded(sighting: Sighting, tumours: Sequence[Tumour], main: str | None) 
     mention.malignancy_basis = "pathology"
     mention.location = replace(mention.location, parts=(), relation="unknown")
     return True
+
+
+def _is_satellites(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
+    """True for "several satellite nodules are present", lesions beside the tumour; the first that names them counts."""
+    return (
+        sighting.mention.is_group
+        and _follows(_SATELLITES, sighting.mention)
+        and not any(_follows(_SATELLITES, t.mention) for t in tumours)
+    )
+
+
+def _follows(words: re.Pattern[str], mention: Mention) -> bool:
+    """True if the noun of a mention stands right behind such words."""
+    head = mention.head
+    before = "" if head is None else mention.statement.text[: max(0, head.start - mention.statement.start)]
+    return words.search(before) is not None
 
 
 def _without_nodules(sightings: Sequence[Sighting]) -> Sequence[Sighting]:
@@ -251,7 +278,7 @@ def _absorb(target: Tumour, sighting: Sighting) -> None:
         held.count == 1
         and new.is_group
         and not held.sizes
-        and (new.sizes or (sighting.rank == 0 and sighting.is_specific))
+        and (new.sizes or (sighting.rank == 0 and sighting.is_specific and not _follows(_ALL_OF_THEM, new)))
         and (new.kind != "metastasis" or held.kind == "metastasis")
     ):
         held.count, held.count_kind = new.count, new.count_kind
