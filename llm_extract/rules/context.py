@@ -77,7 +77,7 @@ _UNSEEN = Cue(
 _NOT_JUDGED = re.compile(
     r"[^.;]{0,80}?\b(?:cannot|can not|could not) be (?:\w+ly )?(?:evaluated|assessed|judged)\b"
 )
-_BARE_OR = Cue(r"\b(?:infiltrati\w+|effusion|consolidation|thickening) or\s(?:[\w-]+\s){0,2}$", " or")
+_BARE_OR = Cue(r"\b(?:infiltrati\w+|effusion|consolidation) or\s(?:[\w-]+\s){0,2}$", " or")
 _BARE_SEEN = re.compile(r"\s(?:was|were|is|are)\s(?:detected|observed|seen|noted|identified)\W{0,3}$")
 """Reads "infiltration or mass was detected": a denial that has lost its "no" states neither of them."""
 _ONLY_BEFORE = re.compile(
@@ -102,7 +102,9 @@ _HYPOTHETICAL = Cue(
 )  # fmt: skip
 _HISTORY = Cue(
     r"(?:\bhistory of\b|\bh/o\b|\bhx\b|\bstatus[- ]post\b|\bs/p\b"
-    r"|\bpost(?:operative)?\b(?!-?\s?contrast)|\bfamily history\b|\bdiagnosed with\b|\bcase of\b"
+    r"|\bpost(?:operative)?\b(?!-?\s?contrast)|\bfamily history\b"
+    r"|\b(?:father|mother|brother|sister|uncle|aunt|grand\w+)\s(?:has|have|had|with|died of|suffer\w+ from)\b"
+    r"|\bdiagnosed with\b|\bcase of\b"
     r"|\bfollow-?up\s(?:\w+\s){0,2}$|\bpatient with\b|\bfollow(?:ed)?[- ]?up (?:for|of|with)\b"
     r"|\boperated\b|\bresected\b|\bresection "
     r"of\b|\bremoval of\b|\bexcision of\b|\bsurgery for\b"
@@ -117,7 +119,7 @@ _HISTORY = Cue(
     "history", "it was", "h/o", "hx", "status", "s/p", "post", "diagnos", "case of", "follow", "patient with",
     "operated", "resect", "removal", "excision", "surgery", "treat", "known", "for previous", "for prior", "chemo",
     "due to", "secondary to", "because of", "from", "primary", "in favor", "prior to", "after", "stent", "surveillance",
-    "excised",
+    "excised", "father", "mother", "brother", "sister", "uncle", "aunt", "grand",
 )  # fmt: skip
 _ORIGIN = re.compile(
     r"\b(?:from|secondary to|due to|caused by|related to|because of|upstream (?:of|from|to)|proximal to"
@@ -143,9 +145,8 @@ _EXTENDS = re.compile(
     r"|(?:has|shows?|have|had) (?:an?\s)?(?:infiltration|invasion|extension|indentation|continuity|formed))\b"
 )
 _GONE = re.compile(
-    r"[^.;,]{0,60}?\b(?:is|are|was|were|can|could)\s(?:not|no longer|never)\s(?:be\s)?(?:\w+ly\s)?"
-    + _VERB
-    + r"\b",
+    r"(?:(?!\b(?:and\s(?:the|an?|no|his|her|both)|but|while|whereas)\s)[^.;,]){0,60}?"
+    r"\b(?:is|are|was|were|can|could)\s(?:not|no longer|never)\s(?:be\s)?(?:\w+ly\s)?" + _VERB + r"\b",
 )
 _DISEASE = re.compile(
     r"(?:lymphoma|carcinoma|cancer|tumou?r|melanoma|sarcoma|myeloma|malignancy|mesothelioma|neoplasm)s?$",

@@ -66,6 +66,11 @@ class ContinuationReader(NameReader):
             ]
             last = alike[-1] if alike and (last is None or last.kind != made.kind) else last
             if last is not None and last.kind == made.kind:
+                alike = [m for m in alike if not _is_elsewhere(made, m)]
+                if _is_elsewhere(made, last):
+                    if not alike:
+                        return False
+                    last = alike[-1]
                 if last.change == "unknown":
                     last.change = made.change
                 return True
@@ -95,6 +100,9 @@ class ContinuationReader(NameReader):
             return False
         alike = [m for m in self.mentions[-12:] if m.kind == made.kind]
         if made.refers_back:
+            own = any(0 <= head.mark.start - m.end < 2 for m in statement.of("place"))
+            if own and made.organ not in {"other", *(m.organ for m in self.mentions)}:
+                return False  # "the liver mass extends to ...", and no mass of the liver was stated
             same = alike and alike[-1].is_group == made.is_group and _may_be(made, alike[-1])
             return bool(alike) and not same
         both = alike and alike[-1].organ == made.organ and alike[-1].location.laterality == "bilateral"
@@ -226,6 +234,16 @@ class ContinuationReader(NameReader):
         if like.diagnosis is not None:
             made.diagnosis, made.diagnosis_text = like.diagnosis, like.diagnosis_text
         return made
+
+
+def _is_elsewhere(made: Mention, last: Mention) -> bool:
+    """True if the organ, the side or the size of two mentions contradict."""
+    here, there = made.location, last.location
+    if here.organ is not None and here.certain and made.organ not in {last.organ, "other"}:
+        return True
+    if made.sizes and last.sizes and not _same_size(made.sizes, last.sizes):
+        return True
+    return not made.is_group and {here.laterality, there.laterality} == {"left", "right"}
 
 
 def _may_be(made: Mention, last: Mention) -> bool:

@@ -113,14 +113,16 @@ def is_apposition(between: str) -> bool:
 
 # given lower case
 _POSSIBLE_BEFORE = re.compile(
-    r"(?:\b(?:possibl[ey]|questionabl[ey]|equivocal|suspected|question of|query|suspicion of|vague"
-    r"|possibility of|pending exclusion of"
+    r"(?:\b(?:(?:thickening|consolidation) or|possibl[ey]|questionabl[ey]|equivocal|suspected|question of"
+    r"|query|suspicion of|vague|possibility of|pending exclusion of"
     r"|(?:cannot|not|unable to) (?:be )?(?:exclud\w+|rule out))|\?)\W{0,2}(?:\w+[\s-]){0,5}$"
 )
 _PROBABLE_BEFORE = re.compile(r"\b(?:probabl[ey]|likely|presumed)\W{0,2}(?:\w+[\s-]){0,4}$")
 _POSSIBLE_AFTER = re.compile(
     r"\s?(?:\w+\s){0,3}(?:cannot|can not|could not) be (?:excluded|ruled out)|\s?(?:is|are) (?:possible"
     r"|suspected|questionable)|\s?\?"
+    r"|\s?(?:\w+\s){0,4}(?:should|must|can|could|may|might) (?:also )?be (?:considered|included|kept in mind)"
+    r"\b[^.;]{0,20}\bdifferential"
 )
 _APPEARANCE = re.compile(
     r"(?:volume averaging|artifact|artefact|pseudolesion|focal fat|perfusion (?:anomaly|alteration))"

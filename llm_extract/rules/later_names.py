@@ -11,7 +11,8 @@ from llm_extract.rules.grouping import GroupReader
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.mentions import Mention
-from llm_extract.rules.nouns import explains
+from llm_extract.rules.nouns import SOLID, explains
+from llm_extract.rules.organ_choice import WEAK
 from llm_extract.rules.statements import Statement
 
 PRONOUN = re.compile(
@@ -40,16 +41,24 @@ class NameReader(GroupReader):
             return False
         begin = statement.start + readings.verb_end(statement.low)
         anchors = sorted((m for head in heads for m in head.anchors), key=lambda m: m.start)
+        nouns = [m for m in statement.of("place") if m.start >= begin and not m.value.adjective]
+        if readings.is_differential(statement.low):  # "lung adenocarcinoma" places nothing there
+            nouns = [m for m in nouns if not any(0 <= a.start - m.end < 2 for a in anchors)]
+        places = {m.value.organ for m in nouns} - {None, "lymph_node", *WEAK}
         if anchors[0].start < begin or any(head.polarity in {"negated", "no_new"} for head in heads):
             return False
         last = self._last(1 if readings.speaks_of_many(statement.low) else 2)
         if last is not None and self._talk_moved(last):
             last = None
+        if places and (last is None or not places <= {last.organ}):
+            return False
         organs = {m.value.organ for m in anchors} - {None}
         if begin == statement.start and any(m.category in {"place", "short"} for m in statement.marks):
             organs |= {m.value.organ for m in statement.marks if m.category == "place"}
             if last is None or not organs <= {last.organ}:
                 return organs <= {"other"} or readings.is_differential(statement.low)
+        if last is None and begin == statement.start and not readings.is_differential(statement.low):
+            return organs <= {"other"}
         if last is None or (organs and last.organ not in organs):
             return True
         if readings.doubts_it(statement.low):
@@ -79,18 +88,33 @@ class NameReader(GroupReader):
             last.malignancy, last.malignancy_basis = "indeterminate", "suspected"
 
     def _explains_last(self, statement: Statement, heads: Sequence[Head]) -> bool:
-        """Reads "Consider a haematoma." behind a shadow: what is explained as no lesion is none."""
+        """Reads "Consider a haematoma." behind a shadow: what is explained as no lesion is none.
+
+        A finding that has a size stays, and so does one of many or one that the explanation is too far from; a lesion
+        in so many words, or one in a solid organ, is only less certain.
+        """
         if heads or not hedges.opens_reading(statement.text) or not explains(statement.text):
             return False
         before = self.reading.statements[self._index - 1] if self._index else None
-        gone = [
-            m
-            for m in self.mentions
-            if m.statement is before and m.kind == "lesion" and m.diagnosis is None and m.group is None
-        ]
-        self.mentions = [m for m in self.mentions if m not in gone]
-        self.unused.update({m.id: "other" for mention in gone for m in (*mention.sizes, *mention.priors)})
-        return bool(gone)
+        spoken = [m for m in self.mentions if m.statement is before]
+        if len(spoken) != 1 or not self._may_explain(statement, spoken[0]):
+            return False
+        (last,) = spoken
+        vague = last.head is not None and last.head.value.needs is not None and last.organ not in SOLID
+        if vague or last.organ in WEAK:
+            self.mentions.remove(last)
+        else:
+            last.presence = "possible"
+        return True
+
+    def _may_explain(self, statement: Statement, last: Mention) -> bool:
+        """True if a finding without size or name may be what a sentence explains that names no other place."""
+        unnamed = last.kind == "lesion" and last.diagnosis is None and last.group is None
+        if not unnamed or last.sizes or last.priors or self._talk_moved(last):
+            return False
+        organs = {m.value.organ for m in statement.of("place")} - {None, "other", "soft_tissue"}
+        sides = {m.value for m in statement.of("side")} | {last.location.laterality}
+        return organs <= {last.organ} and not {"left", "right"} <= sides
 
     def _names_last(self, statement: Statement, head: Head, marks: list[Mark]) -> bool:
         """Reads "It was evaluated as a cyst": a name for the lesion stated before."""

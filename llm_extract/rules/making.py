@@ -88,14 +88,17 @@ class MentionMaker:
         before = statement.text[max(0, head.start - statement.start) : mark.start - statement.start]
         after = statement.text[mark.end - statement.start : high - statement.start]
         stated = place_marks(marks)
-        where = _with_heading(outside_questions(statement, stated), statement)
-        asked = bool(stated) and not where  # its only place is that of a questioned name
+        rest = outside_questions(statement, stated)
+        asked = len(rest) < len(stated) and not any(m.category in {"place", "short"} for m in rest)
+        one = asked and not statement.topic and after.count("?") == 1  # that place is all there is
+        where = _with_heading(stated if one else rest, statement)
+        named = next((m.value.organ for m, _ in head.names if m.value.organ), None) if one else None
         back = context.is_back_reference(before)
         shared = None if where or references or back or group is not None else self._shared(statement, head)
         location = shared or resolve(
             self.reading.text, where, references, anatomy=self.anatomy, head=_anchored(mark, anchor),
             topic=self._topic(statement),
-            inherited=group.organ if group is not None else None if asked else self._inherited(statement, mark),
+            inherited=group.organ if group is not None else named if asked else self._inherited(statement, mark),
         )  # fmt: skip
         if location.organ is None:
             location = self._from_sentence(statement, head, location)

@@ -47,9 +47,10 @@ _STONE_NOUN = (
     r"|\w*lithiasis|catheter\w*|stents?|calcifications? of the (?:ligament|tendon|muscle|vessel|artery))\b"
 )
 _STONE = re.compile(
-    _READ_AS
+    r"(?P<read>"
+    + _READ_AS
     + _STONE_NOUN
-    + r"|[^.;]{0,60}(?:,|\band)\s(?:[\w-]+\s){0,3}?"
+    + r")|[^.;]{0,60}(?:,|\band)\s(?:[\w-]+\s){0,3}?"
     + _STONE_NOUN
     + r"\s(?:is|are)\s(?:considered|suspected)\b",
     re.IGNORECASE,
@@ -123,7 +124,7 @@ def counts(statement: Statement, mark: Mark) -> bool:
         if spread is not None and not solid and not round_ and _FOCAL_OR.search(before) is None:
             return False
         behind = lowered(_up_to_next(statement, mark))
-        if _EXPLAINED_BEHIND.search(behind) or _OLD.search(before):
+        if _explained_behind(statement, mark, behind) or _OLD.search(before):
             return False
         reading = _EXPLAINED.search(behind)
         if reading is not None and not _OR_LESION.match(after, reading.end()):
@@ -134,30 +135,70 @@ def counts(statement: Statement, mark: Mark) -> bool:
             return False
         if mark.value.attenuation and _COUNTABLE.search(noun) is None and _PREDICATE.search(before):
             return False
-    if mark.value.diagnosis == "cyst" and mark.value.organ is None and _is_air_cyst(statement, noun):
+    if mark.value.diagnosis == "cyst" and mark.value.organ is None and _is_air_cyst(statement, mark, noun):
         return False
-    if mark.value.kind == "nodule" and mark.value.diagnosis is None and _STONE.search(lowered(after[:110])):
-        return False
+    if mark.value.kind == "nodule" and mark.value.diagnosis is None:
+        stone = _STONE.search(lowered(after[:110]))
+        if stone is not None and (stone["read"] or not sizes_near(statement, mark)):
+            return False
     if _INSIDE.match(after) and _PARENT.search(before):
         return False
     if mark.value.diagnosis is None and _LOOK.search(noun) and _is_attribute(statement, mark):
         return False
-    return _has_its_need(statement, mark, after)
+    return _is_placed(statement, mark, noun.lower()) and _has_its_need(statement, mark, after)
 
 
 _NOT_OF_AIR = re.compile(
     r"\b(?:hydatid|fluid|hypodense|hyperdense|densit\w+|hu|solid|complicated|infected|septa\w*|mediastin\w+|soft tissue"
-    r"|enhanc\w+)\b"
+    r"|enhanc\w+|bronchogenic|congenital|duplication|pericardial|simple)\b"
 )
 _OF_AIR = re.compile(r"\b(?:thin-?\s?walled|air|emphysem\w+|bulla\w*|paraseptal)\b")
 
 
-def _is_air_cyst(statement: Statement, noun: str) -> bool:
-    """Reads "cysts in both lungs": a cyst of the lung holds air unless something else is said of it."""
+def _is_air_cyst(statement: Statement, mark: Mark, noun: str) -> bool:
+    """Reads "cysts in both lungs": a cyst of the lung holds air unless something else or its size is said of it."""
     named = {m.value.organ for m in statement.marks if m.category == "place"} | set(statement.topic)
     if named - {"other", "pleura", "vessel"} != {"lung"} or _NOT_OF_AIR.search(statement.low):
         return False
-    return noun.lower().endswith(("cyst", "cysts")) or _OF_AIR.search(statement.low) is not None
+    if _OF_AIR.search(statement.low):
+        return True
+    return noun.lower().endswith(("cyst", "cysts")) and not sizes_near(statement, mark)
+
+
+def _explained_behind(statement: Statement, mark: Mark, behind: str) -> bool:
+    """True for "foci in the gallbladder, gallbladder stones are considered": no size, and no other place behind.
+
+    Behind "and" it speaks of the same thing only if the finding had a verb of its own before.
+    """
+    match = _EXPLAINED_BEHIND.search(behind)
+    if match is None or sizes_near(statement, mark):
+        return False
+    if re.match(r"(?:[,;]\s)?and\b", match[0]) and not _HAD_VERB.search(behind, 0, match.start()):
+        return False
+    at = mark.end + match.start()
+    places = [m for m in statement.of("place") if m.value.organ]
+    there = {m.value.organ for m in places if at <= m.start < mark.end + match.end()}
+    return there <= {m.value.organ for m in places if m.start < at} | set(statement.topic)
+
+
+_HAD_VERB = re.compile(r"\b(?:is|are|was|were)\b")
+_OCCUPATIONS = frozenset({"occupation", "occupations", "occupancy", "occupancies"})
+_SPACE = re.compile(r"\bspace[\s-]$")
+_LED_TO = re.compile(r"\s(?:is\s|was\s)?(?:seen\s|noted\s|observed\s)?(?:in|of|at)\s(?:\w+\s){0,4}")
+
+
+def _is_placed(statement: Statement, mark: Mark, noun: str) -> bool:
+    """False for an occupation of no place or size: "low-density occupation in the liver" is one, work is none."""
+    if noun not in _OCCUPATIONS:
+        return True
+    low, start = statement.low, statement.start
+    if _SPACE.search(low[: mark.start - start]) or sizes_near(statement, mark):
+        return True
+    return any(
+        0 <= mark.start - m.end < 2 or _LED_TO.fullmatch(low, mark.end - start, max(m.start - start, 0))
+        for m in statement.marks
+        if m.category in {"place", "short"}
+    )
 
 
 def _has_its_need(statement: Statement, mark: Mark, after: str) -> bool:
@@ -237,14 +278,12 @@ def _fluid(before: str, noun: str, after: str) -> bool:
 
 
 _DENSITIES = frozenset({"attenuation", "bone_density"})
-_SOLID = frozenset(
-    {"liver", "pancreas", "kidney", "spleen", "adrenal_gland", "thyroid", "prostate", "uterus"}
-)
+SOLID = frozenset({"liver", "pancreas", "kidney", "spleen", "adrenal_gland", "thyroid", "prostate", "uterus"})
 
 
 def _in_solid_organ(statement: Statement) -> bool:
     named = {m.value.organ for m in statement.marks if m.category == "place"} | set(statement.topic)
-    return bool(named & _SOLID)
+    return bool(named & SOLID)
 
 
 def _describes(statement: Statement, density: Mark, mark: Mark) -> bool:

@@ -85,6 +85,21 @@ _IN = re.compile(r"\b(?:in|within|inside)\s(?:the\s)?(?:(?:left|right|both|bilat
 _OF_LUNG = re.compile(r"\s(?:in|of|on)\s(?:the\s)?(?:\w+\s){0,2}", re.IGNORECASE)
 
 
+_SENTENCE = re.compile(r"[^.;\n]{0,200}")
+_OF_BONE = re.compile(
+    r"\b(?:lytic|osteolytic|sclerotic|blastic|osteoblastic|destr\w+|erosi\w+|eroding|cortical|cortex|border|surface"
+    r"|margin)\b",
+    re.IGNORECASE,
+)
+
+
+def _speaks_of_bone(text: str, place: Mark) -> bool:
+    """True if the sentence around a tissue calls something lytic, or destroyed: a lesion of the bone after all."""
+    begin = max(text.rfind(stop, 0, place.start) for stop in ".;\n") + 1
+    rest = _SENTENCE.match(text, place.end)
+    return _OF_BONE.search(text, begin, rest.end() if rest is not None else place.end) is not None
+
+
 def _named_tissue(text: str, named: Sequence[Mark], strong: Sequence[Mark]) -> str | None:
     """A tissue that a finding plainly lies in, which the bone or the lung named behind it only places.
 
@@ -98,6 +113,7 @@ def _named_tissue(text: str, named: Sequence[Mark], strong: Sequence[Mark]) -> s
             place.value.organ == "soft_tissue"
             and organs == {"bone"}
             and _TISSUE.search(text, place.start, place.end)
+            and not _speaks_of_bone(text, place)
         ):
             return "soft_tissue"
         if place.value.organ == "pleura" and organs == {"lung"} and strong[0].start > place.end:

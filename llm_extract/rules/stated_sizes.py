@@ -10,7 +10,10 @@ from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.statements import Statement
 
-_JOINS = re.compile(r"\b(?:and|another|other|respectively|others)\b|;")
+_JOINS = re.compile(
+    r"\b(?:and|another|other|respectively|others|within|contain\w*|including|component|cent(?:re|er|ral)"
+    r"|core|necro\w+|cystic|solid|part|portion|cavit\w+|calcif\w+)\b|;"
+)
 _SEPARATES = frozenset({"place", "short", "side", "index", "finding"})
 
 

@@ -10,6 +10,7 @@ from llm_extract.drafts import DraftSpan, SignDraft, SurgeryDraft, TechniqueDraf
 from llm_extract.records import Laterality
 from llm_extract.rules import context
 from llm_extract.rules.absent_organs import is_operated, not_there
+from llm_extract.rules.organ_choice import WEAK
 from llm_extract.rules.statements import Reading, Statement
 
 _PLANNED = re.compile(
@@ -64,12 +65,9 @@ _REGIONS = tuple(
         ("neck", r"\bneck\b"),
     )
 )
-_LIMITED = Cue(
+_LIMITED_STUDY = Cue(
     r"\b(?:limited|suboptimal|motion artifact|degraded)\b", "limited", "suboptimal", "motion", "degraded"
 )
-_SECTIONS = frozenset({"technique", "preamble"})
-
-
 _BOTH = re.compile(r"bso", re.IGNORECASE)
 
 
@@ -123,9 +121,9 @@ def surgery_drafts(reading: Reading) -> Iterator[SurgeryDraft]:
 def _operated_organ(statement: Statement, organ: str, procedure: str) -> str:
     """The organ of an operation that is done on several, from the place it stands with: a wedge of the liver."""
     places = statement.of("place")
-    named = [name for name in ("liver", "kidney", "lung") if any(m.value.organ == name for m in places)]
-    if procedure in {"wedge_resection", "segmentectomy"} and len(named) == 1:
-        return named[0]
+    named: set[str] = {m.value.organ for m in places if m.value.organ} - {"lymph_node", *WEAK}
+    if procedure in {"wedge_resection", "segmentectomy"} and organ not in named and len(named) == 1:
+        return named.pop()
     return organ
 
 
@@ -218,7 +216,7 @@ def technique_draft(reading: Reading) -> TechniqueDraft:
             regions.update(
                 dict.fromkeys(name for name, pattern in _REGIONS if pattern.search(statement.text))
             )
-        limited = limited or _LIMITED.search(statement.low) is not None
+        limited = limited or _LIMITED_STUDY.search(statement.low) is not None
     return TechniqueDraft.model_validate(
         {
             "modality": modality,

@@ -244,7 +244,7 @@ def test_every_length_is_a_quote_of_the_record_or_has_a_reason_why_not(text):
     "text",
     [
         "Thin-walled cysts are seen in both lungs.",
-        "A 25 mm cyst in the right lower lobe.",
+        "A 25 mm air cyst in the right lower lobe.",
         "Thin-walled cystic areas in both lungs.",
         "Areas of low density in the vertebrae, consistent with osteopenia.",
         "Tree-in-bud opacities in the right upper lobe.",

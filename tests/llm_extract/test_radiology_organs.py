@@ -27,7 +27,8 @@ def sides(statement: OrganStatement) -> tuple[str, str]:
 
 FREE = {
     # an open airway says nothing of the tissue around it
-    "Trachea and both main bronchi are open. No obstructive pathology is seen in the lumen.": set(),
+    "The windpipe is patent. Nothing obstructs the lumen of the main bronchus.": set(),
+    "The trachea is patent, no narrowing pathology inside it.": set(),
     "No occlusive pathology in the trachea or the main bronchi.": set(),
     "Trachea and main bronchi are normal.": set(),
     "Lungs and pleura: Airways are intact.": set(),
