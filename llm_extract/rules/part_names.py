@@ -82,12 +82,17 @@ _MIDDLE = frozenset({"thyroid_isthmus"})
 _LEVELS = {
     "lung": {"upper": "lung_upper_lobe", "middle": "lung_right_middle_lobe", "lower": "lung_lower_lobe"},
     "kidney": {"upper": "kidney_upper_pole", "mid": "kidney_interpolar", "lower": "kidney_lower_pole"},
+    "prostate": {
+        "peripheral": "prostate_peripheral_zone",
+        "transition": "prostate_transition_zone",
+        "transitional": "prostate_transition_zone",
+    },
 }
 
 
 _LEVEL_LIST = re.compile(
-    r"\b(?P<words>(?:upper|middle|mid|lower)(?:,\s(?:upper|middle|mid|lower))*)(?:\s?,)?\s?(?:and|or|&|/"
-    r"|-)\s?(?:the\s)?$",
+    r"\b(?P<words>(?:upper|middle|mid|lower)(?:,\s(?:upper|middle|mid|lower))*|peripheral|transition(?:al)?)"
+    r"(?:\s?,)?\s?(?:and|or|&|/|-)\s?(?:the\s)?$",
     re.IGNORECASE,
 )
 

@@ -215,3 +215,44 @@ def test_a_site_of_two_parts_outweighs_the_one_of_the_heading():
     text = "DIAGNOSIS:\nHead of pancreas, resection: Ductal adenocarcinoma.\nSYNOPTIC REPORT\n"
     lesion = only(text + "TUMOR SITE:\nPancreatic head\nUncinate process\n")
     assert (lesion.parts, lesion.part_relation) == (("pancreas_head", "pancreas_uncinate"), "spanning")
+
+
+@pytest.mark.parametrize(
+    ("site", "parts"),
+    [
+        ("BILATERAL, MOSTLY IN TRANSITION ZONE", ("prostate_transition_zone",)),
+        ("RIGHT AND LEFT, MAINLY IN PERIPHERAL AND TRANSITIONAL ZONES",
+         ("prostate_transition_zone", "prostate_peripheral_zone")),
+        ("RIGHT AND LEFT, MAINLY IN UPPER AND PERIPHERAL ZONES", ("prostate_peripheral_zone",)),
+        ("BILATERAL", ()),
+    ],
+)  # fmt: skip
+def test_the_zones_that_most_of_a_prostate_cancer_lies_in(site, parts):
+    text = f"DIAGNOSIS:\nProstate, radical prostatectomy:\nADENOCARCINOMA OF PROSTATE.\nTUMOR SITE: {site}.\n"
+    lesion = only(text + "GLEASON SCORE: 3 + 4 = 7.\n")
+    assert set(lesion.parts) == set(parts)
+    assert lesion.laterality == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("Bladder neck involved: Yes", "no_statement_on_lesions"),
+        ("Lumen invaded: No\nBladder neck involved: Yes\nMargins involved: No", "no_statement_on_lesions"),
+        ("Bladder neck involved: No\nProstatic capsule involved: Yes", "explicitly_lesion_free"),
+        ("Bladder neck involved: No", "explicitly_lesion_free"),
+        ("Bladder neck margin involved: Yes", "explicitly_lesion_free"),
+        ("Vascular invasion: Present", "explicitly_lesion_free"),
+    ],
+)
+def test_a_key_that_says_that_an_organ_is_involved_takes_back_that_a_piece_of_it_is_free(line, status):
+    text = "DIAGNOSIS:\nA. Bladder neck, excision:\n- Negative for tumor.\nB. Prostate, prostatectomy:\n"
+    made = record(text + f"- Prostatic adenocarcinoma, Gleason 3 + 4.\nSYNOPTIC REPORT\n{line}\n")
+    assert made.organs["bladder"].status == status
+
+
+@pytest.mark.parametrize("word", ["VESICLE", "VESICAL"])
+def test_seminal_vesicles_are_no_bladder_however_spelt(word):
+    text = "DIAGNOSIS:\nProstate, prostatectomy: Acinar adenocarcinoma.\n"
+    made = record(text + f"SEMINAL {word} INVASION\nABSENT\n")
+    assert made.organs["bladder"].status == "not_mentioned"

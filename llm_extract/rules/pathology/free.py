@@ -58,6 +58,11 @@ _INVOLVES = re.compile(
     r"(?:involves|invades|infiltrates|extends (?:in)?to|penetrates|replaces)\b",
     re.IGNORECASE,
 )
+_INVOLVED_KEY = re.compile(
+    r"\b(?:involve(?:d|ment)|invasion|invaded)(?:\sby\stumou?r)?\s{0,2}:\s{0,2}(?:yes|present|positive|identified)\b",
+    re.IGNORECASE,
+)
+"""Reads "Bladder neck involved: yes", which speaks of its own line."""
 _NOT_INVOLVED = re.compile(
     r"\b(?:not?|without|none|negative|free|adjacent|up to|margins?|close)\b|\?", re.IGNORECASE
 )
@@ -245,13 +250,26 @@ def _invaded(statements: Sequence[Statement]) -> frozenset[str]:
     """Organs that a tumour is said to involve, of which no other word can say that they are free."""
     found: set[str] = set()
     for statement in statements:
-        match = _INVOLVES.search(statement.text) if statement.sentence.section in CURRENT else None
-        if match is None or _NOT_INVOLVED.search(statement.text):
-            continue
-        low = statement.start + match.end()
-        places = [m for m in statement.marks if m.category == "place" and low <= m.start < low + _REACH]
+        spans = _taken(statement.text) if statement.sentence.section in CURRENT else ()
+        places = [
+            m for m in statement.marks
+            if m.category == "place" and any(low <= m.start - statement.start < high for low, high in spans)
+        ]  # fmt: skip
         found |= {m.value.organ for m in places if not m.value.adjective} - {"lymph_node", "other", "vessel"}
     return frozenset(found)
+
+
+def _taken(text: str) -> list[tuple[int, int]]:
+    """Where the words stand that name what a tumour involves: behind the verb, or before "involved: yes"."""
+    found: list[tuple[int, int]] = []
+    match = _INVOLVES.search(text)
+    if match is not None and not _NOT_INVOLVED.search(text):
+        found.append((match.end(), match.end() + _REACH))
+    for key in _INVOLVED_KEY.finditer(text):
+        low = text.rfind("\n", 0, key.start()) + 1
+        if not _NOT_INVOLVED.search(text, low, key.start()):
+            found.append((low, key.start()))
+    return found
 
 
 def is_shape(statement: Statement) -> bool:

@@ -73,8 +73,9 @@ class SiteReader(NodeReader):
         if not marks:
             return
         words = " ".join((statement.text[key.end() :], *(s.text for s in below)))
+        where = [m for m in marks if organ not in _LOBED or m.value != "bilateral"]
         place = resolve(
-            self.reading.text, marks, (), anatomy=self.anatomy, head=None, topic=(organ,), inherited=organ
+            self.reading.text, where, (), anatomy=self.anatomy, head=None, topic=(organ,), inherited=organ
         )
         sides = {w.lower() for w in re.findall(r"\b(left|right|bilateral)\b", words, re.IGNORECASE)}
         if len(place.parts) > 3 or (len(below) > 1 and _names_more(words, marks, self.reading.text)):
