@@ -9,6 +9,8 @@ from llm_extract.drafts import LesionDraft
 from llm_extract.measurements import Measurement
 from llm_extract.records import Change, Evidence, Laterality, Span
 
+KINDS_APART = ({"cyst", "mass"}, {"cyst", "nodule"}, {"nodule", "mass"})
+"""Kinds that in one section are two lesions: "a cyst, adjacent to the 3 cm mass"."""
 _SPECIFIC = frozenset({"cyst", "metastasis", "lymph_node", "polyp", "wall_thickening"})
 
 

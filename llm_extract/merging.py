@@ -9,13 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llm_extract.candidates import Candidate, fits, is_bound, is_guess, kind_gap, overlap, sizes_agree
+from llm_extract.candidates import (
+    KINDS_APART,
+    Candidate,
+    fits,
+    is_bound,
+    is_guess,
+    kind_gap,
+    overlap,
+    sizes_agree,
+)
 from llm_extract.drafts import LesionDraft
 
 _SUMMARIES = frozenset({"impression", "addendum", "diagnosis", "synoptic", "microscopic"})
 
-_APART = ({"cyst", "mass"}, {"cyst", "nodule"}, {"nodule", "mass"})
-"""Kinds that in one section are two lesions: "a cyst, adjacent to the 3 cm mass"."""
 _SLACK = 1.25
 """How much larger than the bound of a summary a lesion may be that it sums up."""
 _MIN_QUOTE = 30
@@ -98,7 +105,7 @@ def _may_mean(new: Candidate, old: Candidate, kept: Sequence[Candidate]) -> bool
         return False
     if old.section != new.section:
         return True
-    return new.draft.refers_back and {old.draft.kind, new.draft.kind} not in _APART
+    return new.draft.refers_back and {old.draft.kind, new.draft.kind} not in KINDS_APART
 
 
 def _same_organ(new: Candidate, old: Candidate, kept: Sequence[Candidate]) -> bool:

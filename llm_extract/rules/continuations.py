@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from llm_extract.candidates import KINDS_APART
 from llm_extract.measurements import Measurement
 from llm_extract.rules import context, ownership
 from llm_extract.rules.abnormal import is_enlarged
@@ -21,7 +22,7 @@ _IT_IS = re.compile(
     r"\W{0,3}(?:first(?:ly)?(?: of all)?,?\s|however,?\s)?(?:it|this|they|these)\s"
     r"(?:is|was|are|were|has been|have been)\b"
 )
-_APART = ({"cyst", "mass"}, {"cyst", "nodule"}, {"nodule", "mass"}, {"cyst", "tumor"})
+_APART = (*KINDS_APART, {"cyst", "tumor"})
 """Kinds that in one sentence are two lesions: "a cyst beside the 3 cm mass"."""
 _ON_PREVIOUS = re.compile(r"\W{0,3}(?:in|on)\s(?:the|his|her|its)\s(?:previous|prior|earlier|old)\s")
 _CHANGE_OF = re.compile(
