@@ -242,7 +242,8 @@ def _is_elsewhere(made: Mention, last: Mention) -> bool:
     here, there = made.location, last.location
     if here.organ is not None and here.certain and made.organ not in {last.organ, "other"}:
         return True
-    if made.sizes and last.sizes and not _same_size(made.sizes, last.sizes):
+    own = bool(made.sizes) and not made.sizes[0].worded
+    if own and last.sizes and not _same_size(made.sizes, last.sizes):
         return True
     return not made.is_group and {here.laterality, there.laterality} == {"left", "right"}
 
