@@ -14,6 +14,7 @@ RULES_AT_THE_TOP = {
     "assembly.py",
     "candidates.py",
     "cues.py",
+    "section_titles.py",
     "drafts.py",
     "grounding.py",
     "language.py",
