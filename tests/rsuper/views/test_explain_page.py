@@ -123,6 +123,11 @@ def test_the_same_sentence_gives_the_same_page(page):
         ("1.2 cm lesion in segment 6 of the liver", "There is no mask of the named part"),
         ("Possible 1 cm lesion in the spleen", "not firmly enough to teach it"),
         ("2 cm pancreatic head mass and a 12 mm left adrenal nodule", "No mask here for: adrenal gland"),
+        (
+            "1.8 x 1.6 cm pancreatic head mass",
+            ", and gaps beside it that a lesion of that size may have left.",
+        ),
+        ("4 mm pancreatic head mass", "mm³. A lesion may bulge out of it"),
         ("40 cm mass in the pancreatic head", "it contradicts the images, so it stays out of the loss"),
     ],
 )
