@@ -7,15 +7,15 @@ from typing import Literal
 
 from llm_extract.cues import Cue
 from llm_extract.lower_case import lowered
+from llm_extract.rules.seeing import CANNOT_BE, SEEN
 
 Polarity = Literal["affirmed", "negated", "no_new", "resolved", "hypothetical", "history"]
 Hedge = Literal["definite", "probable", "possible"]
 
 # a pattern without IGNORECASE is given lower case
 _VERB = (
-    r"(?:seen|visible|observed|detected|identified|noted|visuali[sz]ed|present|found|evident|appreciated"
-    r"|demonstrated|shown|monitored|encountered|apparent|distinguished|selected|recognized"
-    r"|distinguishable)"
+    rf"(?:{SEEN}|detected|noted|present|found|evident|appreciated|demonstrated|encountered|apparent|distinguished"
+    r"|recognized|distinguishable)"
 )
 _NEGATION = re.compile(
     r"\b(?:no|without|none of|negative for|absence of|free of|free from|neither|nor|lack of|not (?:show"
@@ -74,9 +74,7 @@ _UNSEEN = Cue(
     r"\b(?:presence|existence) of\s(?:an?\s|any\s|the\s)?(?:[\w-]+\s){0,2}$",
     "presence of", "existence of",
 )  # fmt: skip
-_NOT_JUDGED = re.compile(
-    r"[^.;]{0,80}?\b(?:cannot|can not|could not) be (?:\w+ly )?(?:evaluated|assessed|judged)\b"
-)
+_NOT_JUDGED = re.compile(r"[^.;]{0,80}?\b" + CANNOT_BE + r"(?:evaluated|assessed|judged)\b")
 _BARE_OR = Cue(r"\b(?:infiltrati\w+|effusion|consolidation) or\s(?:[\w-]+\s){0,2}$", " or")
 _BARE_SEEN = re.compile(r"\s(?:was|were|is|are)\s(?:detected|observed|seen|noted|identified)\W{0,3}$")
 """Reads "infiltration or mass was detected": a denial that has lost its "no" states neither of them."""

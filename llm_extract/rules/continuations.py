@@ -13,10 +13,9 @@ from llm_extract.rules.abnormal import is_enlarged
 from llm_extract.rules.heads import Head
 from llm_extract.rules.later_names import PRONOUN, NameReader
 from llm_extract.rules.locations import resolve
-from llm_extract.rules.making import has_verb
 from llm_extract.rules.mentions import Mention, describe, place_marks
 from llm_extract.rules.pieces import axes
-from llm_extract.rules.statements import Statement
+from llm_extract.rules.statements import Statement, has_verb
 
 _IT_IS = re.compile(
     r"\W{0,3}(?:first(?:ly)?(?: of all)?,?\s|however,?\s)?(?:it|this|they|these)\s"

@@ -7,6 +7,7 @@ import re
 from llm_extract.cues import Cue
 from llm_extract.lower_case import lowered
 from llm_extract.rules.context import Hedge
+from llm_extract.rules.seeing import CANNOT_BE
 
 _HEDGED_LINK = Cue(
     r"(?:\b(?:suspicious (?:for|of)|concerning for|worrisome for|(?:concern|suspicion|question"
@@ -119,7 +120,7 @@ _POSSIBLE_BEFORE = re.compile(
 )
 _PROBABLE_BEFORE = re.compile(r"\b(?:probabl[ey]|likely|presumed)\W{0,2}(?:\w+[\s-]){0,4}$")
 _POSSIBLE_AFTER = re.compile(
-    r"\s?(?:\w+\s){0,3}(?:cannot|can not|could not) be (?:excluded|ruled out)|\s?(?:is|are) (?:possible"
+    r"\s?(?:\w+\s){0,3}" + CANNOT_BE + r"(?:excluded|ruled out)|\s?(?:is|are) (?:possible"
     r"|suspected|questionable)|\s?\?"
     r"|\s?(?:\w+\s){0,4}(?:should|must|can|could|may|might) (?:also )?be (?:considered|included|kept in mind)"
     r"\b[^.;]{0,20}\bdifferential"

@@ -13,6 +13,7 @@ from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.nouns import SOLID, explains
 from llm_extract.rules.organ_choice import WEAK
+from llm_extract.rules.seeing import CANNOT_BE
 from llm_extract.rules.statements import Statement
 
 PRONOUN = re.compile(
@@ -20,7 +21,7 @@ PRONOUN = re.compile(
     r"|currently|today|now|approximately|up to|which|the (?:larger|largest|smaller|other))\b",
     re.IGNORECASE,
 )
-_NOT_EXCLUDED = re.compile(r"\s(?:cannot|can not|could not) be (?:excluded|ruled out)", re.IGNORECASE)
+_NOT_EXCLUDED = re.compile(r"\s" + CANNOT_BE + r"(?:excluded|ruled out)", re.IGNORECASE)
 _MAY_BE = re.compile(
     r"\W{0,3}(?:it|this|these|they)\s(?:\w+ly\s)?(?:may|might|could|can|is|are|was|were)\s(?:\w+\s){0,2}?"
     r"(?:be|represent|thought|considered|felt|likely|suggestive|suspicious)\b",

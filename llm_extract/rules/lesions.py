@@ -17,12 +17,12 @@ from llm_extract.rules.heads import Head, find_heads
 from llm_extract.rules.largest import marks_of_all, placed_index
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import DIGESTIVE, WEAK, resolve
-from llm_extract.rules.making import Denial, has_verb
+from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention, place_marks
 from llm_extract.rules.pieces import pieces, respectively
 from llm_extract.rules.several_organs import places_by_organ
 from llm_extract.rules.stated_sizes import is_exact, is_repeated, of_earlier_study
-from llm_extract.rules.statements import Statement
+from llm_extract.rules.statements import Statement, has_verb
 
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 

@@ -19,19 +19,12 @@ from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
 from llm_extract.rules.neighbours import outside_questions
-from llm_extract.rules.part_names import level_parts
-from llm_extract.rules.statements import Reading, Statement
+from llm_extract.rules.shared_places import place_in_sentence, shared_place
+from llm_extract.rules.statements import Reading, Statement, has_verb
 
-_CLAUSE = re.compile(
-    r"[;:]|\b(?:is|are|was|were|measur\w+|has|have|but|which|there|no|without)\b", re.IGNORECASE
-)
-_VERB = re.compile(
-    r"\b(?:is|are|was|were|has|have|had|shows?|measures?|demonstrates?|reveals?|contains?|remains?|appears?|be)\b"
-)
 _VAGUE = frozenset({"mass", "nodule", "lesion", "wall_thickening"})
 """Kinds that a name replaces."""
 _TWO_OF = frozenset({"lung", "kidney", "adrenal_gland", "breast", "ovary"})
-_BOTH_ARE = re.compile(r"^[^;:]*\b(?:are|were)\s(?:\w+\s){1,4}$", re.IGNORECASE)
 _ON_PLEURA = re.compile(
     r"\bpleural?[- ]based\b|\b(?:sitting|seated|based|arising|originating)\s(?:on|from|in)\s(?:the\s)?pleura\b",
     re.IGNORECASE,
@@ -101,7 +94,7 @@ class MentionMaker:
             inherited=group.organ if group is not None else named if asked else self._inherited(statement, mark),
         )  # fmt: skip
         if location.organ is None:
-            location = self._from_sentence(statement, head, location)
+            location = place_in_sentence(self.reading.text, statement, head, location, anatomy=self.anatomy)
         organ = _organ_of(location, head, statement, group)
         if location.laterality is None:
             location = replace(location, laterality=self._known_side(statement, head, organ, where, group))
@@ -233,51 +226,7 @@ class MentionMaker:
     def _shared(self, statement: Statement, head: Head) -> Location | None:
         """Reads "In the left kidney a 15 mm cyst and a 9 mm angiomyolipoma": joined findings share their place."""
         last = self.mentions[-1] if self.mentions and self.mentions[-1].statement is statement else None
-        if head.mark.value.organ not in {None, last.organ if last is not None else None}:
-            return None
-        if last is not None and last.head is not None and last.span[0] < head.mark.start:
-            if last.organ == "lymph_node" or head.mark.value.kind == "lymph_node":
-                return None
-            if last.location.spans and all(end <= last.head.start for _, end in last.location.spans):
-                return last.location
-            side = last.location.laterality if last.location.laterality in {"left", "right"} else None
-            return Location(last.organ, laterality=side, certain=False) if side else None
-        if statement.topic:
-            return None
-        later = [m for m in place_marks(statement.marks) if m.start >= head.end]
-        strong = next((m for m in later if m.category == "place"), None)
-        if strong is None:
-            return None
-        gap = statement.text[head.mark.end - statement.start : head.end - statement.start]
-        rest = statement.text[head.end - statement.start : strong.start - statement.start]
-        if _CLAUSE.search(gap) or not re.match(r"\s?,?\s?(?:and|or|with|as well as|plus)\b", rest):
-            return None
-        if _CLAUSE.search(rest) and not _BOTH_ARE.search(rest):
-            return None
-        return resolve(self.reading.text, later, (), anatomy=self.anatomy, head=None)
-
-    def _from_sentence(self, statement: Statement, head: Head, location: Location) -> Location:
-        """Findings joined in one sentence share a place that only one of them states."""
-        later = [m for m in place_marks(statement.marks) if m.start >= head.end]
-        if later and not has_verb(statement.text) and statement.text[head.end - statement.start] == ",":
-            return location  # items of a list without verbs: "hypodense lesion, right renal cyst"
-        if not later:
-            later = [m for m in place_marks(statement.marks) if m.end <= head.start]
-        if not later:
-            return location
-        found = resolve(self.reading.text, later, (), anatomy=self.anatomy, head=None, topic=statement.topic)
-        own = location.laterality
-        if own is None:
-            return found
-        stretch = statement.text[max(0, head.start - statement.start) : head.end - statement.start]
-        parts = level_parts(stretch, found.organ, own, anatomy=self.anatomy)
-        return replace(
-            found,
-            laterality=own,
-            side_spans=location.side_spans,
-            parts=parts,
-            relation="within" if parts else "unknown",
-        )
+        return shared_place(self.reading.text, statement, head, last, anatomy=self.anatomy)
 
     def _last(self, reach: int) -> Mention | None:
         if not self.mentions or self._index - self._last_at > reach:
@@ -323,11 +272,6 @@ def _starts_item(text: str, statement: Statement) -> bool:
     return before.endswith("\n") and (
         before.rstrip()[-1:] in {".", ";", ""} or statement.sentence.item or "\n\n" in before
     )
-
-
-def has_verb(sentence: str) -> bool:
-    """True for a full sentence, False for a bare noun phrase."""
-    return _VERB.search(lowered(sentence)) is not None
 
 
 def _with_heading(where: list[Mark], statement: Statement) -> list[Mark]:

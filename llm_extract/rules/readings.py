@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from llm_extract.rules.seeing import CANNOT_BE
+
 # every pattern is given lower case
 _HEDGE_VERB = r"(?:considered|suspected|questioned|thought of|possible|not excluded|to be excluded)"
-_CANNOT_BE = r"(?:cannot|can not|could not)\sbe\s(?:\w+ly\s)?"
 _OPENING = r"\W{0,4}(?:(?:however|therefore|thus|so|but|also|additionally)\b,?\s){0,2}"
 _PRONOUN = re.compile(
     _OPENING
@@ -28,12 +29,12 @@ _DIFFERENTIAL = re.compile(
     r"differential"
 )
 _NOT_EXCLUDED = re.compile(
-    _OPENING + r"(?:(?!there\b|in\b)[\w-]+\s){0,6}?" + _CANNOT_BE + r"(?:excluded|ruled out)\b"
+    _OPENING + r"(?:(?!there\b|in\b)[\w-]+\s){0,6}?" + CANNOT_BE + r"(?:excluded|ruled out)\b"
 )
 _SUBJECTLESS = re.compile(
-    r"\W{0,4}(?:it\s)?" + _CANNOT_BE + r"(?:characteri[sz]|differentiat|distinguish|categori[sz])"
+    r"\W{0,4}(?:it\s)?" + CANNOT_BE + r"(?:characteri[sz]|differentiat|distinguish|categori[sz])"
 )
-_UNDECIDED = re.compile(r"\b" + _CANNOT_BE + r"(?:differentiated|distinguished|discriminated|separated)\b")
+_UNDECIDED = re.compile(r"\b" + CANNOT_BE + r"(?:differentiated|distinguished|discriminated|separated)\b")
 _ALTERNATIVE = re.compile(
     r"\s?(?:,|and|or|/|and/or|as well as|versus|vs\.?)\s?(?:(?:to|of|as|an?|the|from)\s){0,2}"
     r"(?:(?!(?:in|of|with|at|on|there|no)\b)[\w-]+\s){0,2}"
@@ -52,7 +53,7 @@ _NOT_A_READING = re.compile(
 )
 _ENDS_NOT_EXCLUDED = re.compile(
     r"(?:(?!\b(?:is|are|was|were|with|and)\b)[^.;,]){0,140}?"
-    r"\b" + _CANNOT_BE + r"(?:excluded|ruled out)\b"
+    r"\b" + CANNOT_BE + r"(?:excluded|ruled out)\b"
 )
 _UNNAMED = re.compile(
     r"(?:,|\bis|\bare|\bwas|\bwere|^)\s(?:\w+ly\s)?(?P<cue>possibl[ey]|suspected|suspicious for"

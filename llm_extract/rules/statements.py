@@ -21,6 +21,9 @@ _HEADING = re.compile(
     r"|\s-\s)"
 )
 _MAX_TITLE_WORDS = 7
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|shows?|measures?|demonstrates?|reveals?|contains?|remains?|appears?|be)\b"
+)
 _REGIONS = frozenset({"other", "vessel", "peritoneum", "soft_tissue", "pleura"})
 """Headings of these say little of where a finding under them lies ("UPPER ABDOMEN:")."""
 
@@ -186,3 +189,8 @@ def _placing(marks: list[Mark], end: int, organs: tuple[str, ...]) -> tuple[Mark
     if organs[0] in _REGIONS:
         named = []
     return (*named, *(m for m in titled if m.category == "side" and m.value in {"left", "right"}))
+
+
+def has_verb(sentence: str) -> bool:
+    """True for a full sentence, False for a bare noun phrase."""
+    return _VERB.search(lowered(sentence)) is not None

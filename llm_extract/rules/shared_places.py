@@ -1,0 +1,89 @@
+"""Places that the findings joined in one sentence share, where only one of them states it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from llm_extract.anatomy import Anatomy
+from llm_extract.rules.heads import Head
+from llm_extract.rules.locations import Location, resolve
+from llm_extract.rules.mentions import Mention, place_marks
+from llm_extract.rules.part_names import level_parts
+from llm_extract.rules.statements import Statement, has_verb
+
+_CLAUSE = re.compile(
+    r"[;:]|\b(?:is|are|was|were|measur\w+|has|have|but|which|there|no|without)\b", re.IGNORECASE
+)
+_BOTH_ARE = re.compile(r"^[^;:]*\b(?:are|were)\s(?:\w+\s){1,4}$", re.IGNORECASE)
+_JOINED = re.compile(r"\s?,?\s?(?:and|or|with|as well as|plus)\b")
+
+
+def shared_place(
+    text: str, statement: Statement, head: Head, last: Mention | None, *, anatomy: Anatomy
+) -> Location | None:
+    """Place of a finding that states none: that of the finding joined to it, before or behind; None for neither.
+
+    Args:
+        text: the whole report.
+        statement: the sentence.
+        head: the finding.
+        last: the lesion that the same sentence has stated, if any.
+        anatomy: table of organs.
+    """
+    if head.mark.value.organ not in {None, last.organ if last is not None else None}:
+        return None
+    if last is not None and last.head is not None and last.span[0] < head.mark.start:
+        if last.organ == "lymph_node" or head.mark.value.kind == "lymph_node":
+            return None
+        if last.location.spans and all(end <= last.head.start for _, end in last.location.spans):
+            return last.location
+        side = last.location.laterality if last.location.laterality in {"left", "right"} else None
+        return Location(last.organ, laterality=side, certain=False) if side else None
+    if statement.topic:
+        return None
+    later = [m for m in place_marks(statement.marks) if m.start >= head.end]
+    strong = next((m for m in later if m.category == "place"), None)
+    if strong is None:
+        return None
+    gap = statement.text[head.mark.end - statement.start : head.end - statement.start]
+    rest = statement.text[head.end - statement.start : strong.start - statement.start]
+    if _CLAUSE.search(gap) or not _JOINED.match(rest):
+        return None
+    if _CLAUSE.search(rest) and not _BOTH_ARE.search(rest):
+        return None
+    return resolve(text, later, (), anatomy=anatomy, head=None)
+
+
+def place_in_sentence(
+    text: str, statement: Statement, head: Head, location: Location, *, anatomy: Anatomy
+) -> Location:
+    """Place that the rest of a sentence gives to a finding whose own words name no organ.
+
+    Args:
+        text: the whole report.
+        statement: the sentence.
+        head: the finding.
+        location: what its own words say of its place.
+        anatomy: table of organs.
+    """
+    later = [m for m in place_marks(statement.marks) if m.start >= head.end]
+    if later and not has_verb(statement.text) and statement.text[head.end - statement.start] == ",":
+        return location  # items of a list without verbs: "hypodense lesion, right renal cyst"
+    if not later:
+        later = [m for m in place_marks(statement.marks) if m.end <= head.start]
+    if not later:
+        return location
+    found = resolve(text, later, (), anatomy=anatomy, head=None, topic=statement.topic)
+    own = location.laterality
+    if own is None:
+        return found
+    stretch = statement.text[max(0, head.start - statement.start) : head.end - statement.start]
+    parts = level_parts(stretch, found.organ, own, anatomy=anatomy)
+    return replace(
+        found,
+        laterality=own,
+        side_spans=location.side_spans,
+        parts=parts,
+        relation="within" if parts else "unknown",
+    )
