@@ -90,11 +90,10 @@ def check(
     with failures(as_json=as_json):
         from rsuper.data.check import check_dataset
         from rsuper.files import require_writable
-        from rsuper.supervision import load_policy
+        from rsuper.supervision.policy import DEFAULT_PRESET
         from rsuper.supervision.user_anatomy import load_user_anatomy
 
         require_writable(out)
-        load_policy(policy)
         with progress("check") as tick:
             report = check_dataset(
                 dataset,
@@ -114,7 +113,13 @@ def check(
             for issue in report.issues:
                 say(str(issue))
             say(report.summary())
-            given = () if records is None else ("--records", records)
+            asked = (
+                ("--records", records),
+                ("--class-map", class_map),
+                ("--policy", None if policy == DEFAULT_PRESET else policy),
+                ("--anatomy", anatomy),
+            )
+            given = [word for name, value in asked if value is not None for word in (name, value)]
             say_next("rsuper", "prepare", dataset, *given, "--out", "prepared")
     raise typer.Exit(report.exit_code)
 

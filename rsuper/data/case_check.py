@@ -15,6 +15,13 @@ from rsuper.data.issues import DataIssue, Severity
 from rsuper.data.layout import Dataset
 from rsuper.data.mask_summary import MaskSummary, boxes_apart_mm, centre_x_mm, summarise_mask
 from rsuper.errors import RsuperError
+from rsuper.supervision import (
+    SupervisionPolicy,
+    check_consistency,
+    finding_advice,
+    load_policy,
+    organ_of_class,
+)
 from rsuper.volumes import Volume, ct_value_issues, grid_difference, read_volume, to_canonical
 
 _THICK_SLICE_MM = 6.0
@@ -46,15 +53,23 @@ class CaseChecker:
         case_id: the case.
         required: structures that must be there.
         anatomy: the table of organs.
+        policy: which reported lesions count, and how their regions are made; the preset ``tumours`` by default.
     """
 
     def __init__(
-        self, dataset: Dataset, case_id: str, *, required: Sequence[str] = (), anatomy: Anatomy | None = None
+        self,
+        dataset: Dataset,
+        case_id: str,
+        *,
+        required: Sequence[str] = (),
+        anatomy: Anatomy | None = None,
+        policy: SupervisionPolicy | None = None,
     ) -> None:
         self._dataset = dataset
         self._case_id = case_id
         self._required = tuple(required)
         self._anatomy = anatomy or load_anatomy()
+        self._policy = policy or load_policy()
         self._issues: list[DataIssue] = []
 
     def run(self) -> CaseCheck:
@@ -277,19 +292,17 @@ class CaseChecker:
             self._check_consistency(kept, ct)
 
     def _check_agreement(self, masks: Mapping[str, MaskSummary]) -> None:
-        """Human lesion masks against what the reports say of the same organ."""
-        for organ in self._anatomy.organs.values():
-            lesion = masks.get(organ.lesion_class)
-            if lesion is None:
+        """Human lesion masks against what the reports say of the same class, as the policy counts it."""
+        for name, lesion in masks.items():
+            organ = organ_of_class(name, self._anatomy) if name.endswith(LESION_SUFFIX) else None
+            if organ is None:
                 continue
             for record in self._dataset.records(self._case_id):
                 stated = any(
-                    item.organ == organ.name
-                    and item.presence == "definite"
-                    and item.kind in ("mass", "tumor")
+                    item.presence == "definite" and self._policy.lesion_class(item, self._anatomy) == name
                     for item in record.lesions
                 )
-                statement = record.organs.get(organ.name)
+                statement = record.organs.get(organ)
                 free = (
                     statement is not None
                     and statement.status == "explicitly_lesion_free"
@@ -303,15 +316,15 @@ class CaseChecker:
                         f"the report states {'a lesion' if stated else 'no lesion'}, the mask "
                         f"{'is empty' if stated else f'has {lesion.volume_mm3:.0f} mm³'}",
                         "the mask wins in training; look at the case",
-                        structure=organ.lesion_class,
+                        structure=name,
                         report_id=record.report_id,
                     )
 
     def _check_consistency(self, kept: Mapping[str, NDArray[np.bool_]], ct: Volume) -> None:
-        from rsuper.supervision import check_consistency, finding_advice
-
         for record in self._dataset.records(self._case_id):
-            findings = check_consistency(record, kept, spacing_mm=ct.spacing_mm, anatomy=self._anatomy)
+            findings = check_consistency(
+                record, kept, spacing_mm=ct.spacing_mm, anatomy=self._anatomy, policy=self._policy
+            )
             for finding in findings:
                 if finding.code == "organ_mask_missing":
                     continue  # said once a case, in comparison with the other cases
@@ -323,7 +336,7 @@ class CaseChecker:
                     finding.code,
                     "warning",
                     f"{finding.organ} lesion {finding.lesion_id}{numbers}",
-                    finding_advice(finding),
+                    finding_advice(finding, self._policy),
                     report_id=finding.report_id,
                 )
 

@@ -19,6 +19,7 @@ from rsuper.data.class_map import ClassMap
 from rsuper.data.issues import DataIssue
 from rsuper.data.layout import Dataset
 from rsuper.data.prevalence import prevalence_issues
+from rsuper.supervision import SupervisionPolicy, load_policy, mask_advice
 
 Progress = Callable[[int, int, str], None]
 
@@ -54,12 +55,14 @@ def check_dataset(
 
     Raises:
         DataError: the folder as a whole cannot be read, such as an empty cases.csv.
+        UsageError: ``unknown_policy``, ``bad_policy`` or ``policy_missing``.
     """
+    rules = load_policy(policy)
     dataset = Dataset.open(root, class_map=class_map, records=records)
     table = anatomy or load_anatomy()
     issues = list(dataset.issues)
     issues += _unlisted_folders(dataset)
-    job = _Job(dataset, tuple(required), table)
+    job = _Job(dataset, tuple(required), table, rules)
     checks: dict[str, CaseCheck] = {}
     for number, check in enumerate(_run(job, workers), 1):
         checks[check.case_id] = check
@@ -88,10 +91,17 @@ class _Job:
     dataset: Dataset
     required: tuple[str, ...]
     anatomy: Anatomy
+    policy: SupervisionPolicy
 
     def __call__(self, case_id: str) -> CaseCheck:
         try:
-            return CaseChecker(self.dataset, case_id, required=self.required, anatomy=self.anatomy).run()
+            return CaseChecker(
+                self.dataset,
+                case_id,
+                required=self.required,
+                anatomy=self.anatomy,
+                policy=self.policy,
+            ).run()
         except MemoryError:
             return _failed(case_id, "out_of_memory", "the case does not fit into memory", "use fewer workers")
         except Exception as error:  # the case must not vanish, nor take the others with it
@@ -151,8 +161,6 @@ def _unlisted_folders(dataset: Dataset) -> Iterator[DataIssue]:
 
 def _missing_organs(dataset: Dataset, checks: Sequence[CaseCheck], anatomy: Anatomy) -> Iterator[DataIssue]:
     """Organs that other cases have: an error where a lesion is reported, a warning if most have them."""
-    from rsuper.supervision import mask_advice
-
     having: Counter[str] = Counter()
     for check in checks:
         having.update(name for name in check.masks or {} if not name.endswith("_lesion"))

@@ -9,6 +9,8 @@ from rsuper.data.class_map import LESION_SUFFIX
 from rsuper.data.issues import DataIssue
 from rsuper.data.layout import Dataset
 from rsuper.data.mask_summary import MaskSummary
+from rsuper.supervision import load_policy, organ_of_class
+from rsuper.supervision.prevalence import prevalence_gaps
 
 
 def prevalence_issues(
@@ -22,9 +24,6 @@ def prevalence_issues(
         policy: which reported lesions count; a preset or a file.
         anatomy: the table of organs.
     """
-    from rsuper.supervision import load_policy, organ_of_class
-    from rsuper.supervision.prevalence import prevalence_gaps
-
     drawn: dict[str, dict[str, bool]] = {}
     for case_id, own in masks.items():
         for name, summary in own.items():

@@ -105,8 +105,13 @@ def mask_advice(organ: str) -> str:
     return f"{source}, or these lesions supervise nothing"
 
 
-def finding_advice(finding: ConsistencyFinding) -> str:
-    """What to do about one finding."""
+def finding_advice(finding: ConsistencyFinding, policy: SupervisionPolicy | None = None) -> str:
+    """What to do about one finding.
+
+    Args:
+        finding: from :func:`check_consistency`.
+        policy: what becomes of such a lesion; the preset ``tumours`` by default.
+    """
     if finding.code in ("organ_mask_missing", "organ_mask_incomplete"):
         return mask_advice(finding.organ)
     if finding.code == "side_mask_missing":
@@ -115,9 +120,11 @@ def finding_advice(finding: ConsistencyFinding) -> str:
         )
     if finding.code in ("part_mask_missing", "part_mask_empty"):
         return "the whole organ is used instead; add a mask of the part for a tighter region"
+    weight = (policy or load_policy()).inconsistent_weight
+    fate = f"the lesion counts {weight:g} times" if weight else "the lesion stays out of the loss"
     if finding.code == "size_slip_tenfold":
-        return "the lesion stays out of the loss; is it cm for mm? Correct the report or its record"
-    return "the lesion stays out of the loss; correct the report, the link or the mask"
+        return f"{fate}; is it cm for mm? Correct the report or its record"
+    return f"{fate}; correct the report, the link or the mask"
 
 
 def check_consistency(
@@ -144,8 +151,8 @@ def check_consistency(
     """
     table = anatomy or load_anatomy()
     organ_masks = as_bool(organ_masks)
-    rules = (policy or load_policy()).region_rules
-    builder = RegionBuilder(organ_masks, table, spacing_mm=spacing_mm, rules=rules)
+    rules = policy or load_policy()
+    builder = RegionBuilder(organ_masks, table, spacing_mm=spacing_mm, rules=rules.region_rules)
     findings: list[ConsistencyFinding] = []
     for lesion in record.lesions:
         if lesion.organ not in table.organs:
@@ -154,12 +161,19 @@ def check_consistency(
             organ_masks, table, organ=lesion.organ, parts=lesion.parts, laterality=lesion.laterality
         )
         margin_mm = (margins_mm or {}).get(lesion.organ, table.organs[lesion.organ].margin_mm)
+        if is_exophytic(lesion):
+            margin_mm *= rules.exophytic_factor
         region = None
         if host.structures:
             longest_mm = believed_longest_mm(lesion, builder)
             region = builder.region(host, margin_mm=margin_mm, longest_mm=longest_mm)
         findings += lesion_findings(lesion, record.report_id, host=host, region=region, builder=builder)
     return tuple(findings)
+
+
+def is_exophytic(lesion: Lesion) -> bool:
+    """True if the lesion grows out of its host or lies beside it, and takes a larger margin."""
+    return lesion.part_relation == "adjacent" or "exophytic" in (lesion.location_text or "").lower()
 
 
 def believed_longest_mm(lesion: Lesion, builder: RegionBuilder) -> float:

@@ -11,7 +11,7 @@ import torch
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
 from rsuper.morphology import Spacing
-from rsuper.supervision.consistency import believed_longest_mm, lesion_findings
+from rsuper.supervision.consistency import believed_longest_mm, is_exophytic, lesion_findings
 from rsuper.supervision.groups import GroupShare, bound_remainder, group_share, pair_volume, without_claim
 from rsuper.supervision.inputs import check_margins, check_words, checked_spacing, common_shape
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
@@ -170,7 +170,7 @@ def _sides_region(
 
 def _reported(case: _Case, organ: str, evidence: OrganEvidence, *, margin_mm: float) -> ClassTarget:
     items = evidence.counted
-    if any(_exophytic(item.lesion) for item in items):
+    if any(is_exophytic(item.lesion) for item in items):
         margin_mm *= case.policy.exophytic_factor
     hosts = [_host(case, item.lesion) for item in items]
     codes = [*evidence.codes, *(code for host in hosts for code in host.codes)]
@@ -221,10 +221,6 @@ def _regions(
         host: case.builder.region(host, margin_mm=margin_mm, longest_mm=longest)
         for host, longest in longest_mm.items()
     }
-
-
-def _exophytic(lesion: Lesion) -> bool:
-    return lesion.part_relation == "adjacent" or "exophytic" in (lesion.location_text or "").lower()
 
 
 def _place(

@@ -227,6 +227,43 @@ def test_masks_against_reports(cohort, lesion, mask_box):
     ]
 
 
+def test_figures_and_advice_are_those_of_the_policy(cohort, lesion, mask_box, tmp_path):
+    """A region that stops at a neighbour's surface is too small for the lesion; one that enters it holds it."""
+    large = lesion("pancreas", 30.0, 26.0, 26.0)
+    root = cohort.add("a", lesions=[large, lesion("stomach", 20.0)]).finish()
+    around = mask_box(((2, 34), (2, 28), (2, 22)))
+    cohort.write_mask("a", "stomach", around & ~mask_box(((12, 22), (14, 18), (10, 14))))
+    policy = tmp_path / "policies.yaml"
+    policy.write_text(
+        "presets:\n"
+        "  deep: {rules: [{then: count}], interior_mm: 90}\n"
+        "  trusting: {rules: [{then: count}], inconsistent_weight: 0.25}\n"
+    )
+
+    def too_large(name):
+        report = check_dataset(root, policy=name)
+        return [issue for issue in report.issues if issue.code == "volume_above_region"]
+
+    (issue,) = too_large("tumours")
+    assert issue.message.endswith("limit 5760 mm³")
+    assert "stays out of the loss" in issue.hint
+    assert too_large(f"{policy}:deep") == []
+    (issue,) = too_large(f"{policy}:trusting")
+    assert "counts 0.25 times" in issue.hint
+
+
+@pytest.mark.parametrize(
+    ("policy", "denied"),
+    [("tumours", []), ("all_lesions", ["liver_lesion"]), ("tumours_and_cysts", ["liver_cyst_lesion"])],
+)
+def test_an_empty_mask_denies_what_the_policy_counts(cohort, lesion, mask_box, policy, denied):
+    root = cohort.add("a", lesions=[lesion("liver", 20.0, kind="cyst")]).finish()
+    for name in ("liver_lesion", "liver_cyst_lesion"):
+        cohort.write_mask("a", name, mask_box(((0, 0), (0, 0), (0, 0))))
+    report = check_dataset(root, policy=policy)
+    assert [issue.structure for issue in report.issues if issue.code == "mask_denies_report"] == denied
+
+
 def test_odd_masks(root, cohort, mask_box):
     cohort.write_mask("c0", "spleen", np.zeros((36, 30, 24), bool))
     cohort.write_mask("c1", "spleen", np.ones((36, 30, 24), bool))
