@@ -50,7 +50,8 @@ def agree(
         out: folder for ``agreement.json`` and ``agreement.csv``; None writes nothing.
         classes: lesion classes; None is every class that was predicted.
         settings: tolerances and priorities.
-        policy: which reported lesions count; None is the default preset.
+        policy: which reported lesions count; None is the one that the network was trained under, where its
+            predictions say so, else the default preset.
         anatomy: table of organs; None is the built-in one.
         progress: called with (done, total, case_id).
 
@@ -74,7 +75,7 @@ def agree(
                 hint="records carry case_id; where it differs from the case folders, add links.csv beside the records",
             )
     table = anatomy or load_anatomy()
-    rules = policy or load_policy()
+    rules = policy or folder.policy or load_policy()
     names = tuple(classes) if classes else folder.classes
     how = settings or AgreementSettings()
     cases = []

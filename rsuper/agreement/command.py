@@ -9,7 +9,7 @@ from typing import Any
 
 from rsuper.agreement.agree import agree
 from rsuper.agreement.table import VERDICT_LABELS, AgreementTable
-from rsuper.supervision.policy import DEFAULT_PRESET, load_policy
+from rsuper.supervision.policy import load_policy
 
 Progress = Callable[[int, int, str], None]
 
@@ -67,7 +67,7 @@ def run_agree(
     *,
     out: Path | None = None,
     classes: Sequence[str] = (),
-    policy: str = DEFAULT_PRESET,
+    policy: str | None = None,
     progress: Progress | None = None,
 ) -> AgreeOutcome:
     """Compare predictions (or masks) with reports, lesion by lesion.
@@ -77,7 +77,7 @@ def run_agree(
         records: records.jsonl, the folder that ``rsuper extract`` wrote, or a data set folder.
         out: where to write; None is ``PREDICTIONS/agreement``.
         classes: lesion classes; empty is all that were predicted.
-        policy: preset that says which reported lesions count.
+        policy: which reported lesions count, a preset or a file; None is the network's own, else the default preset.
         progress: called with (done, total, case_id).
 
     Raises:
@@ -89,7 +89,7 @@ def run_agree(
         records,
         out=folder,
         classes=tuple(classes) or None,
-        policy=load_policy(policy),
+        policy=None if policy is None else load_policy(policy),
         progress=progress,
     )
     return AgreeOutcome(table=table, out=folder)

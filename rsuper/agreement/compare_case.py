@@ -16,6 +16,7 @@ from rsuper.prediction.findings import CaseFindings, Finding
 from rsuper.supervision.groups import bound_remainder, count_interval
 from rsuper.supervision.policy import SupervisionPolicy
 from rsuper.supervision.states import OrganEvidence, organ_evidence
+from rsuper.supervision.targets import organ_of_class
 
 UNMATCHED_COST = 3.0
 SIDE_COST = 4.0
@@ -74,7 +75,7 @@ def compare_case(
     radiology = [record for record in usable if record.source == "radiology"]
     rows: list[AgreementRow] = []
     for class_name in classes:
-        organ = next((o.name for o in anatomy.organs.values() if o.lesion_class == class_name), None)
+        organ = organ_of_class(class_name, anatomy)
         own = [finding for finding in findings.lesions if finding.class_name == class_name]
         context = _Context(
             case_id=findings.case_id,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from rsuper.commands.options import Json
+from rsuper.commands.options import Json, Policy
 from rsuper.console import emit_json, failures, say
 
 
@@ -31,7 +31,7 @@ def explain(
             "[default: several made-up outputs]",
         ),
     ] = None,
-    policy: Annotated[str, typer.Option(help="Which reported lesions count: a preset.")] = "tumours",
+    policy: Policy = "tumours",
     out: Annotated[Path, typer.Option("--out", help="Page to write.")] = Path("explain.html"),
     as_json: Json = False,
 ) -> None:

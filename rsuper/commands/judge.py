@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rsuper.commands.options import Classes, ClassMapOption, Json, Records
+from rsuper.commands.options import Classes, ClassMapOption, Json, OwnPolicy, Records
 from rsuper.console import emit_json, failures, progress, say, say_next
 
 
@@ -32,6 +32,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         list[str] | None,
         typer.Option(help="CLASS=SCORE from which a case is called, chosen on other cases; repeat."),
     ] = None,
+    policy: OwnPolicy = None,
     as_json: Json = False,
 ) -> None:
     """Sensitivity, specificity, AUC, overlap and distances with intervals, case by case and lesion by lesion.
@@ -45,9 +46,11 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         from rsuper.evaluation.command import parse_thresholds, run_evaluate
         from rsuper.evaluation.results import EvaluationSettings
         from rsuper.files import require_writable
+        from rsuper.supervision.policy import load_policy
 
         require_writable(out)
-        settings = EvaluationSettings(thresholds=parse_thresholds(threshold or ()))
+        counted = None if policy is None else load_policy(policy)
+        settings = EvaluationSettings(thresholds=parse_thresholds(threshold or ()), counted=counted)
         with progress("evaluate") as tick:
             outcome = run_evaluate(
                 predictions,
@@ -80,7 +83,7 @@ def agree(
         Path | None, typer.Option("--out", help="Folder to write. [default: PREDICTIONS/agreement]")
     ] = None,
     lesion_class: Classes = None,
-    policy: Annotated[str, typer.Option(help="Which reported lesions count: a preset.")] = "tumours",
+    policy: OwnPolicy = None,
     as_json: Json = False,
 ) -> None:
     """Hold findings against reports, lesion by lesion, and rank the cases by what to look at first.

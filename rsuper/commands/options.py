@@ -26,6 +26,13 @@ Policy = Annotated[
         help="Which reported lesions count: tumours, tumours_and_cysts, all_lesions, malignant, or a YAML file.",
     ),
 ]
+OwnPolicy = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        help="Which reported lesions count: a preset or a YAML file. [default: what the network was trained under]",
+    ),
+]
 AnatomyFile = Annotated[
     Path | None,
     typer.Option(

@@ -10,11 +10,12 @@ from typing import Any
 from rsuper.data.layout import Dataset
 from rsuper.errors import UsageError
 from rsuper.evaluation.compare import Comparison, compare
-from rsuper.evaluation.evaluate import evaluate
+from rsuper.evaluation.evaluate import PredictionFolder, evaluate
 from rsuper.evaluation.results import EvaluationResult, EvaluationSettings
 from rsuper.evaluation.statistics import Estimate
 from rsuper.evaluation.summary import metric_specs
 from rsuper.files import write_atomic_text
+from rsuper.supervision.policy import load_policy
 
 Progress = Callable[[int, int, str], None]
 
@@ -104,6 +105,9 @@ def run_evaluate(
         RsuperError: with its exit code.
     """
     folder = out or predictions / "evaluation"
+    how = settings or EvaluationSettings()
+    if how.counted is None:  # one truth for both folders
+        how = how.model_copy(update={"counted": PredictionFolder(predictions).policy or load_policy()})
 
     def run(source: Path, target: Path) -> EvaluationResult:
         return evaluate(
@@ -113,7 +117,7 @@ def run_evaluate(
             reference=reference,
             classes=tuple(classes) or None,
             split=split,
-            settings=settings,
+            settings=how,
             progress=progress,
         )
 

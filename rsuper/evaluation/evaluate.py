@@ -24,6 +24,7 @@ from rsuper.evaluation.summary import summarise
 from rsuper.files import write_atomic_text
 from rsuper.prediction.case_score import case_score
 from rsuper.prediction.lesions import smallest_voxels
+from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.volumes import read_mask, read_volume, require_same_grid, volume_mm3_per_voxel
 
 JOURNAL = "journal.jsonl"
@@ -73,14 +74,37 @@ class PredictionFolder:
         with path.open(encoding="utf-8", newline="") as stream:
             return {row["case_id"]: row for row in csv.DictReader(stream) if row.get("case_id")}
 
+    @cached_property
+    def about(self) -> Mapping[str, object]:
+        """What ``rsuper predict`` wrote about the network; empty where it did not."""
+        try:
+            about = json.loads((self.root / PREDICTION_MARK).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return about if isinstance(about, dict) else {}
+
     @property
     def model_sha256(self) -> str | None:
         """Hash of the weights, where the folder says so."""
-        try:
-            value = json.loads((self.root / PREDICTION_MARK).read_text(encoding="utf-8")).get("model_sha256")
-        except (OSError, ValueError, AttributeError):
-            return None
+        value = self.about.get("model_sha256")
         return value if isinstance(value, str) else None
+
+    @property
+    def policy(self) -> SupervisionPolicy | None:
+        """Which reported lesions the network was trained to find; None is the default, or nobody says.
+
+        Raises:
+            DataError: ``policy_unreadable`` if another version wrote it.
+        """
+        value = self.about.get("policy")
+        try:
+            return None if value is None else SupervisionPolicy.model_validate(value)
+        except ValidationError as error:
+            raise DataError(
+                f"{PREDICTION_MARK} holds a policy that does not fit this version",
+                code="policy_unreadable",
+                hint="say which reported lesions count: --policy PRESET or FILE.yaml",
+            ) from error
 
     def score(self, case_id: str, class_name: str) -> float | None:
         """The case score: from ``predictions.csv``, else from the probabilities, else unknown."""
@@ -135,8 +159,10 @@ def evaluate(
         UsageError: no such split or class.
         DataError: no prediction folder, or it shares no case with the data set.
     """
-    how = settings or EvaluationSettings()
     folder = PredictionFolder(predictions_dir)
+    how = settings or EvaluationSettings()
+    if how.counted is None:
+        how = how.model_copy(update={"counted": folder.policy or load_policy()})
     names = _classes(folder, classes)
     entries = _entries(dataset, split)
     if not any((folder.root / entry.case_id).is_dir() for entry in entries):
@@ -216,7 +242,7 @@ def _row(
     if not folder.mask(entry.case_id, class_name).is_file():
         return row.model_copy(update={"status": "not_predicted", "code": "prediction_missing"})
     try:
-        truth = truth_of(dataset, entry, class_name, reference=reference)
+        truth = truth_of(dataset, entry, class_name, reference=reference, policy=settings.counted)
         return _measured(row, folder, truth, settings)
     except RsuperError as error:
         return row.model_copy(update={"status": "failed", "code": error.code})

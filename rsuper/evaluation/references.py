@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from llm_extract.anatomy import load_anatomy
 from rsuper.data.layout import CaseEntry, Dataset
 from rsuper.evaluation.results import Reference
+from rsuper.supervision import SupervisionPolicy, load_policy, organ_of_class
+from rsuper.supervision.states import organ_evidence
 from rsuper.volumes import Volume, read_mask
 
 REFERENCE_FOLDER = "reference"
@@ -44,7 +47,14 @@ def mask_path(
     return path if path is not None and path.is_file() else None
 
 
-def truth_of(dataset: Dataset, entry: CaseEntry, class_name: str, *, reference: Path | None = None) -> Truth:
+def truth_of(
+    dataset: Dataset,
+    entry: CaseEntry,
+    class_name: str,
+    *,
+    reference: Path | None = None,
+    policy: SupervisionPolicy | None = None,
+) -> Truth:
     """The truth of one case and class: evaluation mask, else human mask, else what its records state.
 
     Without a mask a lesion counts as present where a record states a certain one, and as absent where the
@@ -56,6 +66,7 @@ def truth_of(dataset: Dataset, entry: CaseEntry, class_name: str, *, reference: 
         class_name: lesion class.
         reference: folder ``CASE/CLASS.nii.gz`` of masks for evaluation only; None looks for ``reference`` in
             the data set.
+        policy: which reported lesions count; None is the default preset.
     """
     path = mask_path(dataset, entry, class_name, reference=reference)
     if path is not None:
@@ -63,20 +74,16 @@ def truth_of(dataset: Dataset, entry: CaseEntry, class_name: str, *, reference: 
     elif class_name in dataset.lesion_classes(entry):
         mask = dataset.read_structure(entry, class_name)
     else:
-        return _stated(dataset, entry, class_name)
+        return _stated(dataset, entry, class_name, policy or load_policy())
     return Truth(source="mask", present=bool(np.any(mask.array)), mask=mask)
 
 
-def _stated(dataset: Dataset, entry: CaseEntry, class_name: str) -> Truth:
-    from llm_extract.anatomy import load_anatomy
-    from rsuper.supervision.policy import load_policy
-    from rsuper.supervision.states import organ_evidence
-
+def _stated(dataset: Dataset, entry: CaseEntry, class_name: str, policy: SupervisionPolicy) -> Truth:
     records = dataset.records(entry)
     anatomy = load_anatomy()
-    organ = next((o.name for o in anatomy.organs.values() if o.lesion_class == class_name), None)
+    organ = organ_of_class(class_name, anatomy)
     if not records or organ is None:
         return Truth(source="none", present=None)
-    evidence = organ_evidence(records, organ, lesion_class=class_name, anatomy=anatomy, policy=load_policy())
+    evidence = organ_evidence(records, organ, lesion_class=class_name, anatomy=anatomy, policy=policy)
     present = {"reported": True, "absent": False}.get(evidence.state)
     return Truth(source="none" if present is None else "report", present=present)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rsuper.evaluation.segmentation import EdgeCase, EdgeCasePolicy
 from rsuper.evaluation.statistics import Estimate, Resampling
 from rsuper.files import write_atomic_text
+from rsuper.supervision.policy import SupervisionPolicy
 
 RowStatus = Literal["evaluated", "not_predicted", "failed"]
 Reference = Literal["mask", "report", "none"]
@@ -35,6 +36,8 @@ class EvaluationSettings(_Model):
         thresholds: lesion class -> case score from which a case is called positive, chosen on other cases;
             a class without one is called positive where at least one lesion was predicted.
         resampling: bootstrap of every interval.
+        counted: which reported lesions count where the truth is what the reports say; None is the policy that the
+            network was trained under, where its predictions say so, else the default preset.
     """
 
     policy: EdgeCasePolicy = EdgeCasePolicy()
@@ -44,6 +47,7 @@ class EvaluationSettings(_Model):
     specificity: float = Field(default=0.9, gt=0, lt=1)
     thresholds: Mapping[str, float] = Field(default_factory=dict)
     resampling: Resampling = Resampling()
+    counted: SupervisionPolicy | None = None
 
 
 class CaseRow(_Model):

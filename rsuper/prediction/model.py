@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ class Model:
         roi_structures, roi_margin_mm: the network was trained inside this box and predicts only there.
         thresholds: lesion class → probability that makes a voxel a lesion voxel.
         case_thresholds: lesion class → case score from which validation calls a case positive, where it had both kinds.
+        policy: which reported lesions it was trained to find, as written down; None is the default.
         sha256: hash of the weights file.
         device: torch device.
     """
@@ -57,6 +59,7 @@ class Model:
     roi_margin_mm: float
     thresholds: Mapping[str, float]
     case_thresholds: Mapping[str, float] = field(default_factory=dict)
+    policy: Mapping[str, Any] | None = None
     sha256: str
     device: str
 
@@ -104,6 +107,7 @@ def load_model(run: Path, *, device: str = "cpu", network_factory: str | None = 
             roi_margin_mm=float(prepared["roi_margin_mm"]),
             thresholds=dict(meta["thresholds"]),
             case_thresholds=dict(meta.get("case_thresholds", {})),
+            policy=prepared.get("policy"),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             device=device,
         )

@@ -87,6 +87,7 @@ def predict(
         "written_by": "rsuper predict",
         "model_sha256": model.sha256,
         "thresholds": dict(model.thresholds),
+        "policy": model.policy,
     }
     write_atomic_text(out / PREDICTION_MARK, json.dumps(about))
     failures: list[CaseFailure] = []

@@ -120,7 +120,7 @@ def explain(
         ct: a CT; None is the phantom, into which the stated lesions are painted.
         organs: folder with one organ mask a file, on the grid of the CT.
         prediction: probabilities on the grid of the CT: a file for the first class, or a folder with CLASS.nii.gz.
-        policy: which lesions count: a preset.
+        policy: which lesions count: a preset or a file.
 
     Raises:
         UsageError: ``ct_needs_organs``, ``prediction_needs_ct``, ``unknown_policy``, ``organs_missing``.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from llm_extract.records import Lesion, OrganStatement
 from rsuper.losses.ball_rules import is_unsized
-from rsuper.supervision.policy import SupervisionPolicy
+from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.sizes import UNKNOWN_LOW_MM3, factors_for
 from rsuper.supervision.types import ClassTarget
 from rsuper.views.explain_facts import GuessFacts, Place, Pull
@@ -209,9 +209,12 @@ def class_headline(
         )
     if lesions and not any(policy.action(lesion) == "count" for lesion in lesions):
         kinds = " and ".join(dict.fromkeys(words(lesion.diagnosis or lesion.kind) for lesion in lesions))
+        everything = load_policy("all_lesions")
+        counts = all(everything.action(lesion) == "count" for lesion in lesions)
+        other = "--policy all_lesions" if counts else "a policy file of your own"
         return (
             f"The sentence states a {kinds}. The masks of this class mean tumours, so it is neither taught as a tumour "
-            "nor as healthy: the organ is left alone. That is a policy: --policy all_lesions counts it."
+            f"nor as healthy: the organ is left alone. That is a policy: {other} counts it."
         )
     if lesions:
         return f"A lesion of the {name} is mentioned, but not firmly enough to teach it: the organ is left alone."

@@ -76,9 +76,9 @@ def kidney(number, length, side, **fields):
     return finding(number, length, class_name="kidney_lesion", organ="kidney", side=side, **fields)
 
 
-def compared(findings, *records, classes=("pancreas_lesion",)):
+def compared(findings, *records, classes=("pancreas_lesion",), policy="tumours"):
     case = CaseFindings(case_id="c1", spacing_mm=(1, 1, 1), lesions=tuple(findings))
-    return compare_case(case, records, classes=classes, anatomy=load_anatomy(), policy=load_policy())
+    return compare_case(case, records, classes=classes, anatomy=load_anatomy(), policy=load_policy(policy))
 
 
 def verdicts(case):
@@ -179,6 +179,14 @@ def test_a_cyst_explains_a_finding_but_is_never_missed():
     explained = compared([kidney(1, 21.0, "left")], record(cyst), classes=["kidney_lesion"])
     assert (verdicts(explained), explained.status) == (["reported_as_other"], "agrees")
     assert verdicts(compared([], record(cyst), classes=["kidney_lesion"])) == ["both_negative"]
+
+
+def test_a_class_of_its_own_is_compared_where_the_policy_makes_it():
+    cyst = record(lesion("kidney", 20.0, kind="cyst", laterality="left"))
+    own = ("kidney_cyst_lesion",)
+    found = finding(1, 21.0, class_name=own[0], organ="kidney", side="left")
+    assert verdicts(compared([found], cyst, classes=own, policy="tumours_and_cysts")) == ["matched"]
+    assert verdicts(compared([], cyst, classes=own, policy="tumours_and_cysts")) == ["reported_not_found"]
 
 
 def test_two_lesions_are_paired_by_size_and_side():

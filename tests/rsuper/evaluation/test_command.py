@@ -11,10 +11,11 @@ import pytest
 from llm_extract.records import Evidence, Lesion, OrganStatement, Provenance, ReportRecord
 from rsuper.agreement.command import run_agree
 from rsuper.data.layout import Dataset
-from rsuper.errors import UsageError
+from rsuper.errors import DataError, UsageError
 from rsuper.evaluation import EvaluationSettings, Resampling
 from rsuper.evaluation.command import parse_thresholds, run_evaluate
 from rsuper.evaluation.references import truth_of
+from rsuper.supervision import load_policy
 from rsuper.volumes import Volume, write_volume
 
 CLASS = "liver_lesion"
@@ -72,6 +73,36 @@ def test_reports_are_truth_where_no_mask_is(world):
     assert (result.metrics["sensitivity"].value, result.metrics["specificity"].value) == (1.0, 1.0)
     assert result.metrics["dsc"].value is None  # a report gives no outline
     assert outcome.exit_code == 0
+
+
+ALL_FREE = {"rules": [{"then": "drop"}]}
+
+
+def test_reported_truth_counts_what_the_network_was_trained_on(world):
+    """The policy of the predictions decides, for both folders alike; one that is asked for goes first."""
+    dataset = Dataset.open(world / "data")
+    (world / "ours" / "predictions.json").write_text(json.dumps({"policy": ALL_FREE}))
+    trained = run_evaluate(world / "ours", dataset, against=world / "theirs", settings=QUICK)
+    assert [row.present for row in trained.result.cases] == [None, False, None, None]
+    assert trained.comparison.differences[CLASS]["specificity"].value == 1.0
+    asked = QUICK.model_copy(update={"counted": load_policy()})
+    assert run_evaluate(world / "ours", dataset, settings=asked).result.cases[0].present is True
+    plain = run_evaluate(world / "theirs", dataset, settings=QUICK)
+    assert plain.result.cases[0].present is True
+
+
+def test_agree_counts_what_the_network_was_trained_on(world):
+    (world / "theirs" / "predictions.json").write_text(json.dumps({"policy": ALL_FREE}))
+    trained = run_agree(world / "theirs", world / "data").as_json()["verdicts"]
+    asked = run_agree(world / "theirs", world / "data", policy="tumours").as_json()["verdicts"]
+    assert trained == {"found_not_reported": 3, "not_comparable": 1}
+    assert asked == {"found_not_reported": 2, "matched": 1, "not_comparable": 1}
+
+
+def test_a_policy_of_another_version_is_refused(world):
+    (world / "ours" / "predictions.json").write_text(json.dumps({"policy": {"rules": [], "odd": 1}}))
+    with pytest.raises(DataError, match="policy_unreadable"):
+        run_agree(world / "ours", world / "data")
 
 
 def test_evaluate_writes_beside_the_predictions_and_compares(world):

@@ -16,9 +16,11 @@ from pydantic import BaseModel
 from rsuper.data.fingerprint import IntensityFingerprint
 from rsuper.data.layout import Dataset
 from rsuper.errors import DataError, RsuperError, UsageError
+from rsuper.evaluation.evaluate import PredictionFolder
 from rsuper.networks import NetworkConfig, build_network, own_tensors, save_weights
 from rsuper.prediction.findings import read_findings
 from rsuper.prediction.predict import load_model, predict
+from rsuper.supervision import load_policy
 from rsuper.volumes import read_mask, read_volume, same_grid
 
 FACTORY = "toy_data:ThresholdNetwork"
@@ -272,4 +274,12 @@ def test_the_mark_says_which_model_wrote_the_folder(dataset, model, tmp_path):
     predict(model, dataset, tmp_path / "out", cases=["case_0"])
     mark = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert mark["model_sha256"] == model.sha256
+    assert mark["policy"] is None
+
+
+def test_the_mark_says_which_reported_lesions_the_network_was_trained_to_find(dataset, tmp_path):
+    policy = load_policy("malignant")
+    path = write_model(tmp_path / "model.safetensors", policy=policy.model_dump(mode="json"))
+    predict(load_model(path, network_factory=FACTORY), dataset, tmp_path / "out", cases=["case_0"])
+    assert PredictionFolder(tmp_path / "out").policy == policy
     assert issubclass(type(read_findings(tmp_path / "out" / "case_0")), BaseModel)
