@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from llm_extract.records import Lesion, OrganStatement, ReportRecord
+from rsuper.losses import BallRules
 from rsuper.supervision import SupervisionPolicy, load_policy
 
 ORGAN = "pancreas"
@@ -41,6 +42,7 @@ class Condition:
         weight: factor on the weight of the targets; 0 leaves the regions unknown.
         candidates: places that a lesion is looked for at.
         lit_odds: odds that a place needs to light up.
+        core: ``BallRules.foreground_fraction``, how much of lo lights up.
         ramp_steps: steps over which the reports come in.
     """
 
@@ -55,6 +57,7 @@ class Condition:
     weight: float = 1.0
     candidates: int = 1
     lit_odds: float = 0.0
+    core: float | tuple[float, float, float] = BallRules().foreground_fraction
     ramp_steps: int = 50
 
 
@@ -198,6 +201,25 @@ CONDITIONS: Mapping[str, Condition] = {
         candidates=3,
         lit_odds=0.5,
     ),
+    "size_core_1.4": Condition(
+        part="core",
+        label="size, no part; reports come in over 400 steps; cores of 1.4·lo",
+        spoil=without_part,
+        ramp_steps=400,
+        core=1.4,
+    ),
+    "size_part_core_1.4": Condition(
+        part="core",
+        label="size + part; reports come in over 400 steps; cores of 1.4·lo",
+        ramp_steps=400,
+        core=1.4,
+    ),
+    "size_part_core_by_diameters": Condition(
+        part="core",
+        label="size + part; reports come in over 400 steps; cores of 1.4, 1 and 0.8·lo for 1, 2 and 3 diameters",
+        ramp_steps=400,
+        core=(1.4, 1.0, 0.8),
+    ),
     **{
         f"margin_{margin}": Condition(
             part="margins", label=f"margin {margin} mm (table: 8)", margin_mm=float(margin)
@@ -271,6 +293,16 @@ def policy_of(condition: Condition) -> SupervisionPolicy:
         "open": {},
     }
     return policy.model_copy(update=without[condition.host_use])
+
+
+def ball_rules(condition: Condition, usual: BallRules) -> BallRules:
+    """The rules of the ball under a condition."""
+    changed = {
+        "candidates": condition.candidates,
+        "lit_odds": condition.lit_odds,
+        "foreground_fraction": condition.core,
+    }
+    return BallRules.model_validate(usual.model_dump() | changed)
 
 
 def host_masks(

@@ -134,7 +134,7 @@ def run_job(job: Job) -> float:
 
     sys.path.insert(0, str(HERE))
     from demo_study import EVALUATION_SEED
-    from supervision_conditions import CONDITIONS
+    from supervision_conditions import CONDITIONS, ball_rules
 
     from rsuper.data.prepare import PreparedDataset
     from rsuper.demo import recipe
@@ -148,8 +148,7 @@ def run_job(job: Job) -> float:
     held_out = PreparedDataset.open(job.source / f"prepared_{EVALUATION_SEED}")
     condition = CONDITIONS[job.condition]
     config = recipe.run_config(ARM, seed=job.seed, warmup_steps=0, steps=job.steps)
-    rules = {"candidates": condition.candidates, "lit_odds": condition.lit_odds}
-    loss = config.loss.model_copy(update={"ball": config.loss.ball.model_copy(update=rules)})
+    loss = config.loss.model_copy(update={"ball": ball_rules(condition, config.loss.ball)})
     ramp = {"report_ramp_steps": condition.ramp_steps}
     train(
         prepared,

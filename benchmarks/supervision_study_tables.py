@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def tables(runs: Sequence[Run], *, reports: int) -> tuple[dict[str, Any], str]:
             run["haze_share"] for run in runs if run["arm"] == name and run.get("haze_share") is not None
         ]
         row["haze_share"] = float(np.mean(shares)) if shares else None
-        for other in (BASELINE, WEIGHT_0, BEST, *same_masks(name)):
+        for other in (BASELINE, WEIGHT_0, BEST, *twin_of(name)):
             if name != other and pairs_of(runs, other, name, masks=MASKS):
                 row[f"minus_{other}"] = {
                     metric: difference(runs, other, name, masks=MASKS, metric=metric) for metric in METRICS
@@ -49,10 +50,23 @@ def label_of(name: str) -> str:
     return CONDITIONS[name].label if name in CONDITIONS else "masks only, no reports"
 
 
-def same_masks(name: str) -> tuple[str, ...]:
-    """The condition with the same host masks as they are, of one that fills their gaps."""
-    changed = name in CONDITIONS and CONDITIONS[name].host_use != "as_is"
-    return (name.rsplit("_", 1)[0],) if changed else ()
+TWINS = {"host_use": "the same masks as they are", "core": "cores of 0.8·lo"}
+
+
+def twin_of(name: str) -> tuple[str, ...]:
+    """The condition that differs in nothing but the use of the host masks, or the size of the core, being the usual."""
+    if name not in CONDITIONS:
+        return ()
+    own, usual = CONDITIONS[name], CONDITIONS[BEST]
+    for what in TWINS:
+        twin = replace(own, **{what: getattr(usual, what)})
+        if twin != own:
+            return tuple(
+                other
+                for other, condition in CONDITIONS.items()
+                if replace(condition, part=own.part, label=own.label) == twin
+            )
+    return ()
 
 
 def differences(row: dict[str, Any], other: str, *, factor: float = 1.0) -> list[str]:
@@ -101,9 +115,9 @@ def markdown(rows: Sequence[dict[str, Any]], reports: int) -> str:
             volume = f"{np.mean(row['log_volume_ratio']):+.2f}"
             lines.append(f"| {row['label']} | {' | '.join(cells)} | {volume} | {haze} |")
         lines += [
-            f"- {row['label']}, against the same masks as they are: DSC {dsc}, AUC {auc}"
+            f"- {row['label']}, against {TWINS['core' if part == 'core' else 'host_use']}: DSC {dsc}, AUC {auc}"
             for row in own
-            for other in same_masks(row["condition"])
+            for other in twin_of(row["condition"])
             for dsc, auc in [differences(row, other)]
             if dsc
         ]

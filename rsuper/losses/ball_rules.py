@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rsuper.supervision.types import LesionTarget
+
+LARGEST_FRACTION = 2.0
+"""Larger cores have not been measured (benchmarks/core_fraction.py)."""
 
 
 class BallRules(BaseModel):
     """How a reported size becomes voxels.
 
     Args:
-        foreground_fraction: share of lo that must light up inside the ball.
+        foreground_fraction: share of lo that must light up inside the ball, in (0, 2]; or three shares, for 1, 2 and 3
+            stated diameters. Up to 1, all of it is lesion if the interval holds. Above 1, the core asks a lesion near
+            the lower end of its interval for more than it has; it never exceeds the most likely volume
+            (:func:`middle_volume_mm3`). A lesion without diameters, whose lo is no calibrated quantile, takes the last
+            share and at most 1.
         ignore_fraction: share of hi inside the ball that is not pushed down.
         core_mm3: at least this much foreground, but never more than lo.
         ball_scale: size of the ball around the centre, in reported diameters.
@@ -31,9 +38,9 @@ class BallRules(BaseModel):
         unknown_size_weight: weight of such a lesion beside lesions of stated size.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    foreground_fraction: float = Field(default=0.8, gt=0, le=1)
+    foreground_fraction: float | tuple[float, float, float] = 0.8
     ignore_fraction: float = Field(default=1.2, ge=1)
     core_mm3: float = Field(default=100.0, ge=0)
     ball_scale: float = Field(default=1.2, ge=1)
@@ -46,6 +53,28 @@ class BallRules(BaseModel):
     candidate_odds: float = Field(default=0.1, ge=0, lt=1)
     lit_odds: float = Field(default=0.0, ge=0, le=1)
     unknown_size_weight: float = Field(default=0.5, ge=0, le=1)
+
+    @field_validator("foreground_fraction")
+    @classmethod
+    def _in_range(cls, value: float | tuple[float, float, float]) -> float | tuple[float, float, float]:
+        shares = value if isinstance(value, tuple) else (value,)
+        if not all(0 < share <= LARGEST_FRACTION for share in shares):
+            raise ValueError(
+                f"foreground_fraction is a share of lo in (0, {LARGEST_FRACTION:g}], or three for 1, 2 and 3 stated "
+                f"diameters, got {value}"
+            )
+        return value
+
+    def core_share(self, diameters: int) -> float:
+        """The share of lo for 0 to 3 stated diameters.
+
+        >>> rules = BallRules(foreground_fraction=(1.4, 1.0, 0.8))
+        >>> [rules.core_share(number) for number in (0, 1, 2, 3)]
+        [0.8, 1.4, 1.0, 0.8]
+        """
+        stated = self.foreground_fraction
+        shares = stated if isinstance(stated, tuple) else (stated,) * 3
+        return shares[diameters - 1] if diameters else min(shares[-1], 1.0)
 
 
 class BallBalance(BaseModel):
@@ -123,12 +152,29 @@ def middle_volume_mm3(lesion: LesionTarget, rules: BallRules = DEFAULT_RULES) ->
 def voxel_counts(
     lesion: LesionTarget, ball_mm: float, voxel_mm3: float, rules: BallRules
 ) -> tuple[int, int, int]:
-    """How many voxels are foreground, are not pushed down, and are most likely lesion."""
+    """How many voxels are foreground, are not pushed down, and are most likely lesion.
+
+    Args:
+        lesion: its interval and diameters.
+        ball_mm: diameter of the ball around the centre.
+        voxel_mm3: volume of a voxel.
+        rules: how a size becomes voxels.
+    """
     low, high = lesion.volume_mm3
     ball_mm3 = math.pi / 6 * ball_mm**3
-    wanted = max(rules.foreground_fraction * low, min(rules.core_mm3, low))
-    foreground = max(1, round(wanted / voxel_mm3)) if low > 0 else 0
+    foreground = _core_voxels(lesion, voxel_mm3, rules)
     cap = max(rules.ignore_cap * ball_mm3, rules.ignore_fraction * low)
     reach = max(foreground, round(min(rules.ignore_fraction * high, cap) / voxel_mm3))
     middle = max(foreground, min(reach, round(middle_volume_mm3(lesion, rules) / voxel_mm3)))
     return foreground, reach, middle
+
+
+def _core_voxels(lesion: LesionTarget, voxel_mm3: float, rules: BallRules) -> int:
+    """f·lo, at least the smaller of ``core_mm3`` and lo; what exceeds lo is held to the most likely volume."""
+    low, high = lesion.volume_mm3
+    if low <= 0:
+        return 0
+    wanted = max(rules.core_share(len(lesion.diameters_mm)) * low, min(rules.core_mm3, low))
+    guaranteed = max(1, round(min(wanted, low) / voxel_mm3))
+    likely = min(wanted, middle_volume_mm3(lesion, rules), high)
+    return max(guaranteed, math.floor(likely / voxel_mm3))

@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rsuper.losses import (
     BallBalance,
@@ -16,7 +18,9 @@ from rsuper.losses import (
     presence_loss,
     rank_weights,
 )
+from rsuper.losses.ball_rules import filled_ball_mm, voxel_counts
 from rsuper.morphology import dilate_mm
+from rsuper.supervision import volume_interval_mm3, volume_prior
 
 ONE = (1.0, 1.0, 1.0)
 
@@ -323,9 +327,74 @@ def test_logits_that_rank_lie_on_the_grid_of_the_region(make_phantom, change, sa
         ball_targets(probability, phantom.region, [lesion(6)], spacing_mm=ONE, logits=change(phantom.logits))
 
 
-def test_rules_are_checked():
-    with pytest.raises(ValueError, match="foreground_fraction"):
-        BallRules(foreground_fraction=0)
+@pytest.mark.parametrize("shares", [0, -1, 2.1, math.nan, math.inf, (1.4, 1.0, 0.0), (0.8, 0.8, 2.5)])
+def test_shares_of_lo_are_checked(shares):
+    with pytest.raises(ValueError, match=r"foreground_fraction|finite"):
+        BallRules(foreground_fraction=shares)
+    with pytest.raises(ValueError, match="tuple"):
+        BallRules(foreground_fraction=(0.8, 0.8))
+
+
+@pytest.mark.parametrize("name", ["gap_mm", "ball_scale", "sigma_radii", "core_mm3", "unknown_diameter_mm"])
+def test_lengths_and_volumes_of_the_rules_are_finite(name):
+    with pytest.raises(ValueError, match=name):
+        BallRules(**{name: math.inf})
+
+
+def counted(stated, rules, voxel_mm3=1.0):
+    return voxel_counts(stated, filled_ball_mm(stated, rules), voxel_mm3, rules)[0]
+
+
+@pytest.mark.parametrize("share", [1.0, 1.4, 2.0])
+@pytest.mark.parametrize("diameters_mm", [(20.0,), (24.0, 16.0), (24.0, 18.0, 15.0)])
+def test_a_core_beyond_lo_ends_at_the_most_likely_volume(diameters_mm, share):
+    low, high = volume_interval_mm3(diameters_mm)
+    median, _ = volume_prior(diameters_mm)
+    stated = LesionTarget(diameters_mm=diameters_mm, volume_mm3=(low, high), median_mm3=median)
+    core = counted(stated, BallRules(foreground_fraction=share))
+    assert core == pytest.approx(min(share * low, median), abs=1)
+    assert core <= median + 1 < high
+    assert counted(stated, BallRules(foreground_fraction=(share, share, share))) == core
+
+
+@given(
+    low=st.floats(14, 5000),
+    ratio=st.floats(1, 5),
+    voxel_mm3=st.floats(0.3, 60),
+    share=st.floats(0.05, 2),
+    number=st.integers(0, 3),
+)
+def test_no_core_is_larger_than_the_lesion_may_be(low, ratio, voxel_mm3, share, number):
+    """Up to whole voxels: what lo alone makes is rounded, what lies beyond it is not."""
+    diameters_mm = (9.0, 8.0, 7.0)[:number]
+    stated = LesionTarget(diameters_mm=diameters_mm, volume_mm3=(low, low * ratio))
+    core = counted(stated, BallRules(foreground_fraction=share), voxel_mm3)
+    usual = max(1, round(max(min(share, 1) * low, min(100.0, low)) / voxel_mm3))
+    assert usual <= core <= max(usual, low * ratio / voxel_mm3)
+    assert share > 1 or core == usual
+    assert number > 0 or core == usual
+
+
+def test_a_larger_core_is_tumour_where_the_tumour_is_as_large_as_usual(make_phantom):
+    """One diameter of a 20 mm ball, its true volume the median of the interval: all that lights up is tumour; of one at
+    the lower end of the interval (lo mm³), 1.4·lo lights up 0.4·lo beside it, and never more than is left alone."""
+    shares = {0.8: (0.8, 1.0), 1.4: (1.4, 1 / 1.4)}
+    low, high = volume_interval_mm3((20.0,))
+    median, _ = volume_prior((20.0,))
+    stated = LesionTarget(diameters_mm=(20.0,), volume_mm3=(low, high), median_mm3=median)
+    for share, (core, precision) in shares.items():
+        rules = BallRules(foreground_fraction=share)
+        for true_mm3, expected in ((median, 1.0), (low, precision)):
+            width_mm = (6 * true_mm3 / math.pi) ** (1 / 3)
+            phantom = make_phantom((width_mm,) * 3)
+            found = ball_targets(
+                torch.sigmoid(phantom.logits), phantom.region, [stated], spacing_mm=ONE, rules=rules
+            )
+            lit = int(found.foreground.sum())
+            assert lit == pytest.approx(core * low, abs=1)
+            assert (found.foreground & phantom.tumour).sum() / lit == pytest.approx(expected, abs=0.02)
+            assert (found.foreground | found.ignore)[phantom.tumour].all()
+            assert not (found.foreground & found.ignore).any()
 
 
 def test_one_call_leaves_nothing_behind_for_the_next(make_phantom):

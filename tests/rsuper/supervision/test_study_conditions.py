@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from llm_extract.records import OrganStatement
+from rsuper.losses import BallRules
+from rsuper.losses.ball_rules import filled_ball_mm, voxel_counts
 from rsuper.supervision import build_case_targets
 
 SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "supervision_conditions.py"
@@ -123,3 +125,20 @@ def test_host_masks_are_used_as_they_are_or_with_the_gaps_that_tumours_left(stud
     ):
         masks = study.host_masks(condition, organs, organs["pancreas_head"], spacing_mm=(1.0, 1.0, 1.0))
         assert np.array_equal(masks["pancreas"], expected)
+
+
+def test_cores_change_nothing_but_how_much_lights_up(study, full, organs):
+    """One diameter of the pancreas: 0.8·lo, and 1.4·lo; the targets of the training cases are the same."""
+    one = study.change_lesions(full, lambda item: item.model_copy(update={"diameters_mm": (9.0,)}))
+    [lesion] = target(one, organs).lesions
+    lit = {}
+    for name in ("size_part_ramp_400", "size_part_core_1.4", "size_part_core_by_diameters", "size_core_1.4"):
+        rules = study.ball_rules(study.CONDITIONS[name], BallRules())
+        lit[name] = voxel_counts(lesion, filled_ball_mm(lesion, rules), 0.25, rules)[0] * 0.25
+        assert rules.model_copy(update={"foreground_fraction": 0.8}) == BallRules()
+    core_mm3 = max(0.8 * lesion.volume_mm3[0], min(100.0, lesion.volume_mm3[0]))
+    assert lit.pop("size_part_ramp_400") == pytest.approx(core_mm3, abs=0.25)
+    assert list(lit.values()) == pytest.approx([1.4 * lesion.volume_mm3[0]] * 3, abs=0.25)
+    assert study.CONDITIONS["size_core_1.4"].spoil is study.without_part
+    unchanged = study.changed_records(study.CONDITIONS["size_part_core_1.4"], {"c": full}, seed=0)
+    assert unchanged == {"c": full}
