@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.boxes import gather_boxes, mask_as, zero_of
+from rsuper.losses.checks import check_pairs, per_pair
 from rsuper.losses.volume import weighted_mean
 from rsuper.morphology import untraced, upload
 
@@ -49,17 +50,25 @@ def attenuation_loss(
     Returns:
         Scalar, at least float32; 0 with a graph where nothing can be compared.
 
+    Raises:
+        TypeError: logits, ball or parenchyma is no tensor.
+        ValueError: the shapes differ, a mask is not bool, or a statement is none of the five words.
+
     >>> image = torch.tensor([60.0, 60.0, 100.0, 100.0]).view(1, 4, 1, 1)
     >>> ball = image < 80
     >>> round(attenuation_loss(torch.zeros(1, 4, 1, 1), image, ball, ~ball, ["hyper"]).item(), 3)
     0.5
     """
-    if (
-        not logits.shape == image_hu.shape == ball.shape == parenchyma.shape
-        or len(attenuation) != logits.shape[0]
-    ):
+    check_pairs(logits, ball, "ball")
+    check_pairs(logits, parenchyma, "parenchyma")
+    if image_hu.shape != logits.shape:
         raise ValueError(
-            "logits, image_hu, ball and parenchyma are all [P,D,H,W] with P statements of attenuation"
+            f"image_hu is [P,D,H,W] = {tuple(logits.shape)} as logits, got {tuple(image_hu.shape)}"
+        )
+    known = get_args(StatedAttenuation)
+    if len(attenuation) != logits.shape[0] or any(stated not in known for stated in attenuation):
+        raise ValueError(
+            f"attenuation holds one of {', '.join(known)} for each of {logits.shape[0]} lesions, got {attenuation}"
         )
     rows = [row for row, stated in enumerate(attenuation) if stated in USABLE]
     if not rows:
@@ -81,7 +90,8 @@ def attenuation_loss(
     stacked = torch.stack(losses)
     certainty = torch.ones_like(stacked)
     if weight is not None:
-        certainty = upload(weight, stacked)[upload(rows, stacked).long()]
+        asked = per_pair("weight", weight, len(attenuation))
+        certainty = upload(asked, stacked)[upload(rows, stacked).long()]
     return weighted_mean(stacked, certainty * torch.stack(valid))
 
 

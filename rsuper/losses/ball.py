@@ -16,6 +16,7 @@ from rsuper.losses.ball_rules import DEFAULT_BALANCE, DEFAULT_RULES, BallBalance
 from rsuper.losses.boxes import RegionBox, mask_as, pair_boxes, zero_of
 from rsuper.losses.checks import (
     as_tensor,
+    check_lesion_lists,
     check_lesions,
     check_pairs,
     check_probability,
@@ -24,7 +25,7 @@ from rsuper.losses.checks import (
     require_mask,
     require_tensor,
 )
-from rsuper.losses.localisation import PlacedLesion, Placement, place_lesions
+from rsuper.losses.localisation import PlacedLesion, Placement, place_in_boxes, place_lesions
 from rsuper.losses.search_order import room_voxels
 from rsuper.losses.segmentation import asymmetric_dice
 from rsuper.losses.volume import weighted_mean
@@ -186,12 +187,7 @@ def ball_loss(
     (0.036, 0)
     """
     check_pairs(logits, region)
-    if len(lesions_per_pair) != logits.shape[0]:
-        raise ValueError(
-            f"{logits.shape[0]} pairs but {len(lesions_per_pair)} lists of lesions; [] is a pair without"
-        )
-    for lesions in lesions_per_pair:
-        check_lesions(lesions, region.shape[1:])
+    check_lesion_lists(lesions_per_pair, region)
     boxes, (spacing, certainty, *rooms) = pair_boxes(
         logits,
         region,
@@ -201,21 +197,11 @@ def ball_loss(
     )
     check_weights(certainty)
     rows = spacing_rows(spacing, logits.shape[0])
-    placements = [
-        place_lesions(
-            item.logits,
-            item.region,
-            lesions_per_pair[item.pair],
-            box=item.box,
-            spacing_mm=rows[item.pair],
-            rooms=rooms[item.pair].tolist(),
-            rules=rules,
-        )
-        for item in boxes
-    ]
     result = boxed_ball_loss(
         boxes,
-        placements,
+        place_in_boxes(
+            boxes, lesions_per_pair, spacing_mm=rows, rooms=[row.tolist() for row in rooms], rules=rules
+        ),
         zero=zero_of(logits),
         voxel_mm3=[voxel_volume_mm3(row) for row in rows],
         weight=certainty.tolist(),

@@ -86,7 +86,7 @@ class BallBalance(BaseModel):
         smooth_mm3: s of the Dice.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     background_weight: float = Field(default=1.0, ge=0)
     rank_concentration: float = Field(default=0.5, ge=0, lt=1)

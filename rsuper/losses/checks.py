@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 PROBABILITY_SLACK = 1e-3
 
 
-def check_pairs(logits: Float[Tensor, "P D H W"], region: Bool[Tensor, "P D H W"]) -> None:
-    """Raise ValueError if the two are no tensors of one shape on one device, or the region is not bool."""
+def check_pairs(
+    logits: Float[Tensor, "P D H W"], mask: Bool[Tensor, "P D H W"], name: str = "region"
+) -> None:
+    """Raise TypeError or ValueError unless both are tensors [P,D,H,W] on one device and the mask is bool."""
     require_tensor("logits", logits)
-    require_mask("region", region)
-    if logits.ndim != 4 or logits.shape != region.shape:
+    require_mask(name, mask)
+    if logits.ndim != 4 or logits.shape != mask.shape:
         hint = "; take the entry of each pair: outputs[sample, channel]" if logits.ndim == 5 else ""
         raise ValueError(
-            f"logits and region are both [P,D,H,W], got {tuple(logits.shape)} and {tuple(region.shape)}{hint}"
+            f"logits and {name} are both [P,D,H,W], got {tuple(logits.shape)} and {tuple(mask.shape)}{hint}"
         )
-    if logits.device != region.device:
-        raise ValueError(
-            f"logits are on {logits.device}, region on {region.device}: region.to(logits.device)"
-        )
+    if logits.device != mask.device:
+        raise ValueError(f"logits are on {logits.device}, {name} on {mask.device}: {name}.to(logits.device)")
 
 
 def require_tensor(name: str, value: Tensor) -> None:
@@ -61,10 +61,10 @@ def per_pair(
     return tensor.expand(count)
 
 
-def check_weights(weight: Tensor) -> None:
+def check_weights(weight: Tensor, name: str = "weight") -> None:
     """Raise ValueError if a weight, read on the host, is negative or not finite."""
     if not bool((torch.isfinite(weight) & (weight >= 0)).all()):
-        raise ValueError(f"weight is finite and not negative, got {weight.tolist()}")
+        raise ValueError(f"{name} is finite and not negative, got {weight.tolist()}")
 
 
 def check_probability(lowest: Tensor, highest: Tensor) -> None:
@@ -89,6 +89,18 @@ def check_lesions(lesions: Sequence[LesionTarget], shape: Sequence[int]) -> None
                     raise ValueError(
                         f"lesions[{number}].{name} is [D,H,W] = {tuple(shape)} as the patch, got {tuple(mask.shape)}"
                     )
+
+
+def check_lesion_lists(
+    lesions_per_pair: Sequence[Sequence[LesionTarget]], region: Bool[Tensor, "P D H W"]
+) -> None:
+    """Raise ValueError if these are not P lists of lesions that fit the patch, TypeError if they are no lesions."""
+    if len(lesions_per_pair) != region.shape[0]:
+        raise ValueError(
+            f"{region.shape[0]} pairs but {len(lesions_per_pair)} lists of lesions; [] is a pair without"
+        )
+    for lesions in lesions_per_pair:
+        check_lesions(lesions, region.shape[1:])
 
 
 def check_batch(batch: SupervisionBatch) -> None:

@@ -19,7 +19,7 @@ from rsuper.losses.ball_rules import (
     voxel_counts,
     without_vacuous_bound,
 )
-from rsuper.losses.boxes import mask_as
+from rsuper.losses.boxes import RegionBox, mask_as
 from rsuper.losses.ranking import cells_at, ranked, values_at
 from rsuper.losses.search_order import cut_mask, own_region, search_orders
 from rsuper.morphology import (
@@ -80,6 +80,29 @@ class Placement:
     foreground: Bool[Tensor, "d h w"]
     ignore: Bool[Tensor, "d h w"]
     background: Bool[Tensor, "d h w"]
+
+
+def place_in_boxes(
+    boxes: Sequence[RegionBox],
+    lesions_per_pair: Sequence[Sequence[LesionTarget]],
+    *,
+    spacing_mm: Sequence[Spacing],
+    rooms: Sequence[Sequence[float]],
+    rules: BallRules = DEFAULT_RULES,
+) -> list[Placement]:
+    """:func:`place_lesions` of every box; lesions, spacing and rooms are looked up by ``RegionBox.pair``."""
+    return [
+        place_lesions(
+            item.logits,
+            item.region,
+            lesions_per_pair[item.pair],
+            box=item.box,
+            spacing_mm=spacing_mm[item.pair],
+            rooms=rooms[item.pair],
+            rules=rules,
+        )
+        for item in boxes
+    ]
 
 
 def place_lesions(

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.boxes import gather_boxes, mask_as, zero_of
+from rsuper.losses.checks import check_pairs, per_pair
 from rsuper.losses.volume import weighted_mean
 from rsuper.morphology import untraced, upload
 
@@ -38,16 +39,17 @@ def malignancy_loss(
         Scalar, at least float32; 0 with a graph where nothing is settled.
 
     Raises:
-        ValueError: if the shapes differ.
+        TypeError: logits or lesion is no tensor.
+        ValueError: the shapes differ or lesion is not bool.
 
     >>> logits = torch.zeros(2, 3, 3, 3)
     >>> round(malignancy_loss(logits, logits == 0, [True, None]).item(), 4)
     0.6931
     """
-    if logits.ndim != 4 or logits.shape != lesion.shape or len(malignant) != logits.shape[0]:
+    check_pairs(logits, lesion, "lesion")
+    if len(malignant) != logits.shape[0]:
         raise ValueError(
-            f"logits and lesion are both [P,D,H,W] with P answers, got {tuple(logits.shape)}, "
-            f"{tuple(lesion.shape)} and {len(malignant)} answers"
+            f"malignant holds True, False or None for each of {logits.shape[0]} lesions, got {len(malignant)} answers"
         )
     rows = [(row, answer) for row, answer in enumerate(malignant) if answer is not None]
     if not rows:
@@ -63,7 +65,8 @@ def malignancy_loss(
     stacked = torch.stack(losses)
     certainty = torch.ones_like(stacked)
     if weight is not None:
-        certainty = upload(weight, stacked)[upload([row for row, _ in rows], stacked).long()]
+        asked = per_pair("weight", weight, len(malignant))
+        certainty = upload(asked, stacked)[upload([row for row, _ in rows], stacked).long()]
     return weighted_mean(stacked, certainty * (torch.stack(counts) > 0))
 
 

@@ -70,17 +70,17 @@ class ReportSupervisionConfig(BaseModel):
             the labels of the second one are not known. Empty leaves the loss out.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    segmentation_bce: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    segmentation_dice: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    report_weight: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    ball_bce: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    ball_dice: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    volume: float = Field(default=0.2, ge=0, allow_inf_nan=False)
-    presence: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    absence: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    attenuation: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    segmentation_bce: float = Field(default=1.0, ge=0)
+    segmentation_dice: float = Field(default=1.0, ge=0)
+    report_weight: float = Field(default=1.0, ge=0)
+    ball_bce: float = Field(default=1.0, ge=0)
+    ball_dice: float = Field(default=1.0, ge=0)
+    volume: float = Field(default=0.2, ge=0)
+    presence: float = Field(default=0.0, ge=0)
+    absence: float = Field(default=1.0, ge=0)
+    attenuation: float = Field(default=0.01, ge=0)
     smooth_mm3: float = Field(default=1.0, ge=0)
     background_weight: float = Field(default=1.0, ge=0)
     rank_concentration: float = Field(default=0.5, ge=0, lt=1)
@@ -100,7 +100,7 @@ class ReportSupervisionConfig(BaseModel):
     volume_outside: float = Field(default=1.0, ge=0)
     volume_gate: Literal["constant", "located"] = "constant"
     attenuation_scale_hu: float = Field(default=100.0, gt=0)
-    malignancy: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    malignancy: float = Field(default=1.0, ge=0)
     malignancy_channels: tuple[tuple[int, int], ...] = ()
 
     @property

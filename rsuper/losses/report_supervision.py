@@ -41,7 +41,7 @@ class ReportSupervisionLoss(nn.Module):
     """Segmentation loss plus report losses of one batch.
 
     Args:
-        config: weights and settings; None is the published ones.
+        config: weights and settings; None is the defaults, which are those of the study.
 
     Example:
         >>> loss = ReportSupervisionLoss(ReportSupervisionConfig())

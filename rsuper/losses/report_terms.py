@@ -13,11 +13,11 @@ from rsuper.losses.attenuation import USABLE, attenuation_error, mean_over
 from rsuper.losses.ball import BallLoss, boxed_ball_loss
 from rsuper.losses.boxes import RegionBox, mask_as
 from rsuper.losses.diagnostics import centre_figures, volume_figures
-from rsuper.losses.localisation import PlacedLesion, Placement, place_lesions
+from rsuper.losses.localisation import PlacedLesion, Placement, place_in_boxes
 from rsuper.losses.malignancy import malignancy_error
 from rsuper.losses.presence import boxed_presence_loss
 from rsuper.losses.report_config import ReportSupervisionConfig
-from rsuper.losses.volume import median_pull, predicted_volumes, volume_errors, weighted_mean
+from rsuper.losses.volume import StatedVolumes, boxed_volume_errors, weighted_mean
 from rsuper.morphology import Spacing, upload, voxel_volume_mm3
 from rsuper.supervision.types import LesionTarget, PairTarget, SupervisionBatch
 
@@ -59,19 +59,19 @@ class ReportTerms:
     def placements(self) -> dict[int, Placement]:
         """Index of a pair -> its located lesions, of the pairs that take the ball."""
         partial = self.config.partial_crops == "determined"
-        return {
-            item.pair: place_lesions(
-                item.logits,
-                item.region,
-                self.pairs[item.pair].lesions,
-                box=item.box,
-                spacing_mm=self.spacing_mm[item.pair],
-                rooms=self.rooms[item.pair],
-                rules=self.config.ball,
-            )
+        searched = [
+            item
             for item in self.boxes
             if self.pairs[item.pair].present and (self.pairs[item.pair].complete or partial)
-        }
+        ]
+        placements = place_in_boxes(
+            searched,
+            [pair.lesions for pair in self.pairs],
+            spacing_mm=self.spacing_mm,
+            rooms=self.rooms,
+            rules=self.config.ball,
+        )
+        return {item.pair: placement for item, placement in zip(searched, placements, strict=True)}
 
     @cached_property
     def _located(self) -> list[tuple[RegionBox, Placement, PlacedLesion, LesionTarget]]:
@@ -111,36 +111,34 @@ class ReportTerms:
         boxes = [item for item in self.volume_boxes if self.pairs[item.pair].present]
         if not boxes:
             return self.zero
-        rules = config.volume_rules
-        predicted = predicted_volumes(boxes, self.voxel_mm3, rules=rules)
-        inside = None
-        if config.volume_where == "located":
-            where = [self._where_located(item) for item in boxes]
-            inside = predicted_volumes(boxes, self.voxel_mm3, rules=rules, where=where)
-        chosen = [self.pairs[item.pair] for item in boxes]
-        low = upload([pair.volume_mm3[0] if pair.complete else 0.0 for pair in chosen], predicted)
-        high = upload([pair.volume_mm3[1] for pair in chosen], predicted)
-        errors = volume_errors(
-            predicted,
-            low,
-            high,
-            tolerance=torch.where(
-                (low == high) | (config.volume_form == "published"), config.point_tolerance, 0.0
-            ),
+        located = config.volume_where == "located"
+        errors = boxed_volume_errors(
+            boxes,
+            self._stated_volumes([self.pairs[item.pair] for item in boxes]),
+            voxel_mm3=self.voxel_mm3,
             softening_mm3=config.softening_mm3,
             form=config.volume_form,
-            inside=inside,
-            outside_weight=config.volume_outside,
+            where=[self._where_located(item) for item in boxes] if located else None,
+            rules=config.volume_rules,
         )
-        if config.median_weight > 0:
-            stated = [(p.median_mm3 or 0.0, p.sigma_log or 0.0) if p.complete else (0.0, 0.0) for p in chosen]
-            median, sigma = upload(stated, predicted).unbind(dim=1)
-            errors = errors + config.median_weight * median_pull(
-                predicted, low, high, median_mm3=median, sigma_log=sigma
-            )
         if config.volume_gate == "located":
             errors = errors * torch.stack([self._confidence(item) for item in boxes])
-        return weighted_mean(errors, upload([pair.weight for pair in chosen], predicted))
+        return weighted_mean(errors, upload([self.pairs[item.pair].weight for item in boxes], errors))
+
+    def _stated_volumes(self, pairs: Sequence[PairTarget]) -> StatedVolumes:
+        """What the reports say of the volume inside the crop: of a part of the region, only the upper end holds."""
+        low = upload([pair.volume_mm3[0] if pair.complete else 0.0 for pair in pairs], self.zero)
+        high = upload([pair.volume_mm3[1] for pair in pairs], self.zero)
+        point = (low == high) | (self.config.volume_form == "published")
+        known = [(p.median_mm3 or 0.0, p.sigma_log or 0.0) if p.complete else (0.0, 0.0) for p in pairs]
+        median, sigma = upload(known, self.zero).unbind(dim=1)
+        return StatedVolumes(
+            low=low,
+            high=high,
+            tolerance=torch.where(point, self.config.point_tolerance, 0.0),
+            median_mm3=median,
+            sigma_log=sigma,
+        )
 
     def attenuation(self) -> Tensor:
         """See :func:`rsuper.losses.attenuation_loss`."""

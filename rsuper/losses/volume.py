@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -18,6 +19,25 @@ from rsuper.morphology import Spacing, SpacingLike, spacing_rows, untraced, uplo
 
 VolumeForm = Literal["interval", "published"]
 HAZE_PROBABILITY = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedVolumes:
+    """What the reports say of the volumes of N pairs, [N] each, in mm³.
+
+    Args:
+        low: lo.
+        high: hi; may be infinite.
+        tolerance: t.
+        median_mm3: calibrated median; NaN or 0 where there is none.
+        sigma_log: standard deviation of the log volume; NaN or 0 where there is none.
+    """
+
+    low: Float[Tensor, " N"]
+    high: Float[Tensor, " N"]
+    tolerance: Float[Tensor, " N"]
+    median_mm3: Float[Tensor, " N"]
+    sigma_log: Float[Tensor, " N"]
 
 
 @untraced
@@ -64,7 +84,8 @@ def volume_loss(  # noqa: PLR0913 - the published contract
         Scalar, at least float32; 0 with a graph where P = 0.
 
     Raises:
-        ValueError: if shapes do not fit or the intervals are not 0 <= lo <= hi.
+        ValueError: if shapes do not fit, the intervals are not 0 <= lo <= hi with a finite lo, or a weight or tolerance
+            is negative.
 
     >>> logits = torch.full((1, 4, 4, 4), 30.0)
     >>> everywhere = torch.ones(1, 4, 4, 4, dtype=torch.bool)
@@ -75,31 +96,23 @@ def volume_loss(  # noqa: PLR0913 - the published contract
         raise ValueError(f"form is one of {', '.join(get_args(VolumeForm))}, got {form!r}")
     if median_mm3 is not None and sigma_log is None:
         raise ValueError("median_mm3 needs sigma_log, the calibrated spread: rsuper.supervision.volume_prior")
+    if located is not None:
+        check_pairs(logits, located, "located")
     boxes, rows, columns = _read_pairs(
         logits, region, volume_mm3, spacing_mm, (tolerance, weight, median_mm3, sigma_log)
     )
     if not boxes:
         return zero_of(logits)
-    voxel_mm3 = [voxel_volume_mm3(row) for row in rows]
-    predicted = predicted_volumes(boxes, voxel_mm3, rules=rules)
-    inside = None
-    if located is not None:
-        where = [located[(item.pair, *item.box)] for item in boxes]
-        inside = predicted_volumes(boxes, voxel_mm3, rules=rules, where=where)
-    low, high, slack, certainty, median, sigma = (upload(column, predicted) for column in columns)
-    losses = volume_errors(
-        predicted,
-        low,
-        high,
-        tolerance=slack,
+    low, high, slack, certainty, median, sigma = (upload(column, boxes[0].logits) for column in columns)
+    losses = boxed_volume_errors(
+        boxes,
+        StatedVolumes(low=low, high=high, tolerance=slack, median_mm3=median, sigma_log=sigma),
+        voxel_mm3=[voxel_volume_mm3(row) for row in rows],
         softening_mm3=softening_mm3,
         form=form,
-        inside=inside,
-        outside_weight=rules.outside_weight,
+        where=None if located is None else [located[(item.pair, *item.box)] for item in boxes],
+        rules=rules,
     )
-    if median_mm3 is not None:
-        pull = median_pull(predicted, low, high, median_mm3=median, sigma_log=sigma)
-        losses = losses + rules.median_weight * pull
     return weighted_mean(losses, certainty)
 
 
@@ -124,14 +137,16 @@ def _read_pairs(
         for name, value, default in zip(names, asked, defaults, strict=True)
     ]
     boxes, (intervals, spacing, *columns) = pair_boxes(logits, region, table, as_tensor(spacing_mm), *wanted)
+    check_weights(columns[0], "tolerance")
     check_weights(columns[1])
-    if not bool(((intervals[:, 0] >= 0) & (intervals[:, 0] <= intervals[:, 1])).all()):
-        raise ValueError(f"volume_mm3 rows are 0 <= lo <= hi, got {intervals.tolist()}")
+    low, high = intervals.unbind(1)
+    if not bool(((low >= 0) & (low <= high) & torch.isfinite(low)).all()):
+        raise ValueError(f"volume_mm3 rows are 0 <= lo <= hi with lo finite, got {intervals.tolist()}")
     chosen = [item.pair for item in boxes]
     return (
         boxes,
         spacing_rows(spacing, count),
-        [column[chosen] for column in (*intervals.unbind(1), *columns)],
+        [column[chosen] for column in (low, high, *columns)],
     )
 
 
@@ -169,12 +184,46 @@ def predicted_volumes(
     return torch.stack(volumes)
 
 
+def boxed_volume_errors(
+    boxes: Sequence[RegionBox],
+    stated: StatedVolumes,
+    *,
+    voxel_mm3: Sequence[float],
+    softening_mm3: float,
+    form: VolumeForm,
+    where: Sequence[Bool[Tensor, "d h w"]] | None,
+    rules: VolumeRules,
+) -> Float[Tensor, " N"]:
+    """:func:`volume_loss` of each of N pairs that are cut to their boxes, before the mean.
+
+    Args:
+        boxes: at least one.
+        stated: one entry a box.
+        voxel_mm3: one number a pair, looked up by ``RegionBox.pair``.
+        softening_mm3: E.
+        form: see :func:`volume_loss`.
+        where: where the lesions of each box were located; None is the whole region.
+        rules: what a voxel adds, and the weights of the pull and of what lies outside.
+    """
+    predicted = predicted_volumes(boxes, voxel_mm3, rules=rules)
+    inside = None if where is None else predicted_volumes(boxes, voxel_mm3, rules=rules, where=where)
+    errors = volume_errors(
+        predicted,
+        stated,
+        softening_mm3=softening_mm3,
+        form=form,
+        inside=inside,
+        outside_weight=rules.outside_weight,
+    )
+    if rules.median_weight > 0:
+        errors = errors + rules.median_weight * median_pull(predicted, stated)
+    return errors
+
+
 def volume_errors(
     predicted: Float[Tensor, " N"],
-    low: Float[Tensor, " N"],
-    high: Float[Tensor, " N"],
+    stated: StatedVolumes,
     *,
-    tolerance: Float[Tensor, " N"],
     softening_mm3: float,
     form: VolumeForm,
     inside: Float[Tensor, " N"] | None = None,
@@ -184,14 +233,13 @@ def volume_errors(
 
     Args:
         predicted: V̂ of the whole region.
-        low: lo.
-        high: hi.
-        tolerance: t.
+        stated: lo, hi and t.
         softening_mm3: E.
         form: ``interval`` or ``published``, which knows no ``inside``.
         inside: V̂ where the lesions were located; None is the whole region.
         outside_weight: weight of the rest.
     """
+    low, high, tolerance = stated.low, stated.high, stated.tolerance
     tiny = torch.finfo(predicted.dtype).tiny
     bounded = torch.isfinite(high)
     if form == "published":
@@ -214,23 +262,17 @@ def volume_errors(
     return errors + outside_weight * torch.where(bounded, outside, none)
 
 
-def median_pull(
-    predicted: Float[Tensor, " N"],
-    low: Float[Tensor, " N"],
-    high: Float[Tensor, " N"],
-    *,
-    median_mm3: Float[Tensor, " N"],
-    sigma_log: Float[Tensor, " N"],
-) -> Float[Tensor, " N"]:
+def median_pull(predicted: Float[Tensor, " N"], stated: StatedVolumes) -> Float[Tensor, " N"]:
     """½·((log V̂ − log median)/σ)² with V̂ held to [lo, hi], so that the loss never falls on leaving it.
 
     0 where the median or σ is NaN or not positive.
     """
-    stated = torch.isfinite(median_mm3) & (median_mm3 > 0) & (sigma_log > 0)
-    center = torch.where(stated, median_mm3, 1.0)
-    held = torch.minimum(torch.maximum(predicted, low.clamp(min=1e-3)), high.clamp(min=1e-3))
-    score = (torch.log(held) - torch.log(center)) / torch.where(stated, sigma_log, 1.0)
-    return torch.where(stated, 0.5 * score**2, torch.zeros_like(score))
+    known = torch.isfinite(stated.median_mm3) & (stated.median_mm3 > 0) & (stated.sigma_log > 0)
+    center = torch.where(known, stated.median_mm3, 1.0)
+    low, high = (end.clamp(min=1e-3) for end in (stated.low, stated.high))
+    held = torch.minimum(torch.maximum(predicted, low), high)
+    score = (torch.log(held) - torch.log(center)) / torch.where(known, stated.sigma_log, 1.0)
+    return torch.where(known, 0.5 * score**2, torch.zeros_like(score))
 
 
 def weighted_mean(losses: Float[Tensor, " N"], weight: Float[Tensor, " N"]) -> Float[Tensor, ""]:

@@ -20,7 +20,7 @@ class VolumeRules(BaseModel):
         outside_weight: weight of volume that lies elsewhere than the located lesions.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     mass: VolumeMass = "sharpened"
     sharpen: float = Field(default=1.0, gt=0)

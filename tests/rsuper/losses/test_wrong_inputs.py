@@ -12,8 +12,10 @@ from rsuper.losses import (
     LesionTarget,
     ReportSupervisionConfig,
     ReportSupervisionLoss,
+    attenuation_loss,
     ball_loss,
     ball_targets,
+    malignancy_loss,
     presence_loss,
     segmentation_loss,
     volume_loss,
@@ -113,6 +115,65 @@ def test_volume():
         volume(logits(), region(), median_mm3=torch.ones(2))
     with pytest.raises(ValueError, match=r"\(lo, hi\) of each of P = 2 pairs, got \(2,\)"):
         volume_loss(logits(), region(), torch.ones(2), spacing_mm=(1, 1, 1))
+    with pytest.raises(ValueError, match="lo finite"):
+        volume_loss(logits(), region(), torch.full((2, 2), math.inf), spacing_mm=(1, 1, 1))
+    with pytest.raises(ValueError, match="tolerance is finite and not negative"):
+        volume(logits(), region(), tolerance=-0.1)
+    with pytest.raises(ValueError, match="located > 0"):
+        volume(logits(), region(), located=region().float())
+    with pytest.raises(ValueError, match=r"logits and located are both \[P,D,H,W\]"):
+        volume(logits(), region(), located=region()[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"ball": region().float()}, ValueError, "ball > 0"),
+        ({"parenchyma": region()[:, :3]}, ValueError, r"logits and parenchyma are both \[P,D,H,W\]"),
+        ({"image_hu": torch.zeros(8, 9, 10)}, ValueError, r"as logits, got \(8, 9, 10\)"),
+        ({"attenuation": ["hypo", "dark"]}, ValueError, "hypo, iso, hyper, mixed, unknown for each of 2"),
+        ({"attenuation": ["hypo"]}, ValueError, "for each of 2 lesions"),
+        ({"logits": logits().numpy()}, TypeError, "torch.as_tensor"),
+        ({"weight": torch.ones(3)}, ValueError, r"weight is one number or \[P\] with P = 2"),
+    ],
+)
+def test_attenuation(change, error, said):
+    right = {
+        "logits": logits(),
+        "image_hu": torch.zeros(SHAPE),
+        "ball": region(),
+        "parenchyma": ~region(),
+        "attenuation": ["hypo", "unknown"],
+    }
+    assert attenuation_loss(**right, weight=0.5) == attenuation_loss(**right) > 0
+    with pytest.raises(error, match=said):
+        attenuation_loss(**(right | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"lesion": region().float()}, ValueError, "lesion > 0"),
+        ({"lesion": region()[:1]}, ValueError, r"logits and lesion are both \[P,D,H,W\]"),
+        ({"malignant": [True]}, ValueError, "True, False or None for each of 2 lesions, got 1"),
+        ({"logits": logits().long()}, ValueError, r"logits.float\(\)"),
+        ({"weight": torch.ones(3)}, ValueError, r"weight is one number or \[P\] with P = 2"),
+    ],
+)
+def test_malignancy(change, error, said):
+    right = {"logits": logits(), "lesion": region(), "malignant": [True, None]}
+    assert malignancy_loss(**right, weight=[1.0, 0.0]) == malignancy_loss(**right) > 0
+    with pytest.raises(error, match=said):
+        malignancy_loss(**(right | change))
+
+
+@pytest.mark.parametrize(
+    "name", ["report_weight", "softening_mm3", "median_weight", "volume_outside", "margin_hu"]
+)
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_weights_of_the_whole_loss_are_finite(name, value):
+    with pytest.raises(ValueError, match=name):
+        ReportSupervisionConfig(**{name: value})
 
 
 @pytest.mark.parametrize(
