@@ -59,6 +59,18 @@ _NUMBERED_PLACE = re.compile(
     re.IGNORECASE,
 )
 """Numbers that name something; what follows their full stop is no decimal."""
+_STATEMENT_END = re.compile(r"(?<=[\w)\"])[.!?]\s{1,4}(?=[A-Z])")
+_SEEN_NOW = re.compile(
+    r"\b(?:is|are)\s(?:\w+ly\s)?(?:observed|seen|noted|normal|natural|open|clear|unremarkable|present|identified|visuali[sz]ed"
+    r"|detected|intact|patent|within)\b|\b[Nn]o (?:evidence|mass|lesion|nodule|focal|pathological|pleural)"
+    r"|\bThere (?:is|are)\s(?!(?:an?\s)?(?:\w+\s)?(?:history|concern|suspicion|question|request|need))",
+)
+"""What is said of the images of the day, and hardly ever of what was before."""
+_OF_ANOTHER_STUDY = re.compile(
+    r"\b(?:ultrasound|sonogra\w+|us|mri?|pet|x-?ray|radiograph\w*|endoscop\w+|colonoscop\w+|gastroscop\w+|biops\w+|outside|prior"
+    r"|previous\w*|earlier|history|known|clinical\w*|palpa\w+|physical\w*|laborator\w+)\b",
+    re.IGNORECASE,
+)
 _LIST_ITEM = re.compile(r"\s{0,6}(?:[-*•–]|\(?\d{1,2}[.)]|\(?[a-hA-H][.)])\s{0,4}")
 _INLINE_ITEM = re.compile(
     r"[(\d](?:(?<=[.:;,].)|(?<=[.:;,]\s.)|(?<=[.:;,]\s\s.))(?:(?<=\()\d{1,2}|(?<=\d)\d?)[.)]\s?(?=[A-Z])"
@@ -148,7 +160,18 @@ def _reopen(text: str, starts: list[tuple[int, str]]) -> list[tuple[int, str]]:
         gap = re.compile(r"\n" if inline else r"\n\s{0,4}\n").search(text, start, end)
         if gap is not None and text[gap.end() : end].strip():
             opened.append((gap.end(), "findings"))
+        elif gap is None and (first := _first_seen(text, start, end)) is not None:
+            opened.append((first, "findings"))
     return opened
+
+
+def _first_seen(text: str, start: int, end: int) -> int | None:
+    """Reads "Indication: cough. The liver is normal.": where a paragraph with a title goes on with what is seen."""
+    ends = [match.end() for match in _STATEMENT_END.finditer(text, start, end)]
+    for first, last in itertools.pairwise((*ends, end)):
+        if _SEEN_NOW.search(text, first, last) and not _OF_ANOTHER_STUDY.search(text, first, last):
+            return first
+    return None
 
 
 def _tail(text: str, start: int) -> list[tuple[int, str]]:

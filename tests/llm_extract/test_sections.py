@@ -23,6 +23,24 @@ def test_without_a_heading_of_their_own_the_findings_follow_the_technique_paragr
     assert [s.name for s in split_sections(text)] == ["technique", "findings", "impression"]
 
 
+@pytest.mark.parametrize(
+    ("text", "opened"),
+    [
+        ("Clinical information: cough for 10 days. The trachea is open. Nodule of 8 mm.", "The trachea"),
+        ("History: treated metastasis of 3 cm. Rising markers. The liver is normal.", "The liver"),
+        ("Technique: CT with contrast. Oral contrast was given. There is a mass in the liver.", "There is"),
+        ("Reason: weight loss. There is a question of a mass. No mass in the pancreas.", "No mass"),
+        ("Indication: pain. A mass is seen on ultrasound. Please assess.", None),
+        ("History: known cyst. There is a history of trauma. Prior CT: cyst is seen.", None),
+        ("Indication: a mass is seen.", None),
+    ],
+)
+def test_a_paragraph_that_opens_with_a_title_goes_on_with_what_is_seen(text, opened):
+    starts = [text[s.start :] for s in split_sections(text) if s.name == "findings"]
+    assert len(starts) == (opened is not None)
+    assert opened is None or starts[0].startswith(opened)
+
+
 def test_quoted_lines_at_the_end_of_a_prose_report_are_its_impression():
     text = 'The liver is normal. A cyst is seen in the spleen. No fluid. No nodes. " Splenic cyst'
     assert [s.name for s in split_sections(text)] == ["preamble", "impression"]
