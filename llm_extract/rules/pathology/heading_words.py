@@ -72,3 +72,5 @@ TIMES = re.compile(
     re.IGNORECASE,
 )
 """Number of tumours that one heading names: "sigmoid nodule x3"."""
+SENTINEL = re.compile(r"\bsentinel\b", re.IGNORECASE)
+"""Names a node, also where the noun is left out: "sentinel left axilla"."""

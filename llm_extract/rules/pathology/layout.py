@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from llm_extract.records import Section
 from llm_extract.rules.pathology.openings import begins_gross, openings, untitled_diagnosis
-from llm_extract.rules.pathology.titles import ANY_TITLE
+from llm_extract.rules.pathology.titles import ANY_TITLE, BRACKETED
 from llm_extract.sections import Sentence, limit_cuts, section_at
 
 CURRENT = frozenset({"preamble", "diagnosis", "gross", "microscopic", "synoptic", "comment"})
@@ -30,7 +30,7 @@ _NEXT_SPECIMEN = re.compile(
     r"|(?:Container|Part|Jar|Specimen)\s[\"#]?(?:[A-Z]|\d{1,2})\b)",
     re.MULTILINE,
 )
-_TITLE_HERE = re.compile(rf"(?:{ANY_TITLE})\s{{0,3}}[:;=-]?", re.IGNORECASE)
+_TITLE_HERE = re.compile(rf"(?:{ANY_TITLE})(?:{BRACKETED}\s{{0,4}}:|\s{{0,3}}[:;=-]?)", re.IGNORECASE)
 _ITEM = (
     r"(?:[-*=>_+]{1,3}\s{0,3}(?=[A-Za-z(\d])|o\s{1,3}(?=[A-Z(\d])|\(?(?:[A-Z]|\d{1,2}|[IVX]{1,4})\s?[.):](?!\d)\s{0,4}(?=\S)"
     r"|(?:[A-Z]|\d{1,2})\s-\s(?=[A-Z])|(?:PART|Part|Specimen|SPECIMEN)\s(?:[A-Z]|\d{1,2})\b|\#\s?\d{1,2}\b)"

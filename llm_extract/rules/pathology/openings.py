@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from llm_extract.rules.pathology.titles import ANY_TITLE, SECTION_OF, longer_title, misread_title
+from llm_extract.rules.pathology.titles import (
+    ANY_TITLE,
+    BRACKETED,
+    SECTION_OF,
+    longer_title,
+    misread_title,
+)
 
 _LINE_TITLE = re.compile(
-    rf"^[^\w\n]{{0,8}}(?:PINAL\s)?(?P<title>{ANY_TITLE})[*_]{{0,3}}(?P<after>\s{{0,4}}[:;=]"
+    rf"^[^\w\n]{{0,8}}(?:PINAL\s)?(?P<title>{ANY_TITLE})[*_]{{0,3}}(?P<after>{BRACKETED}\s{{0,4}}:|\s{{0,4}}[:;=]"
     rf"|\s{{0,3}}[-.]{{1,3}}(?=\s|$|[A-Z])"
     r"|\s{0,4}(?=\n|$)|(?=\s?[\"“(\[])|(?=\s{0,2}[A-Z]))",
     re.IGNORECASE | re.MULTILINE,
@@ -132,7 +138,7 @@ def _name_of(match: re.Match[str]) -> str | None:
     words = " ".join(title.lower().split())
     name = SECTION_OF.get(words) or _SQUEEZED.get(words.replace(" ", ""))
     after = match["after"].strip()
-    if after[:1] in {":", ";", "="} or (after and title.isupper()):
+    if after[:1] in {":", ";", "=", "("} or (after and title.isupper()):
         return name
     if after or title[:1].islower():
         return None

@@ -24,6 +24,7 @@ from llm_extract.rules.pathology.heading_words import (
     PRIMARY,
     PROCEDURE,
     SENTENCE,
+    SENTINEL,
     SPARED,
     STATE,
     TIMES,
@@ -46,6 +47,7 @@ from llm_extract.rules.statements import Statement
 
 _LISTED = frozenset({"diagnosis", "preamble", "microscopic"})
 """Sections that go through the specimens and, under each, through its organs."""
+_ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII")
 _MAX_HEADING = 190
 _MAX_NAME = 80
 """Characters of a heading that is the name of its specimen and nothing else."""
@@ -120,7 +122,7 @@ class SpecimenReader:
                 if outer is not None and _is_inside(statement, opened, outer):
                     opened, parent = _inherit(opened, outer), outer
             if opened is None and section in {"diagnosis", "preamble", "microscopic"}:
-                opened = _numbered(statement, current)
+                opened = self._lettered(statement, current) or _numbered(statement, current)
                 lasting = opened is not None
             if opened is not None and lasting:
                 current = opened
@@ -146,6 +148,21 @@ class SpecimenReader:
             statement.sentence.section == "specimen" or alone or PROCEDURE.search(statement.text[:end])
         ):
             self._by_label[_key(match)] = made
+
+    def _lettered(self, statement: Statement, current: Specimen | None) -> Specimen | None:
+        """The specimen whose letter stands before a sentence of the microscopy: "II: One of both nodes is positive".
+
+        Below a specimen only a later letter of the same list is one.
+        """
+        match = LABEL.match(statement.text)
+        if match is None or statement.sentence.section != "microscopic":
+            return None
+        known = self._by_label.get(_key(match))
+        listed = list(self._by_label.values())
+        if known is None or not (current is None or current.bare or current in listed[: listed.index(known)]):
+            return None
+        organs = organs_of(statement.marks)
+        return known if not organs or set(organs) & {*known.organs, "lymph_node"} else None
 
     def _opened(self, statement: Statement) -> tuple[Specimen | None, bool]:
         """The specimen that a heading opens, and whether it lasts beyond this statement."""
@@ -238,6 +255,8 @@ class SpecimenReader:
         ]
         where = [m for m in marks if m.category in {"place", "short", "side"}]
         organs = organs_of(marks)
+        if SENTINEL.search(body) and set(organs) <= WEAK:
+            organs = ("lymph_node", *organs)
         if not organs and not BESIDE.search(body):
             return Specimen(label, None, (), Location(), MARGIN.search(body) is not None)
         organ = organs[0] if organs else "peritoneum"
@@ -297,6 +316,8 @@ def _follows(statement: Statement, current: Specimen | None) -> bool:
     old, new = current.label, match["label"]
     if old.isdigit() and new.isdigit():
         return int(new) == int(old) + 1
+    if old in _ROMAN and new in _ROMAN:
+        return _ROMAN.index(new) == _ROMAN.index(old) + 1
     return len(old) == len(new) == 1 and ord(new) == ord(old) + 1
 
 

@@ -84,6 +84,8 @@ def _loose(title: str) -> str:
 
 ANY_TITLE = "|".join(_loose(t) for t in sorted(SECTION_OF, key=len, reverse=True))
 """Pattern of any title."""
+BRACKETED = r"\s{0,3}\([^()\n]{1,40}\)"
+"""Behind a title, before its colon: "MICROSCOPY (3 March):", "DIAGNOSIS (amended):"."""
 
 _MAJOR = (
     "final diagnosis; pathologic diagnosis; final pathologic diagnosis; histological diagnosis; impression; "
