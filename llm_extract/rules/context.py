@@ -90,13 +90,14 @@ _HYPOTHETICAL = Cue(
     r"|assess for|evaluate for|look for)\b|\brule[- ]out\b"
     r"|\br/o\b|\bevaluat\w+ (?:for|of)\b|\bexclu(?:de|sion of)\b|\bscreening for\b|\bassess(?:ment)? "
     r"(?:for|of)\b|\bconcern for\s{0,2}$"
-    r"|\bin terms of\b|\bsensitivity (?:for|of)\b|\bdetection of\b|\brisk (?:of|for|factors?)\b"
+    r"|\bin terms of\b|\b(?:recommend\w*|advis\w+|required|needed)\b[^.;]{0,40}\bwith (?:regard|respect)s? to\b"
+    r"|\bsensitivity (?:for|of)\b|\bdetection of\b|\brisk (?:of|for|factors?)\b"
     r"|\bguidelines?\b|\b(?:ct|mri|pet|examination|evaluation|correlation|correlated|imaging) (?:\w+ "
     r")?(?:for|in terms of)\b|\bsociety\b|\brecommend\w*\b[^.]{0,40}\bfor\b"
     r"|\bfor (?:the )?(?:nodules?|lesions?|cysts?|masses)\b[^.]{0,20}\b(?:larger|smaller|less|greater|<"
     r"|>)|\bdiagnosis of exclusion\b)",
     "if", "for", "diagnosis of", "case of", "event", "should", "rule", "r/o", "evaluat", "exclu", "assess", "terms of",
-    "sensitivity", "detection", "risk", "guideline", "society",
+    "with re", "sensitivity", "detection", "risk", "guideline", "society",
 )  # fmt: skip
 _HISTORY = Cue(
     r"(?:\bhistory of\b|\bh/o\b|\bhx\b|\bstatus[- ]post\b|\bs/p\b"

@@ -6,6 +6,7 @@ import re
 
 from llm_extract.cues import Cue
 from llm_extract.lower_case import lowered
+from llm_extract.rules import readings
 from llm_extract.rules.context import Hedge
 from llm_extract.rules.seeing import CANNOT_BE
 
@@ -18,6 +19,8 @@ _HEDGED_LINK = Cue(
     r"|consider(?:ed|ing|s)?(?: as| to be)?|likely(?: to be| to represent| representing)?|probabl[ey]"
     r"|possibl[ey]"
     r"|presum\w+|favou?r(?:ed|ing|s)?(?: to be| to represent)?|represent\w*|reflect\w*|indicat\w+"
+    r"|(?:may|might|could|would|can) (?:\w+ly |well )?(?:be )?(?:secondary|due|related|attribut\w+|ascribed) to"
+    r"|(?:which|that) (?:is|are|was|were) (?:\w+ly )?(?:secondary|due|related|attribut\w+|ascribed) to"
     r"|(?:may|might|could|would) (?:well )?(?:be|belong to|belong\w* to|correspond to)|(?:cannot"
     r"|not) (?:be )?exclud\w+"
     r"|(?:exclusion|exclude|rule out)(?: of)?|r/o|query|d/d|ddx|versus|vs\.?|differential\w*(?: diagnosis)?"
@@ -29,8 +32,8 @@ _HEDGED_LINK = Cue(
     "sus", "concern", "worrisome", "question", "possib", "suggest", "indicat", "charact", "typical",
     "diagnos", "compatible", "consist", "keeping", "line with", "in terms", "in favo", "accordance",
     "interpreted", "consider", "likely", "probab", "presum", "favo", "represent", "reflect", "may ",
-    "might", "could", "would", "exclu", "rule out", "r/o", "query", "d/d", "ddx", "vs", "differential",
-    "thought", "correspond", "assessed", "evaluated", "mimick", "?",
+    "might", "could", "would", "can ", "which", "that", "exclu", "rule out", "r/o", "query", "d/d", "ddx", "vs",
+    "differential", "thought", "correspond", "assessed", "evaluated", "mimick", "?",
 )  # fmt: skip
 """Given lower case."""
 
@@ -122,6 +125,8 @@ _PROBABLE_BEFORE = re.compile(r"\b(?:probabl[ey]|likely|presumed)\W{0,2}(?:\w+[\
 _POSSIBLE_AFTER = re.compile(
     r"\s?(?:\w+\s){0,3}" + CANNOT_BE + r"(?:excluded|ruled out)|\s?(?:is|are) (?:possible"
     r"|suspected|questionable)|\s?\?"
+    r"|(?:(?!\b(?:is|are|was|were|has|have|and|but|which|that|with)\b)[^.;,]){0,90}?\s(?:is|are|was|were)\s(?:\w+ly\s)?"
+    r"(?:possible|suspected|questionable|questioned|equivocal|doubtful|uncertain)(?=\W{0,3}$|[.;,])"
     r"|\s?(?:\w+\s){0,4}(?:should|must|can|could|may|might) (?:also )?be (?:considered|included|kept in mind)"
     r"\b[^.;]{0,20}\bdifferential"
 )
@@ -139,6 +144,9 @@ def existence(before: str, after: str) -> Hedge:
         return "probable"
     if _POSSIBLE_AFTER.match(after):
         return "possible"
+    behind = readings.hedge_behind(after)
+    if behind is not None and not after.startswith(" possibilit"):
+        return "possible" if behind == "?" else "probable"
     if _APPEARANCE.search(after) and _POSSIBLE.search(after):
         return "possible"
     return "definite"

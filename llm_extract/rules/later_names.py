@@ -123,7 +123,18 @@ class NameReader(GroupReader):
         before = statement.text[: head.mark.start - statement.start]
         after = statement.text[head.mark.end - statement.start :]
         asked = len(before) < 24 and after.strip(" .)") == "?"
-        open_ = asked or _NOT_EXCLUDED.match(after) is not None
+        said = statement.low[: head.mark.start - statement.start]
+        hedged = (
+            last is not None
+            and last.statement is not statement
+            and head.mark.value.organ in {None, last.organ}
+            and not any(m.category == "side" for m in marks)
+            and readings.clause_head(said, statement.low[head.mark.end - statement.start :]) is not None
+        )
+        advised = readings.is_advised_for(said)
+        if advised and (last is None or last.diagnosis is not None or self._index - self._last_at > 1):
+            return False
+        open_ = asked or hedged or advised or _NOT_EXCLUDED.match(after) is not None
         names = [m for m in head.anchors if m.value.diagnosis]
         reads = hedges.opens_reading(statement.text)
         alone = not any(m.category in {"place", "short", "excluded"} for m in marks)

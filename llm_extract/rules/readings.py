@@ -7,7 +7,16 @@ import re
 from llm_extract.rules.seeing import CANNOT_BE
 
 # every pattern is given lower case
-_HEDGE_VERB = r"(?:considered|suspected|questioned|thought of|possible|not excluded|to be excluded)"
+_HEDGE_WORD = (
+    r"(?:considered|suspected|questioned|questionable|thought of|in question|possible|less likely"
+    r"|(?:not|(?:cannot|can not|could not|can't)\sbe)\s(?:\w+ly\s)?(?:excluded|ruled out)"
+    r"|(?:to|should|must|needs to|has to)\sbe\s(?:excluded|ruled out|considered|kept in mind))"
+)
+_LIKELY_WORD = r"(?:likely|probable|presumed|assumed|favou?red)"
+_CLAUSE_END = (
+    r"(?=\W{0,3}$|[.,;)]|\s(?:in the (?:first|fore)|first|given|based|due to|because|but|although|though|as|versus"
+    r"|vs|or|and)\b)"
+)
 _OPENING = r"\W{0,4}(?:(?:however|therefore|thus|so|but|also|additionally)\b,?\s){0,2}"
 _PRONOUN = re.compile(
     _OPENING
@@ -40,11 +49,33 @@ _ALTERNATIVE = re.compile(
     r"(?:(?!(?:in|of|with|at|on|there|no)\b)[\w-]+\s){0,2}"
 )
 _BEHIND = re.compile(
-    rf"(?:\stumou?rs?|\slesions?)?\s(?:is\s|are\s|was\s|were\s|be\s)?(?:\w+ly\s)?{_HEDGE_VERB}(?=\W{{0,3}}$|[.,;])|\spossibilit(?:y|ies)\b"
+    r"(?:\stumou?rs?|\slesions?)?\s(?:(?:is|are|was|were|be)\s)?(?:(?:\w+ly|most|more|very)\s)?"
+    rf"(?:{_HEDGE_WORD}|(?P<likely>{_LIKELY_WORD})){_CLAUSE_END}|\spossibilit(?:y|ies)\b"
 )
-_CLAUSE_HEAD = re.compile(r"(?:,|;|\band)\s(?:and\s)?(?:(?!(?:in|of|with|at|on)\b)[\w-]+\s){0,3}$")
-_OWN_CLAUSE = re.compile(
-    r"\s(?:is\s|are\s|was\s|were\s)(?:\w+ly\s)?(?:considered|suspected|thought of)(?=\W{0,3}$|[.,;])"
+_CLAUSE_HEAD = re.compile(
+    r"(?P<mark>[,;:(]|\s[-–]|\band)\s?(?:and\s)?"
+    r"(?P<words>(?:(?!(?:in|of|with|at|on|no|not|without|another|other|additional|further|second|new|also|there)\b)"
+    r"[\w-]+\s){0,3})$"
+)
+_HAS_VERB = re.compile(r"(?:\stumou?rs?|\slesions?)?\s(?:is|are|was|were)\s")
+_UNLIKELY = (
+    r"(?:very\s|highly\s|\w+ly\s)?(?:unlikely|improbable|not\s(?:\w+ly\s)?(?:likely|probable|suspected|considered"
+    r"|favou?red|thought)|ruled out|excluded)"
+)
+_UNLIKELY_BEHIND = re.compile(
+    r"(?:\stumou?rs?|\slesions?)?(?:\s(?:is|are|was|were))?(?:\s(?:considered|felt|thought|deemed))?(?:\sto be)?\s"
+    + _UNLIKELY
+    + _CLAUSE_END
+)
+_UNLIKELY_BEFORE = re.compile(
+    r"\b(?:unlikely|not\s(?:likely|thought|felt|considered|suspected|typical|suggestive|suspicious|characteristic))\s"
+    r"(?:(?:to be|to represent|for|of|an?|the)\s){0,3}(?:[\w-]+\s)?$"
+)
+_ADVISED_FOR = re.compile(
+    r"\b(?:recommend\w*|advis\w+|suggested|requir\w+|needed|necessary|indicated|appropriate|useful|should be)\b"
+    r"(?:(?!\b(?:patient|who|history|operated|known|treated|case)\b)[^.;]){0,60}?\b(?:with\s(?:regards?|respect)\sto|in\s(?:respect\sof|regards?\sto|terms\sof)|regarding|for"
+    r"|(?:in order )?to\s(?:exclude|rule out|confirm|verify|assess|evaluate))"
+    r"\s(?:(?:an?|the|possible|possibility of|suspicion of|suspected|exclusion of|diagnosis of)\s){0,3}(?:[\w-]+\s)?$"
 )
 _NOT_A_READING = re.compile(
     r"\b(?:ultrasound|mri?|ct|pet\w*|examination|follow|correlat\w*|enhanced|biopsy|further|scan\w*|clinical\w*|comparison"
@@ -123,14 +154,50 @@ def is_alternative(gap: str) -> bool:
     return _ALTERNATIVE.fullmatch(gap) is not None
 
 
-def hedged_behind(after: str) -> bool:
-    """True if a name is followed by its hedge: "adenoma possibility", "metastasis not excluded"."""
-    return _BEHIND.match(after) is not None
+def hedge_behind(after: str) -> str | None:
+    """The hedge that follows a name: "adenoma possibility", "metastasis not excluded", "cyst most likely".
+
+    Returns:
+        "?" for a possibility, " likely " for what is thought likely: words that lead to a name; None for no hedge.
+
+    >>> hedge_behind(" possible."), hedge_behind(" most likely"), hedge_behind(" possible in segment 4")
+    ('?', ' likely ', None)
+    """
+    match = _BEHIND.match(after)
+    if match is None:
+        return None
+    return "?" if match["likely"] is None else " likely "
 
 
-def is_considered(between: str, after: str) -> bool:
-    """True for a clause of a name and its hedge alone: "..., and cysts are considered"."""
-    return _OWN_CLAUSE.match(after) is not None and _CLAUSE_HEAD.search(between) is not None
+def clause_head(between: str, after: str) -> str | None:
+    """Words before a name that with its hedge is a clause of its own: "..., and cysts are considered".
+
+    Behind "and" only a verb makes it a clause.
+    """
+    match = _CLAUSE_HEAD.search(between)
+    if match is None or hedge_behind(after) is None:
+        return None
+    return match["words"] if match["mark"] != "and" or _HAS_VERB.match(after) is not None else None
+
+
+def is_unlikely(before: str, after: str) -> bool:
+    """True for what is all but excluded.
+
+    >>> is_unlikely("", " is unlikely."), is_unlikely("it is unlikely to be a ", ""), is_unlikely("", " is likely.")
+    (True, True, False)
+    """
+    return _UNLIKELY_BEHIND.match(after) is not None or _UNLIKELY_BEFORE.search(before[-60:]) is not None
+
+
+def is_advised_for(before: str) -> bool:
+    """True for the reason of an advice: "biopsy is recommended with regard to" a name.
+
+    >>> is_advised_for("a mass in the kidney; urology consultation is recommended with regard to ")
+    True
+    >>> is_advised_for("a mass in the kidney, unchanged with respect to ")
+    False
+    """
+    return _ADVISED_FOR.search(before[-140:]) is not None
 
 
 def unnamed(after: str) -> str | None:
