@@ -29,10 +29,12 @@ _VERSUS = re.compile(
     r"|\bwhile it was|\bwhereas it was)(?: the)?(?: (?:prior|previous))?(?: (?:size|value|measurement))?"
     r"(?: of| was)?\s{0,2}$",
 )
-_WAS = re.compile(
-    r"(?:[(\[,;]|,? which|\bthat|\bit)\s{0,2}(?:was|were|had been|used to be|measured)"
-    r"(?: (?:about|approximately|approx\.?|measuring|measured))?\s{0,2}$",
+_WAS = re.compile(r"\b(?:was|were|measured|had been)\s(?:(?:about|approximately|measuring|only)\s)?$")
+_AND_NOW = re.compile(
+    r"(?:\s\w{2,12}){0,4}\s?,?\s{0,2}(?:(?:and|but)\s)?(?:(?:it|which)\s)?(?:(?:is|are|measures?|has become)\s)?"
+    r"(?:now|today|currently|presently|at present)\b[^.;]{0,30}$"
 )
+"""Behind "was 8 mm" and before the next length."""
 _PAREN_WAS = re.compile(r"[(\[]\s{0,2}(?:was|were|measured|from)(?: \w{1,14})?\s{0,2}$")
 _COMMA_WAS = re.compile(r",\s{0,2}(?:was|were)(?: (?:about|approximately))?\s{0,2}$")
 _RIGHT = re.compile(
@@ -112,6 +114,8 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
         or _PAREN_WAS.search(left)
         or _GREW_FROM.search(left)
     ):
+        return True
+    if followed and _WAS.search(left) and _AND_NOW.match(right):
         return True
     if _RIGHT_NOW.match(right):
         return False

@@ -279,6 +279,8 @@ def _shared_places(own: Sequence[Mark], shared: Piece) -> list[Mark]:
     return found
 
 
+_BARE_NUMBER = re.compile(r"(?:,|\band)\s(?:[1-8]|[IV]{1,4})[abAB]?\s?\(\s?$")
+"""Reads "segments 7 (3 cm) and 4 (1 cm)": a segment that only its number names."""
 _UNKNOWN_PLACE = re.compile(
     r"\b(?:in|at|of|on)\s(?:the\s)?(?:[\w-]+\s){1,3}(?:segments?|lobes?|regions?|areas?|zones?|parts?|portions?|sides?|aspects?)\b",
     re.IGNORECASE,
@@ -290,7 +292,8 @@ def _names_unknown_place(statement: Statement, piece: Piece) -> bool:
     if any(m.category in {"place", "short", "side"} for m in piece.marks) or piece.references:
         return False
     text = statement.text[piece.start - statement.start : piece.end - statement.start]
-    return _UNKNOWN_PLACE.search(text) is not None
+    before = statement.text[: piece.sizes[0].start - statement.start]
+    return _UNKNOWN_PLACE.search(text) is not None or _BARE_NUMBER.search(before[-16:]) is not None
 
 
 def _comes_after_two(piece: Piece, placed: Sequence[Piece]) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llm_extract.measurements import Measurement
 from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
-from llm_extract.rules import context, ownership, readings
+from llm_extract.rules import context, ownership
 from llm_extract.rules.abnormal import qualified
 from llm_extract.rules.continuations import ContinuationReader
 from llm_extract.rules.grouping import is_member
@@ -21,7 +21,7 @@ from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention, place_marks
 from llm_extract.rules.pieces import pieces, respectively
 from llm_extract.rules.several_organs import places_by_organ
-from llm_extract.rules.stated_sizes import is_exact, is_repeated, of_earlier_study
+from llm_extract.rules.stated_sizes import is_exact, is_repeated, not_its_own, of_earlier_study
 from llm_extract.rules.statements import Statement, has_verb
 
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
@@ -122,12 +122,7 @@ class LesionReader(ContinuationReader):
             self._deny(statement, head, heads, marks, references)
             self.unused.update({m.id: "other" for m in inside})
             return
-        named = head.polarity == "affirmed" or readings.is_advised_for(
-            statement.low[: head.mark.start - statement.start]
-        )
-        earlier = all(m.tense == "prior" for m in inside)
-        if named and earlier and self._names_last(statement, head, marks):
-            self.mentions[-1].priors += inside
+        if head.polarity == "affirmed" and not inside and self._names_last(statement, head, marks):
             return
         after = statement.text[head.mark.end - statement.start :]
         if not inside and not place_marks(marks) and context.is_only_before(after):
@@ -154,6 +149,8 @@ class LesionReader(ContinuationReader):
         sizes, priors = [], []
         for m in inside:
             reason = ownership.lesion_size(statement, m, head)
+            if reason is None and not self.reading.pathology:
+                reason = not_its_own(statement, m, head, alone=len(inside) == 1)
             if reason is not None:
                 self.unused[m.id] = reason
             elif m.tense == "prior":

@@ -40,6 +40,11 @@ _BESIDE = re.compile(
     r"(?:(?!(?:in|within|inside)\s)[\w/-]+[\s-]){0,4}$",
     re.IGNORECASE,
 )
+_TOUCHES = re.compile(
+    r"\b(?:abut\w*|touch\w*|border\w*|contact with|indent\w*|displac\w*|compress\w*)\s(?:[\w/-]+\s){0,3}$",
+    re.IGNORECASE,
+)
+_OF_KIDNEY = re.compile(r"(?:simple )?(?:renal|cortical|para-?pelvic|peri-?pelvic)", re.IGNORECASE)
 _BETWEEN = re.compile(r"\b(?:between|intermediate level of)\s(?:\w+\s){0,6}$", re.IGNORECASE)
 _OUTSIDE = dict.fromkeys(
     ("liver", "pancreas", "kidney", "spleen", "stomach", "adrenal_gland", "duodenum", "gallbladder"),
@@ -95,7 +100,10 @@ def resolve(
     marks = without_most(text, marks)
     places = _without_texture(text, [m for m in marks if m.category == "place"], head, topic)
     free = [m for m in places if not is_neighbour(text, m, head)]
-    organ, certain = choose_organ(text, free or places, references, head, topic, inherited)
+    organ = None if free else _organ_beside(text, places, head, topic)
+    certain = organ is not None
+    if organ is None:
+        organ, certain = choose_organ(text, free or places, references, head, topic, inherited)
     numbered = organ == "liver" and any(r.kind == "segment" for r in references)
     if not free and places and organ in _OUTSIDE and not numbered and _outside(text, places, head, topic):
         organ, certain = _OUTSIDE[organ], False
@@ -271,6 +279,17 @@ def _outside(text: str, places: Sequence[Mark], head: Mark | None, topic: Sequen
         or IN_FRONT_OF.search(text[max(0, m.start - 30) : m.start].lower())
         for m in places
     )
+
+
+def _organ_beside(text: str, places: Sequence[Mark], head: Mark | None, topic: Sequence[str]) -> str | None:
+    """Reads "a hepatic cyst beside the gallbladder", "Liver: a lesion beside it": the organ is in name or heading."""
+    before = [text[max(0, m.start - 50) : m.start] for m in places]
+    if head is None or not all(_BESIDE.search(words) or _TOUCHES.search(words) for words in before):
+        return None
+    plain = head.value.diagnosis == "simple_cyst" and not _OF_KIDNEY.match(text, head.start)
+    if places and _fixed(head) and not plain:
+        return str(head.value.organ)
+    return topic[0] if places and len(topic) == 1 and topic[0] not in WEAK else None
 
 
 def _fixed(head: Mark | None) -> bool:

@@ -18,7 +18,7 @@ from llm_extract.rules.largest import lies_on_both_sides
 from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
-from llm_extract.rules.neighbours import outside_questions
+from llm_extract.rules.neighbours import is_neighbour, outside_questions
 from llm_extract.rules.shared_places import place_in_sentence, shared_place
 from llm_extract.rules.statements import Reading, Statement, has_verb
 
@@ -84,7 +84,7 @@ class MentionMaker:
         rest = outside_questions(statement, stated)
         asked = len(rest) < len(stated) and not any(m.category in {"place", "short"} for m in rest)
         one = asked and not statement.topic and after.count("?") == 1  # that place is all there is
-        where = _with_heading(stated if one else rest, statement)
+        where = _with_heading(self.reading.text, stated if one else rest, statement)
         named = next((m.value.organ for m, _ in head.names if m.value.organ), None) if one else None
         back = context.is_back_reference(before)
         shared = None if where or references or back or group is not None else self._shared(statement, head)
@@ -274,13 +274,16 @@ def _starts_item(text: str, statement: Statement) -> bool:
     )
 
 
-def _with_heading(where: list[Mark], statement: Statement) -> list[Mark]:
+def _with_heading(text: str, where: list[Mark], statement: Statement) -> list[Mark]:
     """Place words of a finding, and those of its heading for what it does not say itself."""
     if not statement.heading:
         return where
     sides = [m for m in statement.heading if m.category == "side"]
     named = [m for m in statement.heading if m.category != "side"]
-    own = [m for m in where if m.category == "place" and m.value.organ not in {*statement.topic, *WEAK}]
+    own = [
+        m for m in where
+        if m.category == "place" and m.value.organ not in {*statement.topic, *WEAK} and not is_neighbour(text, m, None)
+    ]  # fmt: skip
     if own:
         return where
     if not any(m.category == "side" for m in where):

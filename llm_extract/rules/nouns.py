@@ -102,6 +102,12 @@ _PARENT = re.compile(
     re.IGNORECASE,
 )
 """Reads "a mass with nodules inside": what a lesion holds is no lesion of its own."""
+_CONTENT = Cue(
+    r"\b(?:with|contain\w*|having|has|show\w*)\s(?:an?\s)?(?:(?!(?:in|of|and|on|at)\b)[\w.,×-]+\s){0,4}?"
+    r"(?:mural|central|internal|intracystic|intralesional|intratumou?ral)\s(?:[\w-]+\s){0,2}$",
+    "mural", "central", "internal", "intra",
+)  # fmt: skip
+"""Given lower case."""
 _SPREAD_OUT = Cue(
     r"\b(?:diffuse\w*|patchy|linear|line-like|strip(?:e|-like|s)?|cylindrical|band-?like|flaky"
     r"|cloud-?like|streaky|speckled|flocculent|ground[- ]glass|infiltrat\w+|reticular|consolidat\w+"
@@ -141,11 +147,20 @@ def counts(statement: Statement, mark: Mark) -> bool:
         stone = _STONE.search(lowered(after[:110]))
         if stone is not None and (stone["read"] or not sizes_near(statement, mark)):
             return False
-    if _INSIDE.match(after) and _PARENT.search(before):
+    if (_INSIDE.match(after) and _PARENT.search(before)) or _is_content(statement, mark, before):
         return False
     if mark.value.diagnosis is None and _LOOK.search(noun) and _is_attribute(statement, mark):
         return False
     return _is_placed(statement, mark, noun.lower()) and _has_its_need(statement, mark, after)
+
+
+def _is_content(statement: Statement, mark: Mark, before: str) -> bool:
+    """Reads "a cystic mass with a mural nodule": what a finding holds is no finding beside it."""
+    match = _CONTENT.search(lowered(before[-90:]))
+    if match is None or mark.value.kind not in {"nodule", "lesion", "cyst"}:
+        return False
+    at = mark.start - len(match[0])
+    return any(m.category == "finding" and m.end <= at for m in statement.marks)
 
 
 _NOT_OF_AIR = re.compile(

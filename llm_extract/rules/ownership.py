@@ -18,7 +18,7 @@ _NOUNS: tuple[tuple[UnusedReason, str], ...] = (
         r"stents?|catheters?|tubes?|clips?|drains?|filters?|needles?|grafts?|coils?|pacemaker|wires?"
         r"|prosthes[ie]s|screws?|ports?|balloon"),
     ("vessel",
-        r"aneurysms?|aneurysmal|aort(?:a|ic)|veins?|arter(?:y|ies)|arterial|thromb(?:us|osis)|vascular"
+        r"aneurysms?|aneurysmal|(?<!-)aort(?:a|ic)|veins?|arter(?:y|ies)|arterial|thromb(?:us|osis)|vascular"
         r"|venous|pulmonary conus|vena cava|trunk|ectasia|dissection"
                r"|vessels?|sma|smv|ivc|varices"),
     ("duct",
@@ -61,7 +61,12 @@ _CORRECTED = re.compile(
     r"\s(?:at\s|of\s|as\s|the\s)?$",
 )
 _THICKEST = re.compile(r"\s?(?:in|at)\s(?:its|the)\sthickest\b", re.IGNORECASE)
-_SEGMENT_AFTER = re.compile(r"\s?-?\s?(?:long\s)?(?:segment|portion|length|stretch|in length)\b")
+_SEGMENT_AFTER = re.compile(
+    r"\s?-?\s?(?:long\s)?(?:segment(?!s?\s(?:\d|[iv]+[ab]?\b))|portion|length|stretch|in length)\b"
+)
+_IN_LENGTH = re.compile(r"\s?in length\b")
+_BESIDE = re.compile(r"[\s,(]{0,2}(?:(?:of|is|about|approximately)\s){0,2}")
+"""Words between a mass and its own length: "a mass 6 cm in length"."""
 _DEPTH = re.compile(
     r"\b(?:depth|thickness|invades?|invading|invasion|infiltrat\w+|penetrat\w+)\b[^.;,]{0,30}$"
 )
@@ -90,7 +95,9 @@ def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> U
             if following is not None and not text[end:head_start].strip(" -")
             else _intruder(text[end:head_start], last=True)
         )
-    measured = _MEASURING.search(text[head_end:start]) is not None
+    measured = _MEASURING.search(text[head_end:start]) is not None or (
+        _BESIDE.fullmatch(text, head_end, start) is not None and _IN_LENGTH.match(text, end) is not None
+    )
     if (
         head.mark.value.kind == "wall_thickening"
         or _EXTENT.search(text[:start])

@@ -105,13 +105,26 @@ def level_parts(stretch: str, organ: str | None, side: str, *, anatomy: Anatomy)
     return expand_parts(anatomy, organ, [name], side)[0] if name is not None else ()
 
 
+_OTHER_LOBE = {
+    "liver_right_lobe": "liver_left_lobe",
+    "liver_left_lobe": "liver_right_lobe",
+    "thyroid_right_lobe": "thyroid_left_lobe",
+    "thyroid_left_lobe": "thyroid_right_lobe",
+}
+_LOBE_AND = re.compile(r"\b(left|right)\s?(?:and|or|&|/)\s?(?:the\s)?$", re.IGNORECASE)
+
+
 def shared_noun(
     text: str, marks: Sequence[Mark], organ: str | None, known: dict[str, tuple[int, int]]
 ) -> dict[str, tuple[int, int]]:
-    """Reads "upper and lower lobes": the part named by an adjective whose noun comes later."""
+    """Reads "upper and lower lobes", "right and left hepatic lobes": a part whose noun comes later."""
     levels = _LEVELS.get(organ or "", {})
     found: dict[str, tuple[int, int]] = {}
     for mark in marks:
+        other = _OTHER_LOBE.get(mark.value.part) if mark.category == "place" else None
+        joined = _LOBE_AND.search(text[max(0, mark.start - 16) : mark.start]) if other is not None else None
+        if other is not None and joined is not None and joined[1].lower() in other:
+            found[other] = (mark.start - len(joined[0]), mark.end)
         match = _LEVEL_LIST.search(text[max(0, mark.start - 40) : mark.start]) if levels else None
         if match is None or (mark.start, mark.end) not in known.values():
             continue

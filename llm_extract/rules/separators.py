@@ -25,6 +25,8 @@ _MODIFIERS = re.compile(
 )
 
 
+_DENIED = re.compile(r"[,;(]?\s?(?:and\s)?(?:without|no)\b", re.IGNORECASE)
+"""Reads "a mass, 6 cm, without nodules": what is denied has no size."""
 _JOINING = re.compile(r"(?:\s?,)?\s?(?:and|or|/|&|,)\s?(?:the\s)?", re.IGNORECASE)
 
 
@@ -36,7 +38,7 @@ def cut_between(statement: Statement, left: int, right: int) -> int:
     if not cuts:
         return left
     chosen = len(cuts) - 1
-    while chosen > 0:
+    while chosen > 0 and not _DENIED.match(gap, cuts[-1]):
         piece = gap[cuts[chosen - 1] : cuts[chosen]].lstrip(",;:( ")
         piece = re.sub(r"^(?:and|with|plus|also)\s", "", piece, flags=re.IGNORECASE)
         if not piece or not _MODIFIERS.fullmatch(piece):

@@ -1,4 +1,4 @@
-"""What the sizes of one finding are: its own, once more the same, or that of an earlier study."""
+"""What the sizes of one finding are: its own, once more the same, of a part, of its organ, or of an earlier study."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from llm_extract.measurements import Measurement
+from llm_extract.records import UnusedReason
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.statements import Statement
@@ -15,6 +16,37 @@ _JOINS = re.compile(
     r"|core|necro\w+|cystic|solid|part|portion|cavit\w+|calcif\w+)\b|;"
 )
 _SEPARATES = frozenset({"place", "short", "side", "index", "finding"})
+_PART = (
+    r"(?:components?|necros[ie]s|cavit(?:y|ies|ations?)|calcifications?|sept(?:um|a|ations?)"
+    r"|(?:mural|central|internal) nodules?"
+    r"|(?:necrotic|cystic|solid|fatty|enhancing|calcified|internal|central) (?:areas?|cent(?:re|er)s?|cores?|parts?"
+    r"|portions?|regions?|spaces?|zones?|foc(?:us|i)))"
+)
+_OF_PART = re.compile(
+    r"\b(?:with|contain\w*|has|having|show\w*|includ\w*)\s(?:[\w-]+\s){0,4}?"
+    + _PART
+    + r"\s?[(,]?\s?(?P<link>(?:(?:of|measur\w+|which|that|is|up|to|approximately|about|sized?)\s){0,4})$"
+)
+_BRINGS_PART = re.compile(r"\b(?:with|contain\w*|has|having|show\w*|and|includ\w*)\s(?:an?\s)?(?:\w+ly\s)?$")
+_PART_BEHIND = re.compile(
+    r"\s(?:(?!(?:with|and|in|of|at|on|to|lesion|mass|nodule|cyst|tumou?r|which|has|is)\b)[\w-]+\s){0,3}?"
+    + _PART
+    + r"\b"
+)
+_LENGTH_OF = re.compile(
+    r"[\s:]{0,2}(?:(?:is|are|was|were|measures?|measuring|measured|spans?|of|an?|the|in|at|its|size[ds]?|length|long|axis"
+    r"|dimensions?|diameter|cranio-?caudal(?:ly)?|vertical|span|normal|enlarged|mildly|slightly|approximately|about|up|to)"
+    r"[\s,:]{1,2}){0,8}"
+)
+_SUBJECT = re.compile(
+    r"(?:^|[.;:,(]\s{0,2}|\b(?:and|while)\s)(?:(?:the|an?|left|right|both|enlarged|normal|atrophic|small)\s){0,3}$"
+)
+_HOLDS = re.compile(
+    r"\b(?:with|contain\w*|has|have|shows?|demonstrates?|harbou?rs?|there\s(?:is|are|was|were))\s"
+)
+_LONG_ORGANS = frozenset({"liver", "spleen", "kidney"})
+_ORGAN_LENGTH_MM = 70.0
+"""From here the length beside one of them is its own: "right kidney 10.8 cm, 15 mm cyst"."""
 
 
 def of_earlier_study(
@@ -44,3 +76,49 @@ def is_repeated(measurement: Measurement, before: Sequence[Measurement]) -> bool
 def is_exact(measurement: Measurement) -> bool:
     """True for a size that is no bound."""
     return measurement.qualifier in {"exact", "approximate", "range"} and not measurement.worded
+
+
+def of_part(statement: Statement, size: Measurement, *, alone: bool) -> bool:
+    """Reads "a mass with a necrotic centre of 2 cm": the length of something inside the finding.
+
+    Args:
+        statement: the sentence.
+        size: a length in it.
+        alone: True if the finding has no other size, which "with central necrosis measuring 5 cm" then gives.
+    """
+    start, end = size.start - statement.start, size.end - statement.start
+    before = statement.low[max(0, start - 90) : start]
+    if _PART_BEHIND.match(statement.low, end) and _BRINGS_PART.search(before):
+        return True
+    held = _OF_PART.search(before)
+    return held is not None and not (alone and ("measur" in held["link"] or "," in held[0][-4:]))
+
+
+def of_whole_organ(statement: Statement, size: Measurement, head: Head) -> bool:
+    """Reads "The spleen measures 14 cm and contains a lesion": the length of what holds the finding."""
+    if size.end > head.mark.start:
+        return False
+    before = [
+        m for m in statement.marks if m.end <= size.start and m.category in {"place", "finding", "excluded"}
+    ]
+    if not before or before[-1].category != "place" or before[-1].value.adjective:
+        return False
+    place, low, offset = before[-1], statement.low, statement.start
+    if not _LENGTH_OF.fullmatch(low, place.end - offset, size.start - offset):
+        return False
+    if not _SUBJECT.search(low[max(0, place.start - offset - 40) : place.start - offset]):
+        return False
+    later = [m for m in statement.measurements if size.end <= m.start < head.end and m.tense == "current"]
+    holds = _HOLDS.search(low, size.end - offset, head.mark.start - offset)
+    if holds is None:
+        long = place.value.organ in _LONG_ORGANS and max(size.values_mm) >= _ORGAN_LENGTH_MM
+        return long and bool(later) and place.value.part is None
+    between = (m for m in statement.of("finding") if size.end <= m.start < offset + holds.start())
+    return not any(between) and (place.value.part is None or bool(later))
+
+
+def not_its_own(statement: Statement, size: Measurement, head: Head, *, alone: bool) -> UnusedReason | None:
+    """What a length beside a finding measures if it is a part of it or the organ that holds it."""
+    if of_whole_organ(statement, size, head):
+        return "organ_size"
+    return "other" if of_part(statement, size, alone=alone) else None

@@ -1,0 +1,133 @@
+"""What is a lesion's own: its size, not that of its organ or of a part; its place, not that of a neighbour."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llm_extract.records import ReportRecord
+from llm_extract.reports import Report
+from llm_extract.rules import extract_record
+
+
+def read(text: str) -> ReportRecord:
+    return extract_record(Report(report_id="r1", text=text, kind="radiology"))
+
+
+def lesions(text: str) -> list[tuple[str, tuple[float, ...], tuple[float, ...]]]:
+    return [(x.organ, x.diameters_mm, x.prior_diameters_mm) for x in read(text).lesions]
+
+
+SIZES: dict[str, list[tuple[Any, ...]]] = {
+    # the length of the organ that holds it
+    "The spleen measures 15 cm and contains a 21 mm hypodense lesion.": [("spleen", (21.0,), ())],
+    "Liver 17 cm, with a cyst of 13 mm in segment 3.": [("liver", (13.0,), ())],
+    "The uterus measures 8 x 6 x 5 cm and contains a 27 mm fibroid.": [("uterus", (27.0,), ())],
+    "The right kidney is 12 cm with a hypodense lesion in the lower pole.": [("kidney", (), ())],
+    "Left kidney 11.4 cm, right kidney 10.9 cm, 14 mm cyst in the left kidney.": [("kidney", (14.0,), ())],
+    # near misses: the size of the lesion
+    "Liver: 21 mm lesion in segment 3 and a 13 mm lesion in segment 6.": [
+        ("liver", (21.0,), ()),
+        ("liver", (13.0,), ()),
+    ],
+    "In the spleen, 21 mm in diameter, with irregular borders, a mass is seen.": [("spleen", (21.0,), ())],
+    "Right kidney 3 cm, left kidney 2 cm cysts.": [("kidney", (30.0,), ()), ("kidney", (20.0,), ())],
+    # the length of a part of it
+    "A mass of the liver measuring 52 x 41 mm with a necrotic centre of 18 mm.": [
+        ("liver", (52.0, 41.0), ())
+    ],
+    "A mass with central necrosis of 18 mm, measuring 52 x 41 mm, in the right kidney.": [
+        ("kidney", (52.0, 41.0), ())
+    ],
+    "A 52 mm cystic mass with an 11 mm mural nodule in the pancreatic tail.": [("pancreas", (52.0,), ())],
+    "Liver lesion 44 mm with internal cystic area 13 mm.": [("liver", (44.0,), ())],
+    "Left renal cyst 31 mm with a thick septum of 3 mm.": [("kidney", (31.0,), ())],
+    # near misses: no other size, two lesions
+    "A mass with a necrotic centre measuring 52 x 41 mm in the liver.": [("liver", (52.0, 41.0), ())],
+    "A mass of 52 mm in the liver and a calcified nodule of 13 mm in the spleen.": [
+        ("liver", (52.0,), ()),
+        ("spleen", (13.0,), ()),
+    ],
+    "A mass of 52 mm in the left kidney with a node of 13 mm at the internal iliac vessels.": [
+        ("kidney", (52.0,), ()),
+        ("lymph_node", (13.0,), ()),
+    ],
+    # what is denied behind it has no size
+    "HCC, 5 cm, without satellite nodules.": [("liver", (50.0,), ())],
+    # numbers of segments, stations and lengths
+    "Hypodense lesion 1.6 cm segment 4B, and lesion 2.3 cm segment 8.": [
+        ("liver", (16.0,), ()),
+        ("liver", (23.0,), ()),
+    ],
+    "Enlarged lymph nodes: right para-aortic 17 mm, left iliac 13 mm.": [
+        ("lymph_node", (17.0,), ()),
+        ("lymph_node", (13.0,), ()),
+    ],
+    "A sigmoid mass 5 cm in length.": [("colon", (50.0,), ())],
+    # what it was, and what it is now
+    "The nodule of the right upper lobe was 7 mm, now 12 mm.": [("lung", (12.0,), (7.0,))],
+    "The renal mass was 31 mm and is now 38 mm.": [("kidney", (38.0,), (31.0,))],
+    "The largest nodule of the lungs was 7 mm; a nodule of 12 mm is now seen in the liver.": [
+        ("lung", (7.0,), ()),
+        ("liver", (12.0,), ()),
+    ],
+}
+
+
+@pytest.mark.parametrize("text", SIZES)
+def test_a_size_is_that_of_the_lesion(text: str) -> None:
+    assert lesions(text) == SIZES[text]
+
+
+PLACES: dict[str, list[tuple[Any, ...]]] = {
+    "A 21 mm hepatic cyst adjacent to the gallbladder.": [("liver", (), "n/a")],
+    "A 21 mm renal cyst next to the spleen.": [("kidney", (), "unknown")],
+    "A 21 mm adrenal adenoma abutting the liver.": [("adrenal_gland", (), "unknown")],
+    "A subpleural nodule of 5 mm adjacent to the spine.": [("lung", (), "unknown")],
+    "Liver: a 21 mm cyst adjacent to the gallbladder.": [("liver", (), "n/a")],
+    "Liver: simple cyst close to the gallbladder.": [("liver", (), "n/a")],
+    "Left kidney: a 31 mm mass close to the spleen.": [("kidney", (), "left")],
+    "Lungs: a 6 mm nodule adjacent to a rib.": [("lung", (), "unknown")],
+    # near misses: no name, no heading, or no mere neighbour
+    "A 21 mm nodule lateral to the right kidney.": [("peritoneum", (), "right")],
+    "Urothelial carcinoma involving the right kidney.": [("kidney", (), "right")],
+    "Left kidney: normal, a 31 mm mass in the spleen.": [("spleen", (), "n/a")],
+    # a place that only a number or a shared noun names
+    "Haemangiomas in segments 6 (31 mm) and 3 (11 mm).": [
+        ("liver", ("liver_segment_6",), "n/a"),
+        ("liver", (), "n/a"),
+    ],
+    "Cysts in the right and left hepatic lobes.": [
+        ("liver", tuple(f"liver_segment_{n}" for n in range(2, 9)), "n/a")
+    ],
+    "Nodules in the left and right thyroid lobes.": [
+        ("thyroid", ("thyroid_left_lobe", "thyroid_right_lobe"), "bilateral")
+    ],
+}
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_a_place_is_that_of_the_lesion(text: str) -> None:
+    found = [(x.organ, tuple(sorted(x.parts)), x.laterality) for x in read(text).lesions]
+
+    assert found == PLACES[text]
+
+
+NAMES = {
+    "A 21 mm hyperdense lesion in segment 6, haemangioma.": [("liver", "hemangioma")],
+    "Sclerotic focus of 6 mm in the right iliac wing, bone island.": [("bone", "bone_island")],
+    "A 31 mm lesion in the left kidney, oncocytoma or renal cell carcinoma.": [("kidney", None)],
+    # near misses: another organ, another place, another number
+    "A 21 mm nodule in the left lung, hepatic haemangioma.": [("lung", None), ("liver", "hemangioma")],
+    "A 21 mm lesion in segment 6, haemangioma in segment 2.": [("liver", None), ("liver", "hemangioma")],
+    "A 21 mm lesion in segment 6, cysts.": [("liver", None), ("liver", "cyst")],
+    # what a lesion holds is none
+    "A ground-glass nodule with a central solid nodule in the right upper lobe.": [("lung", None)],
+    "Nodules in both lungs with a 21 mm central mass in the liver.": [("lung", None), ("liver", None)],
+}
+
+
+@pytest.mark.parametrize("text", NAMES)
+def test_a_bare_name_at_the_end_names_the_lesion(text: str) -> None:
+    assert [(x.organ, x.diagnosis) for x in read(text).lesions] == NAMES[text]
