@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,8 +14,8 @@ from rsuper.losses.boxes import gather_boxes, mask_as, zero_of
 from rsuper.losses.checks import check_pairs, per_pair
 from rsuper.losses.volume import weighted_mean
 from rsuper.morphology import untraced, upload
+from rsuper.supervision.types import StatedAttenuation
 
-StatedAttenuation = Literal["hypo", "iso", "hyper", "mixed", "unknown"]
 USABLE = ("hypo", "iso", "hyper")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,12 @@ def require_tensor(name: str, value: Tensor) -> None:
         raise TypeError(f"{name} is a torch tensor, got {type(value).__name__}: torch.as_tensor(...)")
     if not value.is_floating_point():
         raise ValueError(f"{name} is a floating tensor, got {value.dtype}: {name}.float()")
+
+
+def require_labels(labels: Tensor) -> None:
+    """Raise TypeError if labels are no tensor."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels is a torch tensor, got {type(labels).__name__}: torch.as_tensor(...)")
 
 
 def require_mask(name: str, mask: Tensor) -> None:
@@ -104,7 +111,7 @@ def check_lesion_lists(
 
 
 def check_batch(batch: SupervisionBatch) -> None:
-    """Raise ValueError if a pair of the batch points outside it or its masks do not fit."""
+    """Raise ValueError if a pair of the batch points outside it, or its interval, weight or masks do not fit."""
     samples, channels, *shape = batch.labels.shape
     for number, pair in enumerate(batch.pairs):
         if not (0 <= pair.sample < samples and 0 <= pair.channel < channels):
@@ -112,6 +119,13 @@ def check_batch(batch: SupervisionBatch) -> None:
                 f"pairs[{number}] is sample {pair.sample}, channel {pair.channel}; the batch has {samples} samples "
                 f"and {channels} channels"
             )
+        low, high = pair.volume_mm3
+        if not (0 <= low <= high and math.isfinite(low)):
+            raise ValueError(
+                f"pairs[{number}].volume_mm3 is (lo, hi) with 0 <= lo <= hi and lo finite, got {pair.volume_mm3}"
+            )
+        if not 0 <= pair.weight < math.inf:
+            raise ValueError(f"pairs[{number}].weight is finite and not negative, got {pair.weight}")
         require_mask(f"pairs[{number}].region", pair.region)
         if tuple(pair.region.shape) != tuple(shape):
             raise ValueError(

@@ -8,14 +8,14 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from rsuper.losses.attenuation import StatedAttenuation, attenuation_loss
+from rsuper.losses.attenuation import attenuation_loss
 from rsuper.losses.ball import BallLoss, ball_loss
 from rsuper.losses.malignancy import malignancy_loss
 from rsuper.losses.presence import presence_loss
 from rsuper.losses.segmentation import SegmentationLoss, segmentation_loss
 from rsuper.losses.volume import volume_loss
 from rsuper.morphology import SpacingLike
-from rsuper.supervision.types import LesionTarget
+from rsuper.supervision.types import LesionTarget, StatedAttenuation
 
 
 class _Criterion(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.boxes import Place, mask_as
-from rsuper.losses.checks import as_tensor, require_mask, require_tensor
+from rsuper.losses.checks import as_tensor, require_labels, require_mask, require_tensor
 from rsuper.morphology import SpacingLike, read_once, spacing_rows, untraced, voxel_volume_mm3
 
 TILE_VOXELS = 1 << 17
@@ -175,7 +175,8 @@ def segmentation_loss(
         bce and dice, at least float32; both 0 with a graph where nothing is known.
 
     Raises:
-        ValueError: if the shapes differ.
+        TypeError: logits, labels or known is no tensor.
+        ValueError: the shapes or devices differ, or known is not bool.
 
     >>> logits = torch.zeros(1, 1, 2, 2, 2)
     >>> labels = torch.ones(1, 1, 2, 2, 2, dtype=torch.bool)
@@ -201,6 +202,7 @@ def segmentation_and_boxes(
 ) -> tuple[SegmentationLoss, tuple[Tensor, ...]]:
     """:func:`segmentation_loss`, and copies of ``logits[place]`` whose gradient goes into the same dense tensor."""
     require_tensor("logits", logits)
+    require_labels(labels)
     require_mask("known", known)
     if logits.ndim != 5 or labels.shape != logits.shape or known.shape != logits.shape:
         hint = (
@@ -212,6 +214,11 @@ def segmentation_and_boxes(
             "logits, labels and known are all [B,C,D,H,W], got "
             f"{tuple(logits.shape)}, {tuple(labels.shape)} and {tuple(known.shape)}{hint}"
         )
+    for name, other in (("labels", labels), ("known", known)):
+        if other.device != logits.device:
+            raise ValueError(
+                f"logits are on {logits.device}, {name} on {other.device}: {name}.to(logits.device)"
+            )
     sums, *boxes = _KnownSums.apply(logits, labels, known, tuple(places))  # type: ignore[no-untyped-call]
     bce, probability, overlap, positive, count = sums
     volumes = (part * voxel_mm3[:, None].to(sums.dtype) for part in (overlap, probability, positive))

@@ -16,7 +16,7 @@ from rsuper.supervision.groups import GroupShare, bound_remainder, group_share, 
 from rsuper.supervision.inputs import check_margins, check_words, checked_spacing, common_shape
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import Host, Mask, Masks, Region, RegionBuilder, as_bool, find_host
-from rsuper.supervision.states import WHOLE, CountedLesion, OrganEvidence, organ_evidence
+from rsuper.supervision.states import CountedLesion, OrganEvidence, organ_evidence, side_names
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget
 
 FILLED_SHARE = 1.0
@@ -156,8 +156,7 @@ def _sides_region(
     case: _Case, organ: str, skipped: frozenset[str], *, margin_mm: float
 ) -> tuple[Mask | None, tuple[str, ...]]:
     """Union of the sides' regions but for the skipped ones; None where a mask that is needed is missing."""
-    paired = case.anatomy.organs[organ].paired
-    sides = [side for side in (("left", "right") if paired else (WHOLE,)) if side not in skipped]
+    sides = [side for side in side_names(organ, case.anatomy) if side not in skipped]
     hosts = [find_host(case.masks, case.anatomy, organ=organ, laterality=side) for side in sides]
     codes = tuple(code for host in hosts for code in host.codes)
     usable = [host for host in hosts if host.structures]

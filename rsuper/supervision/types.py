@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from rsuper.morphology import Box, bounding_box
 
 ClassState = Literal["voxels", "reported", "absent", "unknown"]
+StatedAttenuation = Literal["hypo", "iso", "hyper", "mixed", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class LesionTarget:
     remainder: bool = False
     median_mm3: float | None = None
     sigma_log: float | None = None
-    attenuation: Literal["hypo", "iso", "hyper", "mixed", "unknown"] = "unknown"
+    attenuation: StatedAttenuation = "unknown"
     malignant: bool | None = None
     centers: Bool[Tensor, "D H W"] | None = None
 
@@ -64,9 +65,15 @@ class LesionTarget:
             )
         if not 0 <= self.weight <= 1:
             raise ValueError(f"weight is a certainty in [0, 1], got {self.weight}")
-        if self.slab is not None and (len(self.slab) != 3 or self.slab[0] not in range(3)):
+        if self.slab is not None and (
+            len(self.slab) != 3 or self.slab[0] not in range(3) or self.slab[1] > self.slab[2]
+        ):
             raise ValueError(
                 f"slab is (axis, first voxel, one past the last) of axis 0, 1 or 2, got {self.slab}"
+            )
+        if self.attenuation not in get_args(StatedAttenuation):
+            raise ValueError(
+                f"attenuation is one of {', '.join(get_args(StatedAttenuation))}, got {self.attenuation!r}"
             )
 
     @cached_property

@@ -72,6 +72,7 @@ def test_classes_without_a_report_do_not_change_the_report_terms(ring):
     _, logits, batch = ring
     loss = ReportSupervisionLoss(STUDY)
     alone = loss(logits - 1, batch).terms
+    assert {"ball_bce", "ball_dice", "volume"} <= {name for name, value in alone.items() if value > 0}
     more = replace(
         batch,
         labels=batch.labels.repeat(1, 5, 1, 1, 1),

@@ -204,6 +204,8 @@ def test_lesions_of_the_ball(lesions, error, said):
         ({"weight": 2.0}, r"certainty in \[0, 1\]"),
         ({"slab": (3, 0, 4)}, "axis 0, 1 or 2"),
         ({"slab": (0, 4)}, "one past the last"),
+        ({"slab": (0, 9, 4)}, "one past the last"),
+        ({"attenuation": "hypoattenuating"}, "one of hypo, iso, hyper, mixed, unknown"),
     ],
 )
 def test_a_lesion_checks_itself(fields, said):
@@ -227,6 +229,10 @@ def test_labels_and_what_is_known():
         segmentation_loss(x, torch.zeros(1, 4, 5, 6))
     with pytest.raises(ValueError, match="known > 0"):
         segmentation_loss(x, labels, torch.ones_like(x))
+    with pytest.raises(TypeError, match="labels is a torch tensor, got ndarray"):
+        segmentation_loss(x, labels.numpy())
+    with pytest.raises(ValueError, match=r"labels.to\(logits.device\)"):
+        segmentation_loss(x, labels.to("meta"))
     unknown = labels > 0
     loss = segmentation_loss(x, torch.full_like(x, math.nan), unknown)
     assert (loss.bce, loss.dice) == (0, 0), "what an unknown voxel is labelled does not matter"
@@ -243,6 +249,9 @@ def pair(**fields) -> PairTarget:
         ({"channel": 7}, r"pairs\[0\] is sample 0, channel 7; the batch has 2 samples and 3 channels"),
         ({"channel": -1}, "channel -1"),
         ({"sample": 2}, "sample 2"),
+        ({"volume_mm3": (60.0, 20.0)}, r"pairs\[0\].volume_mm3 is \(lo, hi\)"),
+        ({"volume_mm3": (math.inf, math.inf)}, "lo finite"),
+        ({"weight": math.nan}, r"pairs\[0\].weight is finite"),
         ({"region": region()[0, :5]}, r"as the labels, got \(5, 9, 10\)"),
         ({"region": region()[0].float()}, r"pairs\[0\].region > 0"),
     ],

@@ -133,6 +133,7 @@ def test_only_a_missing_part_still_reaches_the_loss(planted, tmp_path):
     config = PrepareConfig(lesion_classes=CLASSES, structures=("pancreas",))
     prepared = prepare(Dataset.open(data, records=records), tmp_path / "p", config=config, cases=list(where))
     channels = {name: number for number, name in enumerate(CLASSES)}
+    assert {case.case_id for case in prepared.cases} == set(where)
     for case in prepared.cases:
         targets = case.case_targets()
         pairs = crop_pairs(targets, (0, 0, 0), case.shape, sample=0, channels=channels)

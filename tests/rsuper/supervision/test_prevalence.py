@@ -57,7 +57,7 @@ def test_few_cases_and_small_ratios_are_no_gap(gaps):
 
 
 def test_a_gap_is_a_ratio_of_two_that_chance_does_not_explain(gaps):
-    rng = np.random.default_rng(0)
+    rng, seen = np.random.default_rng(0), set()
     for _ in range(15):
         reports, masks = (int(n) for n in rng.integers(5, 120, 2))
         masses, drawn = int(rng.integers(0, reports + 1)), int(rng.integers(0, masks + 1))
@@ -65,3 +65,5 @@ def test_a_gap_is_a_ratio_of_two_that_chance_does_not_explain(gaps):
         shares = sorted((masses / reports, drawn / masks))
         expected = fisher_exact(table).pvalue < 0.01 and shares[1] >= 2 * shares[0]
         assert bool(gaps("tumours", reports=reports, masses=masses, masks=masks, drawn=drawn)) == expected
+        seen.add(bool(expected))
+    assert seen == {True, False}
