@@ -85,6 +85,8 @@ def find_heads(statement: Statement) -> list[Head]:
         if not counts(statement, mark):
             continue
         before = statement.text[: mark.start - statement.start]
+        if readings.is_unlikely(before.lower(), statement.low[mark.end - statement.start :]):
+            continue
         if heads:
             last = heads[-1].names[-1][0] if heads[-1].names else heads[-1].mark
             between = statement.text[last.end - statement.start : mark.start - statement.start]
@@ -136,9 +138,9 @@ def _has_own_size(statement: Statement, mark: Mark) -> bool:
 def _link(statement: Statement, head: Head, mark: Mark, between: str) -> str | None:
     """The words that make ``mark`` a name of the finding before it, "?" for a hedge behind them; None for a lesion."""
     after = statement.low[mark.end - statement.start :]
-    asked = re.match(r"[\s)]{0,2}\?", after) is not None or readings.hedged_behind(after)
+    asked = "?" if re.match(r"[\s)]{0,2}\?", after) is not None else readings.hedge_behind(after) or ""
     if _is_name(statement, head, mark, between):
-        return between + "?" if asked else between
+        return between + asked
     if head.polarity != "affirmed" or _adjacent_size(statement, mark):
         return None
     if _shows_density(statement, head, mark, between):
@@ -149,9 +151,25 @@ def _link(statement: Statement, head: Head, mark: Mark, between: str) -> str | N
     since = statement.low[start : mark.start - statement.start]
     if readings.is_undecided(since) and not re.search(r"[.;]", since):
         return between + "?"
-    if readings.is_considered(between.lower(), after) and head.mark.value.diagnosis is None:
+    words = readings.clause_head(between.lower(), after)
+    if words is not None and _is_unplaced(statement, head, mark, len(words)):
+        return between + asked
+    before = statement.low[: mark.start - statement.start]
+    if mark.value.diagnosis is not None and readings.is_advised_for(before):
         return between + "?"
     return _alternative(statement, head, mark, between)
+
+
+def _is_unplaced(statement: Statement, head: Head, mark: Mark, reach: int) -> bool:
+    """True if a name and the ``reach`` characters before it say of no other place than the finding before them."""
+    if mark.value.diagnosis is None and mark.value.malignancy is None:
+        return False
+    places = statement.of("place", "short", "side")
+    own = [m for m in places if mark.start - reach <= m.start < mark.start]
+    before = {m.value.organ for m in places if m.category == "place" and m.end <= mark.start - reach}
+    organs = {m.value.organ for m in own if m.category == "place"} | {mark.value.organ} - {None}
+    known = before | {head.mark.value.organ} | set(statement.topic)
+    return all(m.category == "place" for m in own) and (organs <= known or known <= {None})
 
 
 def _alternative(statement: Statement, head: Head, mark: Mark, between: str) -> str | None:
@@ -318,7 +336,8 @@ def _links_to_size(statement: Statement, head: Head, mark: Mark) -> bool:
 
 def _adjacent_size(statement: Statement, mark: Mark) -> bool:
     return any(
-        0 <= mark.start - m.end < 40
+        m.tense == "current"
+        and 0 <= mark.start - m.end < 40
         and not re.search(r"[,;]", statement.text[m.end - statement.start : mark.start - statement.start])
         for m in statement.measurements
     )

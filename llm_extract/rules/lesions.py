@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from llm_extract.measurements import Measurement
 from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
-from llm_extract.rules import context, ownership
+from llm_extract.rules import context, ownership, readings
 from llm_extract.rules.abnormal import qualified
 from llm_extract.rules.continuations import ContinuationReader
 from llm_extract.rules.grouping import is_member
@@ -122,7 +122,12 @@ class LesionReader(ContinuationReader):
             self._deny(statement, head, heads, marks, references)
             self.unused.update({m.id: "other" for m in inside})
             return
-        if head.polarity == "affirmed" and not inside and self._names_last(statement, head, marks):
+        named = head.polarity == "affirmed" or readings.is_advised_for(
+            statement.low[: head.mark.start - statement.start]
+        )
+        earlier = all(m.tense == "prior" for m in inside)
+        if named and earlier and self._names_last(statement, head, marks):
+            self.mentions[-1].priors += inside
             return
         after = statement.text[head.mark.end - statement.start :]
         if not inside and not place_marks(marks) and context.is_only_before(after):
