@@ -24,6 +24,7 @@ from rsuper.integrations.target_batch import supervision_batch
 from rsuper.integrations.target_crop import target_crop
 from rsuper.integrations.target_key import TargetKey
 from rsuper.integrations.target_map import Heads, TargetMap, target_map
+from rsuper.supervision import SupervisionPolicy
 
 META_KEY = "rsuper_target_key"
 TARGETS = "targets"
@@ -44,6 +45,7 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
         report_key: text or :class:`llm_extract.ReportRecord`, or a list of them; a case may have none.
         heads: ``softmax`` if exactly one channel (or background) holds at a voxel.
         margins_mm: organ or class -> margin of its region; the table's margins by default.
+        policy: which reported lesions count, from :func:`rsuper.supervision.load_policy`; None: ``tumours``.
         targets_key: where the map is put.
     """
 
@@ -55,6 +57,7 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
         report_key: str = "report",
         heads: Heads = "sigmoid",
         margins_mm: Mapping[str, float] | None = None,
+        policy: SupervisionPolicy | None = None,
         targets_key: str = TARGETS,
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
@@ -62,6 +65,7 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
         self.report_key = report_key
         self.heads: Heads = heads
         self.margins_mm = margins_mm
+        self.policy = policy
         self.targets_key = targets_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -84,6 +88,7 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
             heads=self.heads,
             case_id=str(rest.get("case_id", "case")),
             margins_mm=self.margins_mm,
+            policy=self.policy,
         )
         meta = {META_KEY: made.key.model_dump_json()}
         rest[self.targets_key] = MetaTensor(made.codes, affine=affine, meta=meta)

@@ -26,7 +26,7 @@ from rsuper.files import write_atomic_text
 from rsuper.integrations.channel_names import require_channels
 from rsuper.integrations.target_key import TargetKey
 from rsuper.integrations.target_map import TargetMap, encode_targets
-from rsuper.supervision import build_case_targets
+from rsuper.supervision import SupervisionPolicy, build_case_targets
 
 FOLDER = "rsuper_targets"
 INDEX = "report_cases.json"
@@ -132,6 +132,7 @@ def prepare_report_cases(
     configuration: str = "3d_fullres",
     plans: str = "nnUNetPlans",
     structures: Mapping[str, str] | None = None,
+    policy: SupervisionPolicy | None = None,
     progress: Progress | None = None,
 ) -> ReportCases:
     """Write the target maps of all report cases of a preprocessed data set.
@@ -144,6 +145,7 @@ def prepare_report_cases(
         configuration: a 3D configuration of the plans.
         plans: name of the plans file.
         structures: label of dataset.json -> structure or lesion class, where they differ.
+        policy: which reported lesions count, from :func:`rsuper.supervision.load_policy`; None: ``tumours``.
         progress: called with (done, total, case_id).
 
     Returns:
@@ -166,7 +168,7 @@ def prepare_report_cases(
     (folder / INDEX).unlink(missing_ok=True)
     states: dict[str, dict[str, str]] = {}
     for number, case_id in enumerate(chosen, 1):
-        made = source.target_map(case_id, said.get(case_id, []))
+        made = source.target_map(case_id, said.get(case_id, []), policy)
         _write_case(folder, case_id, made)
         states[case_id] = dict(made.key.states)
         if progress is not None:
@@ -224,7 +226,9 @@ class _Source:
     def case_ids(self) -> tuple[str, ...]:
         return tuple(sorted(self.dataset.identifiers))
 
-    def target_map(self, case_id: str, records: list[ReportRecord]) -> TargetMap:
+    def target_map(
+        self, case_id: str, records: list[ReportRecord], policy: SupervisionPolicy | None
+    ) -> TargetMap:
         labels = np.asarray(self.dataset.load_case(case_id)[1][:])[0]
         masks = {
             name: np.isin(labels, values)
@@ -246,6 +250,7 @@ class _Source:
             spacing_mm=self.spacing_mm,
             lesion_classes=lesions,
             voxel_labelled=frozenset(),
+            policy=policy,
         )
         made = encode_targets(
             targets,

@@ -27,7 +27,7 @@ from rsuper.integrations.softmax_heads import make_exclusive
 from rsuper.integrations.target_batch import supervision_batch
 from rsuper.integrations.target_key import LesionKey, PairKey, TargetKey
 from rsuper.morphology import bounding_box, voxel_volume_mm3
-from rsuper.supervision import build_case_targets, crop_label, organ_of_class
+from rsuper.supervision import SupervisionPolicy, build_case_targets, crop_label, organ_of_class
 from rsuper.supervision.regions import as_bool
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget, SupervisionBatch
 
@@ -62,6 +62,7 @@ def target_map(
     heads: Heads = "sigmoid",
     case_id: str = "case",
     margins_mm: Mapping[str, float] | None = None,
+    policy: SupervisionPolicy | None = None,
 ) -> TargetMap:
     """The targets of one case from its reports and its masks.
 
@@ -76,6 +77,7 @@ def target_map(
         heads: ``softmax`` if exactly one channel (or background) holds at a voxel.
         case_id: for messages.
         margins_mm: organ or class -> margin of its region; the table's margins by default.
+        policy: which reported lesions count, from :func:`rsuper.supervision.load_policy`; None: ``tumours``.
 
     Raises:
         DataError: the masks do not fit together, or there are none.
@@ -107,6 +109,7 @@ def target_map(
         lesion_classes=lesion_classes,
         voxel_labelled=drawn,
         margins_mm=margins_mm,
+        policy=policy,
     )
     warn_without_organ(targets, arrays)
     return encode_targets(targets, arrays, channels=channels, heads=heads)

@@ -25,6 +25,7 @@ from rsuper.errors import DataError
 from rsuper.integrations.affine_spacing import affine_spacing_mm
 from rsuper.integrations.monai import RandTargetCropd, ReportTargetsd, collate_targets, target_key_of
 from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss
+from rsuper.supervision import load_policy
 
 CHANNELS = ("pancreas", "pancreas_lesion")
 BOTH = ["image", "targets"]
@@ -194,6 +195,13 @@ def test_what_a_user_forgets_is_said(positive):
         set_track_meta(True)
     with pytest.raises(DataError, match="target_key_lost"):
         collate_targets([dropped])
+
+
+@pytest.mark.parametrize(("name", "state"), [("tumours", "unknown"), ("all_lesions", "reported")])
+def test_the_policy_says_which_lesions_count(name, state):
+    transform = ReportTargetsd(["liver"], channels=("liver", "liver_lesion"), policy=load_policy(name))
+    made = transform(sphere_item(report="A 2.4 cm simple cyst in the liver."))
+    assert target_key_of(made["targets"]).states == {"liver_lesion": state}
 
 
 def test_a_zoom_that_nobody_tells_is_refused():
