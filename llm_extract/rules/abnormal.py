@@ -23,11 +23,21 @@ _WALL = re.compile(
 )
 
 
+_NOT_LOST = (
+    r"\b(?!\s(?:of\s(?:which|it)\s)?(?:(?:is|are|was|were)\s)?(?:\w+ly\s)?(?:lost|effaced|obliterated|absent|not"
+    r"|cannot|can not|could not|(?:has |have )?disappeared)\b)"
+)
+"""What does not follow on the hilum of a normal node."""
+
+
 _NORMAL_NODE = re.compile(
     r"\b(?:normal|non-?pathological|non-?enlarged|not (?:pathologically )?enlarged|subcentimet\w+"
     r"|sub-centimet\w+|millimet\w+|small|reactive|benign|physiologic|non-?specific"
     r"|not (?:\w+ ){0,3}pathologic\w*"
-    r"|insignificant|(?<!loss of )(?<!lost )(?<!without )(?<!no )fatty hil(?:um|us)|visible|nonspecific)\b",
+    r"|insignificant|(?<!loss of )(?<!loss of the )(?<!lost )(?<!without )(?<!without a )(?<!no )(?<!effaced )"
+    r"(?<!absent )(?<!absence of )(?<!absence of the )(?<!obliterated )fatty hil(?:um|us)"
+    + _NOT_LOST
+    + r"|visible|nonspecific)\b",
     re.IGNORECASE,
 )
 

@@ -121,7 +121,7 @@ _HISTORY = Cue(
     "excised", "father", "mother", "brother", "sister", "uncle", "aunt", "grand",
 )  # fmt: skip
 _ORIGIN = re.compile(
-    r"\b(?:from|secondary to|due to|caused by|related to|because of|upstream (?:of|from|to)|proximal to"
+    r"\b(?:(?<!aside )(?<!apart )from|secondary to|due to|caused by|related to|because of|upstream (?:of|from|to)|proximal to"
     r"|distal to|invad\w+ (?:by|from)"
     r"|extension of|spread (?:of|from)|involvement (?:of|by)|compression by|obstruct\w+ by|adjacent to"
     r"|next to|surrounding|around"
@@ -144,7 +144,7 @@ _EXTENDS = re.compile(
     r"|(?:has|shows?|have|had) (?:an?\s)?(?:infiltration|invasion|extension|indentation|continuity|formed))\b"
 )
 _GONE = re.compile(
-    r"(?:(?!\b(?:and\s(?:the|an?|no|his|her|both)|but|while|whereas)\s)[^.;,]){0,60}?"
+    r"(?:(?!\b(?:and\s(?:the|an?|no|his|her|both)|but|while|whereas|whose|of which)\s)[^.;,]){0,60}?"
     r"\b(?:is|are|was|were|can|could)\s(?:not|no longer|never)\s(?:be\s)?(?:\w+ly\s)?" + _VERB + r"\b",
 )
 _DISEASE = re.compile(

@@ -38,6 +38,9 @@ _TISSUE = re.compile(
 _NOT_OF_TISSUE = re.compile(
     r"\s(?:in\s)?(?:variant|size|calib\w+|caliber|position|width|course|diameter)\b(?!\s?(?:and|,))"
 )
+_WALL = re.compile(r"\bwall thickness\b")
+_ALL_WALL = frozenset({"esophagus", "stomach", "colon", "bladder", "small_bowel"})
+"""Organs that are all wall: where its thickness is normal there is no lesion."""
 _EXCEPTION = Cue(
     r"\b(?:except|aside from|apart from|other than|with the exception|besides)\b",
     "except", "aside from", "apart from", "other than", "besides",
@@ -78,7 +81,9 @@ def normal_organs(
         if _is_not_displayed(text, match.start(), match.end()):
             continue
         clause = low[_clause(text, match.start(), match.end())]
-        if _SIZE_ONLY.search(clause) and not _TISSUE.search(clause):
+        of_size = _SIZE_ONLY.search(clause) is not None and _TISSUE.search(clause) is None
+        of_wall = of_size and _WALL.search(clause) is not None
+        if of_size and not of_wall:
             continue
         if _NOT_OF_TISSUE.match(low, match.end()):
             continue
@@ -89,6 +94,8 @@ def normal_organs(
         for organ, side in subjects(statement, match.start(), match.end(), paired):
             if organ == "bone" and match[0] == "intact":
                 continue  # not broken, which says nothing of lesions
+            if of_wall and organ not in _ALL_WALL:
+                continue
             piece = organ == "lung" and _PIECE_OF_LUNG.search(low) is not None
             status = "no_statement_on_lesions" if exception else "explicitly_lesion_free"
             yield OrganDraft.of_own(

@@ -133,6 +133,8 @@ def side_of_subject(
         return "unknown"
     sides = [m for m in statement.marks if m.category == "side"]
     if mark is not None:
+        if mark.plural and not mark.value.adjective:
+            return "unknown"
         sides = [m for m in sides if 0 <= mark.start - m.end < 22]
         others = [m.end for m in statement.of("place") if m.end <= mark.start]
         sides = [m for m in sides if m.start >= max(others, default=0)]

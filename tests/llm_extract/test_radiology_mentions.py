@@ -312,6 +312,10 @@ def test_a_worded_bound_needs_no_digit_elsewhere():
         "There is mild enlargement of a right cervical node of 13 mm with normal architecture.",
         "The left kidney is normal, there is slight enlargement of a para-aortic node, 13 mm.",
         "A left axillary lymph node of 12 mm with loss of fatty hilus.",
+        "A round lymph node of 14x12 mm, of which the fatty hilus cannot be made out, lies in the left axilla.",
+        "An inguinal node of 14 mm whose fatty hilum is not seen is noted.",
+        "A left axillary lymph node of 12 mm with effaced fatty hilum.",
+        "A left axillary node of 12 mm, the fatty hilum of which is lost.",
     ],
 )
 def test_a_node_that_is_called_large(text):
@@ -323,6 +327,8 @@ def test_a_node_that_is_called_large(text):
 def test_small_nodes_stay_unread():
     assert not read("Mediastinal lymph nodes smaller than 1 cm.").lesions
     assert not read("A mediastinal lymph node of 6 mm.").lesions
+    assert not read("An axillary lymph node of 14 mm with a fatty hilum is not enlarged.").lesions
+    assert not read("An axillary lymph node of 14 mm, the fatty hilum of which is preserved.").lesions
     assert not read("A cervical node of 6 mm with normal architecture.").lesions
     assert not read("No enlargement of the cervical nodes, which have a normal shape.").lesions
     assert not read("Reactive enlargement of a cervical node of 9 mm.").lesions

@@ -54,6 +54,16 @@ FREE = {
     "Vertebral alignment is normal.": set(),
     "Vertebral heights are preserved, the bones are normal.": {"bone"},
     "Vertebral body heights and densities are normal.": {"bone"},
+    # a wall is what a hollow organ is made of
+    "The wall thickness of the esophagus is within normal limits.": {"esophagus"},
+    "Stomach: Wall thickness is normal.": {"stomach"},
+    "The calibre and the wall thickness of the esophagus are natural.": {"esophagus"},
+    "The calibre of the esophagus is natural.": set(),
+    "The wall thickness of the gallbladder is normal.": set(),
+    "The wall thickness of the aorta is normal.": set(),
+    "The wall thickness of the colon cannot be evaluated.": set(),
+    "The wall thickness of the esophagus is above normal.": set(),
+    "Liver, GB and spleen wnl.": {"liver", "gallbladder", "spleen"},
     # wordings of denials
     "No wall thickening or mass in the intestinal segments.": {"colon"},
     "No wall thickening or mass in the small intestinal segments.": {"small_bowel"},
@@ -170,3 +180,15 @@ SIGNS = {
 @pytest.mark.parametrize("text", SIGNS)
 def test_signs(text):
     assert {sign.sign for sign in read(text).signs} == SIGNS[text]
+
+
+def test_the_side_of_a_scar_is_not_that_of_the_lungs():
+    assert sides(read("Linear scar at the left base, lungs otherwise clear.").organs["lung"]) == (
+        "explicitly_lesion_free", "explicitly_lesion_free",
+    )  # fmt: skip
+
+
+def test_one_lung_called_clear_says_nothing_of_the_other():
+    assert sides(read("Scar at the right base. The left lung is clear.").organs["lung"])[1] != (
+        "explicitly_lesion_free"
+    )
