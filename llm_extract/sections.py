@@ -40,7 +40,7 @@ _TITLE = re.compile(r"[\s.;:,*](?:(?<=[\n.;:,*])|(?<=[\s.;:,*]\s))" + _TITLE_AT_
 """Behind the end of a line or of a statement; begins with one character of a few, which is found quickly."""
 _TAIL = re.compile(r"(?:(?<=[.;)?]\s)[\"“]|(?<=[.;)?])[\"“]|(?<=\s)[•·])\s{0,2}(?=[A-Z])")
 _ABBREVIATION = re.compile(
-    r"\b(?:dr|mr|mrs|ms|prof|e\.g|i\.e|approx|vs|no|cf|ca|fig|etc|st|seg|incl|resp|max|min|ser|im"
+    r"\b(?:dr|mr|mrs|ms|prof|e\.g|i\.e|approx|vs|no|cf|ca|fig|etc|st|seg|incl|resp|max|min|ser|prev|im"
     r"|img|se|post|ant|lat|inf|sup"
     r"|[ctls]\d{1,2}|[a-z]|[1-9]\d?)$"
 )

@@ -10,8 +10,8 @@ _FILLER = (
     r"|is|up|to|a|an|as|maximum|axial|review|observed|examination|exam|study|ct|scan|value|measurement)\b){0,5}[\s:=(]{0,3}"
 )
 _LEFT = re.compile(
-    r"(?:\bprevious(?:ly)?|\bprior(?: to)?|\bformerly|\bearlier|\bbaseline|\binitially|\boriginally"
-    r"|\bhad measured"
+    r"(?:\bprevious(?:ly)?|\bprev\b\.?|\bprior(?: to)?|\bformerly|\bearlier|\bbaseline|\binitially|\boriginally"
+    r"|\bhad measured|\bhaving been|\bused to (?:be|measure)|[(\[]\s?(?:in\s)?(?:before|last|comparison)"
     r"|\bpreviously seen|\blast (?:study|exam|examination|ct|scan)|\bold)" + _FILLER + r"$",
 )
 _AT_SAMPLING = re.compile(
@@ -25,7 +25,7 @@ _GREW_FROM = re.compile(
     r" from(?: (?:a|about|approximately|prior|previous|previously))?\s{0,2}$",
 )
 _VERSUS = re.compile(
-    r"(?:\bversus|\bvs\.?|\bcompared (?:to|with)|\bin comparison (?:to|with)|\bas opposed to"
+    r"(?:\bversus|\bvs\.?|,\sagainst|\bcompared (?:to|with)|\bin comparison (?:to|with)|\bas opposed to"
     r"|\bwhile it was|\bwhereas it was)(?: the)?(?: (?:prior|previous))?(?: (?:size|value|measurement))?"
     r"(?: of| was)?\s{0,2}$",
 )
@@ -37,12 +37,22 @@ _AND_NOW = re.compile(
 """Behind "was 8 mm" and before the next length."""
 _PAREN_WAS = re.compile(r"[(\[]\s{0,2}(?:was|were|measured|from)(?: \w{1,14})?\s{0,2}$")
 _COMMA_WAS = re.compile(r",\s{0,2}(?:was|were)(?: (?:about|approximately))?\s{0,2}$")
+_IT_WAS = re.compile(
+    r"(?:[(\[]\s?(?:it|this|which|they|these|(?:its\s|the\s)?(?:size|diameter|short axis|long axis))"
+    r"|,\s(?:(?:but|while|whereas|and)\s)?(?:it|its (?:size|diameter|short axis|long axis)))"
+    r"\s(?:was|were|had been|had|measured)(?:\s(?:measured|measuring|about|approximately|as|only|at))?\s{0,2}$"
+)
+"""Behind the length of today in the same sentence: "8 mm is seen (it was 6 mm)", "is 8 mm, it was 6 mm"."""
+_TODAY = re.compile(r"\b(?:is|are|has|have|measures?|shows?)\b|[(\[]")
+_SECOND = re.compile(r"\b(?:another|others?|second|also|two|three|few|nodules|lesions|cysts|nodes|masses)\b")
 _RIGHT = re.compile(
     r"\s{0,2}(?:(?:in )?(?:size|diameter|length|maximum dimension),?\s)?,?\s{0,2}"
     r"(?:(?:on|in|at|during|by|per)\s(?:the\s|a\s|an\s|his\s|her\s|their\s)?(?:\w{1,14}\s)?(?:\w{1,14}\s)?"
-    r"(?:prior|previous|earlier|last|old|outside|comparison|baseline|preceding|mri?|magnetic"
+    r"(?:prior|previous|earlier|former|last|old|outside|comparison|baseline|preceding|mri?|magnetic"
     r"|ultraso\w{1,8}|us|pet\S{0,5})\b"
-    r"|(?:previously|before|earlier|prior|formerly|at that time)\b)",
+    r"|(?:an?|one|two|three|four|five|six|some|several|\d{1,2})\s(?:years?|months?|weeks?|days?)\s(?:ago|before|earlier)\b"
+    r"|then\s?(?=[),.;]|$)"
+    r"|(?:previously|prev|before|earlier|prior|formerly|at that time)\b)",
 )
 _DONE_TO_IT = re.compile(
     r"\s{0,2}(?:previously|formerly|earlier)\s(?!measur|seen|not|describ|report|demonstrat|document|observ|visuali|was\b|were\b)"
@@ -90,6 +100,14 @@ _NEXT_IS_HERS = re.compile(
 )
 
 
+def _is_what_it_was(left: str, context: str) -> bool:
+    """True for a length in the past tense behind one of today that is about the same lesion."""
+    was = _IT_WAS.search(left)
+    if was is None or _SECOND.search(left, 0, was.start()):
+        return False
+    return _TODAY.search(context[: len(context) - len(left) + was.start() + 1]) is not None
+
+
 def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
     """True if the words beside a length say that it is a value of an earlier examination.
 
@@ -120,6 +138,8 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
     if _RIGHT_NOW.match(right):
         return False
     if _COMMA_WAS.search(left) and left is not context and len(context) > len(left):
+        return True
+    if len(context) > len(left) and _is_what_it_was(left, context):
         return True
     cue = _RIGHT.match(right) or _RIGHT_DATE.match(right)
     if (
