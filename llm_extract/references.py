@@ -26,8 +26,8 @@ _PATTERNS: tuple[tuple[Kind, tuple[str, ...], str], ...] = (
     ("segment", ("s0",), r"\bS(?P<segments>[1-8])\b(?=\s?\)?\s?(?:[Ss]egment|of the liver))"),
     ("segment", ("s0",), r"(?:(?<=[Ll]iver\s)|(?<=[Hh]epatic\s))S(?P<segments>[1-8])\b"),
     ("segment", ("seg",),
-     rf"\b[Ss]eg[a-z]{{0,7}}\.?[\s-]{{0,2}}(?P<segments>{_SEGMENT}"
-     rf"(?:\s?(?:,|/|-|–|&|and|or|to|through)\s?(?:and\s"
+     rf"\b(?:[Ss]eg[a-z]{{0,7}}|SEG(?:MENTS?)?)\.?[\s-]{{0,2}}(?P<segments>{_SEGMENT}"
+     rf"(?:\s?(?:,|/|-|–|&|and|or|to|through|AND|OR|TO)\s?(?:and\s|AND\s"
      rf"|or\s)?(?:[Ss]eg[a-z]{{0,7}}\s)?{_SEGMENT}(?!\s?(?:mm|cm|x|\.\d)))"
      rf"{{0,6}})(?![\w]|[.,]\d|[/:]\d{{2}})"),
     ("series_image", ("ser", "srs", "se.", "se ", "se#", "se0"),
@@ -169,6 +169,6 @@ def _windows(text: str) -> list[tuple[int, int]]:
     return windows
 
 
-_TRIGGER = re.compile(r"[\d\[SsRo](?:(?<=\d)[\d.,:/-]*|(?<=\[)|(?<=[Ss])eg|(?<=R)ADS|(?<=o)sniak)")
+_TRIGGER = re.compile(r"[\d\[SsRo](?:(?<=\d)[\d.,:/-]*|(?<=\[)|(?<=[Ss])eg|(?<=S)EG|(?<=R)ADS|(?<=o)sniak)")
 _REACH = 48
 _NAMES = {"s": "series", "i": "image"}

@@ -304,7 +304,7 @@ _MANY = ("polycystic", "adpkd")
 def _is_plural(phrase: str) -> bool:
     if phrase.startswith(_MANY):
         return True
-    last = phrase.rsplit(" ", 1)[-1]
+    last = phrase.partition(" of ")[0].rsplit(" ", 1)[-1]  # "adenocarcinoma of the pancreas" is one
     return last.endswith(_PLURAL_ENDINGS) or (last.endswith("s") and not last.endswith(("ss", "us", "is")))
 
 

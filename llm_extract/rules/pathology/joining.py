@@ -10,6 +10,8 @@ from dataclasses import replace
 from llm_extract.rules.mentions import Mention
 
 _APART = re.compile(r"\b(?:and|with|also|another|separate|additional)\b|;", re.IGNORECASE)
+_COUNTED = re.compile(r"[,;:(\s-]{1,3}(?:in\s|forming\s|present as\s|with\s)?(?:\w+\s){1,3}", re.IGNORECASE)
+"""Between a named tumour and the noun that counts it."""
 _PLAIN = frozenset({"mass", "tumor", "lesion", "nodule"})
 _MAX_BETWEEN = 150
 _MAX_BESIDE = 60
@@ -24,7 +26,10 @@ def joined(made: Sequence[Mention], text: str) -> list[Mention]:
         text: the report.
     """
     for named, plain in itertools.pairwise(made):
-        if named.head is None or plain.head is None or named.sizes or not plain.sizes:
+        if named.head is None or plain.head is None or named.sizes:
+            continue
+        if not plain.sizes:
+            _count_by(named, plain, text)
             continue
         between = text[named.head.end : plain.head.start]
         alike = named.kind not in {"polyp", "cyst"} and plain.kind in _PLAIN
@@ -40,6 +45,15 @@ def joined(made: Sequence[Mention], text: str) -> list[Mention]:
     kept = [m for m in made if not m.tentative]
     _share_name(kept)
     return kept
+
+
+def _count_by(named: Mention, plain: Mention, text: str) -> None:
+    """Reads "hepatocellular carcinoma, two nodules": the plain noun says how many there are."""
+    if named.head is None or plain.head is None or named.diagnosis is None or plain.diagnosis is not None:
+        return
+    between = text[named.head.end : plain.head.start]
+    if named.count == 1 and (plain.count or 0) > 1 and plain.kind in _PLAIN and _COUNTED.fullmatch(between):
+        named.count, named.count_kind = plain.count, plain.count_kind
 
 
 def _share_name(made: Sequence[Mention]) -> None:

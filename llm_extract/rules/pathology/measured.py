@@ -37,7 +37,10 @@ _BY_AXES = re.compile(
 _BY_AXIS = re.compile(r"\s?in (?:length|width|thickness|height)\b", re.IGNORECASE)
 _TISSUE_AFTER = re.compile(
     r"\s{0,2}(?:in (?:aggregate|greatest dimension|maximum"
-    r" dimension)\s)?(?:(?!at\b|within\b|near\b|from\b|located\b|aris\w+\s|involving\b)[\w-]+[\s,]{1,2}){0,4}?"
+    r" dimension)\s)?(?:(?!at\b|within\b|near\b|from\b|located\b|aris\w+\s|involving\b"
+    r"|in\b(?!\s(?:diameter|length|width|aggregate|greatest|maxim\w+|largest|overall|dimension\w*|size|thickness))"
+    r"|on\b|lies?\b|is\b|was\b|which\b|that\b|occup\w+|replac\w+|fill(?:s|ing)\b|invad\w+|extend\w*|confined\b"
+    r"|limited\b)[\w-]+[\s,]{1,2}){0,4}?"
     r"(?:fragments?|pieces?|portions?|segments?|specimens?"
     r"|aggregates?"
     r"|tissues?|cores?|kidney|liver|spleen|uterus|prostate|ovary|bladder|pancreas|gallbladder|colon|lobe"
@@ -57,7 +60,7 @@ _TISSUE_BEFORE = re.compile(
 )
 MASS = re.compile(
     r"\b(?:mass(?:es)?|tumou?rs?|lesions?|neoplasms?|carcinomas?|nodules?|polyps?|cysts?|adenocarcinomas?"
-    r"|leiomyomas?|fibroids?|implants?|ad[ec]nomas?|(?!stroma|h[ae]*matoma)\w{4,}omas?)\b",
+    r"|leiomyomas?|fibroids?|implants?|ad[ec]nomas?|(?!stroma|h[ae]*matoma)\w{4,}oma(?:s|ta)?)\b",
     re.IGNORECASE,
 )
 
@@ -100,6 +103,16 @@ _HELD_AND_MEASURED = re.compile(
     re.IGNORECASE,
 )
 """Between an organ and its size: "the pancreas with tumor measures 9 cm", in which the verb is the organ's."""
+
+
+_IN_TITLE = re.compile(
+    r"(?:(?!\b(?:margins?|distance|away|within|from|depth|thick\w*|invad\w+|invasion|invol\w+|extend\w*|extension"
+    r"|infiltrat\w+|penetrat\w+|nodes?|specimen|weigh\w*|fragments?|pieces?|cores?|duct is|wall is|dilat\w+|stones?"
+    r"|ulcer\w*|scar|infarct)\b)[^.;:\n\d]){0,90}?(?:,|\(|-)\s{0,2}"
+    r"(?:largest\s|greatest\s|measuring\s|size\s|up to\s|about\s|approximately\s){0,2}",
+    re.IGNORECASE,
+)
+"""Between the name of a tumour in a diagnosis and its size: "neoplasm, branch duct type, 9 mm"."""
 
 
 def _organ_measured(statement: Statement, size: Measurement) -> bool:
@@ -178,4 +191,10 @@ def is_plain(statement: Statement, size: Measurement, head: Head) -> bool:
     """True for "a nodule of 3 x 2 cm" and "mass (4 cm)": nothing stands between the noun and its size."""
     between = statement.text[head.mark.end - statement.start : max(0, size.start - statement.start)]
     plain = _OF.fullmatch(between) or _PLACED_AND_MEASURED.fullmatch(between)
+    if (
+        plain is None
+        and statement.sentence.section in {"diagnosis", "preamble"}
+        and head.mark.value.diagnosis
+    ):
+        plain = _IN_TITLE.fullmatch(between)
     return size.tense == "current" and not size.worded and plain is not None

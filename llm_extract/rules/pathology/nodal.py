@@ -10,7 +10,8 @@ from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
-from llm_extract.rules.pathology.lengths import LengthReader
+from llm_extract.rules.pathology.members import MemberReader
+from llm_extract.rules.pathology.node_lists import node_groups
 from llm_extract.rules.pathology.nodes import (
     NodeFinding,
     mentions_nodes,
@@ -32,7 +33,7 @@ _NODE_NOUN = re.compile(r"\b(?:lymph\s?nod\w+|nodes?|nodal)\b", re.IGNORECASE)
 
 
 @dataclass(slots=True)
-class NodeReader(LengthReader):
+class NodeReader(MemberReader):
     """Takes the statements about lymph nodes."""
 
     def _read_nodes(self, statement: Statement, specimen: Specimen | None) -> bool:
@@ -85,21 +86,32 @@ class NodeReader(LengthReader):
         )
 
     def _state_positive(self, statement: Statement, found: NodeFinding, specimen: Specimen | None) -> None:
-        mark = Mark(
-            statement.start + found.start,
-            statement.start + found.end,
-            "finding",
-            _NODE,
-            plural=found.positive != 1,
-        )
         place = Location("lymph_node")
         if specimen is not None and specimen.organ == "lymph_node":
             place = specimen.location
+        groups = (
+            node_groups(statement, place, self.reading.text, anatomy=self.anatomy) if found.positive else []
+        )
+        for group in groups:
+            self._add_nodes(statement, group.positive, (group.start, group.end), group.place)
+        if groups:
+            sizes = self._deposit(statement, found.start)
+            self.mentions[-len(groups)].sizes = sizes if len(groups) == 1 else []
+            return
         sides = {m.value for m in statement.of("side")} & {"left", "right"}
         if opens_list(statement.text, found.start):
             sides = set()  # each item of the list has its own
         if len(sides) == 1:
             place = replace(place, laterality=next(iter(sides)))
+        self._add_nodes(statement, found.positive, (found.start, found.end), place)
+        self.mentions[-1].sizes = self._deposit(statement, found.start)
+
+    def _add_nodes(
+        self, statement: Statement, positive: int | None, at: tuple[int, int], place: Location
+    ) -> None:
+        """State a metastasis in so many nodes; ``at`` is where the number stands, in the statement."""
+        low, high = statement.start + at[0], statement.start + at[1]
+        mark = Mark(low, high, "finding", _NODE, plural=positive != 1)
         span = (statement.start, statement.start + len(statement.text))
         made = Mention(
             mark,
@@ -112,11 +124,8 @@ class NodeReader(LengthReader):
             malignancy="malignant",
         )
         made.malignancy_basis = "pathology"
-        made.count, made.count_kind = (
-            (found.positive, "exact") if found.positive else (None, "multiple_unknown")
-        )
-        made.spans.append(("kind", mark.start, mark.end))
-        made.sizes = self._deposit(statement, found.start)
+        made.count, made.count_kind = (positive, "exact") if positive else (None, "multiple_unknown")
+        made.spans.append(("kind", low, high))
         self.mentions.append(made)
 
     def _deposit(self, statement: Statement, start: int) -> list[Measurement]:

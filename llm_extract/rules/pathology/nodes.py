@@ -146,6 +146,39 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
     return _without_ratio(text, noun, tumour, heading=heading)
 
 
+@dataclass(frozen=True, slots=True)
+class NodeRatio:
+    """A ratio of nodes with tumour to nodes examined.
+
+    Args:
+        positive, total: its two numbers.
+        start, end: where it stands, in the statement.
+    """
+
+    positive: int
+    total: int
+    start: int
+    end: int
+
+
+def node_ratios(text: str) -> list[NodeRatio]:
+    """All ratios of a statement that may count nodes, in figures or, where there are fewer, in words.
+
+    >>> [(r.positive, r.total) for r in node_ratios("right pelvic (0/12), left pelvic (1/10)")]
+    [(0, 12), (1, 10)]
+    """
+    best: list[NodeRatio] = []
+    for pattern in (_FRACTION, _OF):
+        found = []
+        for match in pattern.finditer(text):
+            part, total = _part_and_total(match)
+            counted = _plausible(match) and not _OTHER_RATIO.search(text[: match.start()])
+            if counted and part is not None and total is not None:
+                found.append(NodeRatio(part, total, match.start(), match.end()))
+        best = found if len(found) > len(best) else best
+    return best
+
+
 def _some_elsewhere(text: str) -> re.Match[str] | None:
     """The first ratio above none of a list that also holds an empty one: "level I (0/3), level II 2/7 positive".
 

@@ -36,6 +36,13 @@ _HOLLOW = frozenset({"colon", "stomach", "duodenum", "small_bowel", "esophagus"}
 _SINGLE = frozenset({"uterus", "bladder", "liver", "pancreas", "spleen", "gallbladder"})
 _SOLID = frozenset({"pancreas", "liver", "kidney", "spleen"})
 _PERITONEAL = frozenset({"peritoneum", "soft_tissue", "other", "pleura"})
+_OPENING = re.compile(
+    r"\W{0,4}(?:(?:[A-Z]|\d{1,2})\s?[.):]{1,2}\s{0,2})?[\"“]?(?:the\s|an?\s|some\s|(?:fatty|adipose)\s)?",
+    re.IGNORECASE,
+)
+_HOLDS = re.compile(
+    r"\b(?:with|contain\w*|show\w*|reveal\w*|ha[sd]|holds?|replaced|including)\b", re.IGNORECASE
+)
 _HOST = re.compile(
     r"(?:involv(?:ing|es|ed)|in|of|within|from|replac\w+|(?:present|identified|located) in|metastatic to"
     r"|metastas[ei]s to|to)\s(?:the\s)?(?:\w+\s){0,3}$",
@@ -70,6 +77,7 @@ class PlaceReader(SiteReader):
     def _settle(self, made: Mention, head: Head, specimen: Specimen | None) -> None:
         """Organ and side of the specimen where the statement names none, and the basis of what pathology settles."""
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
+        organ = _opening_organ(made, specimen) or organ
         self._take_own_words(made)
         hosted = _hosted(made, self.reading.text)
         strange = made.organ == "lymph_node" or (made.organ in WEAK and organ not in WEAK and not hosted)
@@ -201,7 +209,8 @@ class PlaceReader(SiteReader):
             return
         match = wording.MULTIFOCAL.search(statement.text)
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
-        if match is not None and organ is not None and statement.sentence.section != "gross":
+        margin = match is not None and "margin" in statement.low[: match.start()]
+        if match is not None and not margin and organ is not None and statement.sentence.section != "gross":
             self._foci.append((organ, statement, match.start(), match.end()))
 
     def _add_further_foci(self, kept: list[Mention]) -> None:
@@ -273,6 +282,19 @@ def _spreads(made: Mention, text: str) -> bool:
 def _hosted(made: Mention, text: str) -> bool:
     """True if the words say that the tumour lies in the organ: "involving the serosa of the colon"."""
     return any(_HOST.search(text[max(0, start - 60) : start]) for start, _ in made.location.spans)
+
+
+def _opening_organ(made: Mention, specimen: Specimen | None) -> str | None:
+    """Reads "Omentum, 22 x 10 cm, with several nodules": a gross description without a heading names its organ."""
+    statement = made.statement
+    if specimen is not None or statement.sentence.section != "gross" or made.head is None:
+        return None
+    first = next((m for m in statement.marks if m.category == "place"), None)
+    if first is None or first.value.organ in {None, "other", "vessel"} or first.value.adjective:
+        return None
+    opens = _OPENING.fullmatch(statement.text[: first.start - statement.start]) is not None
+    between = statement.text[first.end - statement.start : max(0, made.head.start - statement.start)]
+    return first.value.organ if opens and _HOLDS.search(between) and ":" not in between else None
 
 
 def _reaches(made: Mention, text: str) -> bool:

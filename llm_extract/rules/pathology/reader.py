@@ -15,6 +15,7 @@ from llm_extract.rules.locations import Location
 from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import measured, wording
+from llm_extract.rules.pathology.absorbing import members_apart
 from llm_extract.rules.pathology.free import (
     at_margins,
     free_organs,
@@ -131,11 +132,13 @@ class PathologyReader(ListReader):
             return
         nodes = self._read_nodes(statement, specimen)
         if not nodes:
-            heads = find_heads(statement)
+            heads = wording.without_landmarks(statement, find_heads(statement))
             before = len(self.mentions)
             for head in heads:
                 self._read_tumour(statement, head, heads, specimen)
             self.mentions[before:] = joined(self.mentions[before:], self.reading.text)
+            if not heads:
+                self._read_members(statement, specimen)
         self._read_size_key(statement, specimen)
         self._read_whole(statement, specimen)
         self._read_site(statement, specimen)
@@ -190,7 +193,7 @@ class PathologyReader(ListReader):
         if head.polarity != "affirmed":
             self._deny_tumour(statement, head, heads, specimen)
             return
-        if head.mark.value.needs is not None and not inside:
+        if not inside and (head.mark.value.needs is not None or wording.is_normal_body(statement, head)):
             return
         again = wording.speaks_again(statement, head) and not self._is_first(statement, head, specimen)
         if again and not inside:
@@ -293,7 +296,8 @@ class PathologyReader(ListReader):
 
     def _reduce(self) -> None:
         tumours = gather(self._sightings, main=self._main)
-        kept = [t.mention for t in tumours if not _is_empty(t.first)]
+        tumours = [t for t in tumours if not _is_empty(t.first)]
+        kept = [m for t in tumours for m in (*members_apart(t), t.rest) if m is not None]
         self._as_metastases(kept)
         self._place_at_sites(kept)
         self._add_further_foci(kept)

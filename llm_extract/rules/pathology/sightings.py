@@ -10,6 +10,8 @@ from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology.specimens import Specimen
 
 _RANK = {"diagnosis": 0, "preamble": 0, "synoptic": 1, "comment": 2, "microscopic": 2, "gross": 3}
+GROSS = 3
+"""Rank of what the gross description says."""
 _GENERIC = frozenset({"mass", "tumor", "lesion", "nodule", "other"})
 _DOUBTFUL_RATIO = 1.7
 """Sizes of one tumour before and after fixation, or at different planes, differ by less than this."""
@@ -25,11 +27,13 @@ class Sighting:
         mention: what is said.
         specimen: what it was found in.
         section: part of the report.
+        rest: the others of the group that it is the largest of, or None.
     """
 
     mention: Mention
     specimen: Specimen | None
     section: str
+    rest: Sighting | None = None
 
     @property
     def rank(self) -> int:
@@ -66,7 +70,12 @@ class Sighting:
 
 @dataclass(slots=True)
 class Tumour:
-    """One tumour and its sightings; the first decides what it is."""
+    """One tumour and its sightings; the first decides what it is.
+
+    Args:
+        first: what it was opened by.
+        sightings: all that is said of it.
+    """
 
     first: Sighting
     sightings: list[Sighting] = field(default_factory=list)
@@ -82,13 +91,36 @@ class Tumour:
         return self.first.longest_mm
 
     def has_room_for(self, sighting: Sighting) -> bool:
-        """True for a smaller member of a counted group: "two polyps", of 9 and 13 mm, is one group of 13 mm."""
-        count, mine, theirs = self.mention.count, sighting.longest_mm, self.longest_mm
-        measured = len({s.longest_mm for s in self.sightings if s.longest_mm is not None})
-        if mine is None or theirs is None or mine >= theirs:
+        """True for a smaller member of a group: "two polyps", of 9 and 13 mm, is one group of 13 mm."""
+        mine, theirs = sighting.longest_mm, self.longest_mm
+        if mine is None or theirs is None or mine >= theirs or sighting.rank <= self.first.rank:
             return False
-        later = sighting.rank > self.first.rank
-        return later and count is not None and measured < count and sighting.mention.count == 1
+        measured = len({s.longest_mm for s in self.sightings if s.longest_mm is not None})
+        return sighting.mention.count == 1 and measured < self._number
+
+    @property
+    def rest(self) -> Mention | None:
+        """The others of the group that it is the largest of."""
+        return self.first.rest.mention if self.first.rest is not None else None
+
+    @property
+    def _number(self) -> float:
+        """How many lesions it stands for, with the others of its group."""
+        if self.rest is None:
+            return self.mention.count or float("inf")
+        return float("inf") if self.rest.count is None else self.rest.count + 1
+
+
+def with_rests(sightings: Sequence[Sighting]) -> list[Sighting]:
+    """The largest lesion of every group holds the others, which are no tumour of their own."""
+    rests = {s.mention.group: s for s in sightings if s.mention.role == "remainder" and s.mention.group}
+    held: set[str] = set()
+    for sighting in sightings:
+        group = sighting.mention.group
+        if sighting.mention.role == "index" and group in rests and group not in held:
+            sighting.rest = rests[group]
+            held.add(group)
+    return [s for s in sightings if s.mention.role != "remainder" or s.mention.group not in held]
 
 
 def same_specimen(sighting: Sighting, tumour: Tumour) -> bool:

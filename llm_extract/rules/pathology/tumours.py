@@ -7,21 +7,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from llm_extract.rules.locations import Location
-from llm_extract.rules.mentions import Mention
+from llm_extract.rules.pathology.absorbing import absorb, absorb_anywhere, follows
 from llm_extract.rules.pathology.sightings import (
     Sighting,
     Tumour,
     alike,
     closest,
-    count,
     family,
     lengths,
     near,
     same_place,
     same_specimen,
     suits,
+    with_rests,
 )
 
+_AT_SURFACE = re.compile(
+    r"\b(?:seros\w+|surfaces?|studd\w+|implants?|plaques?|deposits?|excrescenc\w+)\b", re.IGNORECASE
+)
+_IN_WALL = re.compile(r"\b(?:whorl\w+|myometri\w+|intramural|fibroids?)\b", re.IGNORECASE)
+"""What the gross description says of lesions in the muscle of the uterus."""
+_SOLID_LINING = frozenset({"peritoneum", "soft_tissue", "pleura"})
 _WHERE = re.compile(
     r"\b(?:sub-?(?:capsular|cortical|mucosal|serosal|pleural)|cortical|medullary|intramural|pedunculated|hilar|fundal"
     r"|(?:an|pos)terior|(?:super|infer)ior|(?:la|me)dial|lateral|upper|lower|left|right)\b"
@@ -36,8 +42,6 @@ _SATELLITES = re.compile(
     re.IGNORECASE,
 )
 """Before the noun of lesions beside the tumour; a search for them states none."""
-_ALL_OF_THEM = re.compile(r"\b(?:the|these|those)\s(?:\w+\s)?$", re.IGNORECASE)
-"""Before a plural that speaks of all that was described."""
 _TYPE_KEY = re.compile(r"\bhistolog\w{1,4}\s(?:type|diagnosis)\b[^:]{0,30}:", re.IGNORECASE)
 
 
@@ -49,25 +53,25 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         main: the organ that the report is mostly about.
     """
     _rehome(sightings)
-    sightings = _without_nodules(_without_preamble(sightings))
+    sightings = _without_nodules(_without_preamble(with_rests(sightings)))
     tumours: list[Tumour] = []
     decided = any(s.rank == 0 and s.is_specific for s in sightings)
     specific = sorted((s for s in sightings if s.is_specific), key=_order)
     for sighting in specific:
         target = _match_named(sighting, tumours)
         if target is not None:
-            _absorb(target, sighting)
+            absorb(target, sighting)
         elif not decided or _is_new(sighting, tumours):
             tumours.append(Tumour(sighting, [sighting]))
         elif sighting.rank == 1 and sighting.mention.malignancy == "malignant":
-            _absorb_anywhere(tumours, sighting, main)
+            absorb_anywhere(tumours, sighting, main)
     sized = sorted((s for s in sightings if not s.is_specific and s.mention.sizes), key=_order)
     for sighting in sized:
         target = _match_sized(sighting, tumours)
         if target is not None and _is_any_of(target, sighting, sized) and not _has_cancer(tumours, target):
             target = None
         if target is not None:
-            _absorb(target, sighting)
+            absorb(target, sighting)
         elif not (sighting.is_bound and sighting.rank and tumours) and not _is_known(sighting, tumours):
             tumours.append(Tumour(sighting, [sighting]))
     for sighting in sorted((s for s in sightings if not s.is_specific and not s.mention.sizes), key=_order):
@@ -75,7 +79,7 @@ def gather(sightings: Sequence[Sighting], *, main: str | None) -> list[Tumour]:
         if _is_satellites(sighting, tumours):
             tumours.append(Tumour(sighting, [sighting]))
         elif target is not None:
-            _absorb(target, sighting)
+            absorb(target, sighting)
         elif not tumours or _is_seeded(sighting, tumours, main):
             tumours.append(Tumour(sighting, [sighting]))
     return _without_doubles(tumours)
@@ -131,16 +135,9 @@ def _is_satellites(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
     """True for "several satellite nodules are present", lesions beside the tumour; the first that names them counts."""
     return (
         sighting.mention.is_group
-        and _follows(_SATELLITES, sighting.mention)
-        and not any(_follows(_SATELLITES, t.mention) for t in tumours)
+        and follows(_SATELLITES, sighting.mention)
+        and not any(follows(_SATELLITES, t.mention) for t in tumours)
     )
-
-
-def _follows(words: re.Pattern[str], mention: Mention) -> bool:
-    """True if the noun of a mention stands right behind such words."""
-    head = mention.head
-    before = "" if head is None else mention.statement.text[: max(0, head.start - mention.statement.start)]
-    return words.search(before) is not None
 
 
 def _without_nodules(sightings: Sequence[Sighting]) -> Sequence[Sighting]:
@@ -216,7 +213,7 @@ def _without_doubles(tumours: Sequence[Tumour]) -> list[Tumour]:
             and same_place(tumour.first, other)
         ]
         if same:
-            _absorb(same[0], tumour.first)
+            absorb(same[0], tumour.first)
         else:
             kept.append(tumour)
     return kept
@@ -239,10 +236,18 @@ def _order(sighting: Sighting) -> tuple[int, bool, bool, float, int]:
 
 
 def _match_named(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
-    fitting = [t for t in tumours if same_place(sighting, t) and alike(sighting, t)]
+    fitting = [
+        t for t in tumours if same_place(sighting, t) and alike(sighting, t) and not _listed_with(sighting, t)
+    ]
     if sighting.rank == 0 or sighting.section == "gross":
         fitting = [t for t in fitting if same_specimen(sighting, t)]
     return closest(sighting, fitting) or next((t for t in fitting if t.has_room_for(sighting)), None)
+
+
+def _listed_with(sighting: Sighting, tumour: Tumour) -> bool:
+    """True for two groups of nodes that one statement counts apart."""
+    own = sighting.mention
+    return own.organ == "lymph_node" and own.statement is tumour.mention.statement
 
 
 def _match_sized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
@@ -253,7 +258,11 @@ def _match_sized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None
         same = next((t for t in tumours if lengths(t.mention) == mine), None)
         if same is not None and suits(sighting.mention, same.mention):
             return same
-    fitting = [t for t in tumours if same_place(sighting, t) and suits(sighting.mention, t.mention)]
+    fitting = [
+        t
+        for t in tumours
+        if same_place(sighting, t) and suits(sighting.mention, t.mention) and _same_layer(sighting, t)
+    ]
     labelled = [t for t in fitting if same_specimen(sighting, t)]
     equal = [t for t in labelled if t.mention.sizes and near(t.mention, sighting.mention)]
     if len(equal) == 1 and len(labelled) > 1:
@@ -266,62 +275,20 @@ def _match_sized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None
     return chosen or next((t for t in labelled if t.has_room_for(sighting)), None)
 
 
+def _same_layer(sighting: Sighting, tumour: Tumour) -> bool:
+    """False for a nodule in the wall of an organ and the deposit on its surface, which the diagnosis names."""
+    held, text = tumour.mention, sighting.mention.statement.text
+    if sighting.rank < 3 or held.organ in _SOLID_LINING or held.malignancy == "benign":
+        return True
+    if held.kind == "metastasis" and _SURFACE.search(held.statement.text):
+        return _AT_SURFACE.search(text) is not None
+    return (
+        held.organ != "uterus"
+        or _IN_WALL.search(text) is None
+        or _IN_WALL.search(held.statement.text) is not None
+    )
+
+
 def _match_unsized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
     fitting = [t for t in tumours if same_place(sighting, t) and suits(sighting.mention, t.mention)]
     return next((t for t in fitting if same_specimen(sighting, t)), None)
-
-
-def _absorb(target: Tumour, sighting: Sighting) -> None:
-    """Keep the fuller size, the specific diagnosis, and side and part where the first mention lacks them."""
-    held, new = target.mention, sighting.mention
-    if (
-        held.count == 1
-        and new.is_group
-        and not held.sizes
-        and (new.sizes or (sighting.rank == 0 and sighting.is_specific and not _follows(_ALL_OF_THEM, new)))
-        and (new.kind != "metastasis" or held.kind == "metastasis")
-    ):
-        held.count, held.count_kind = new.count, new.count_kind
-    nodes = held.organ == "lymph_node" and sighting.rank <= target.first.rank
-    if held.count is None and new.count is not None and (new.count > 1 or nodes):
-        held.count, held.count_kind = new.count, new.count_kind
-    if count(new.sizes) > count(held.sizes) and (not held.sizes or near(held, new)):
-        held.sizes = new.sizes
-        held.spans += [("diameters_mm", m.start, m.end) for m in new.sizes]
-    benign_polyp = held.kind == "polyp" and held.malignancy == "benign"
-    if (
-        (held.diagnosis is None or held.diagnosis == "carcinoma")
-        and not benign_polyp
-        and new.diagnosis
-        not in {
-            None,
-            "carcinoma",
-            "metastasis",
-        }
-    ):
-        held.diagnosis, held.diagnosis_text = new.diagnosis, new.diagnosis_text
-        held.diagnosis_certainty = new.diagnosis_certainty
-    if held.malignancy in {"unknown", "indeterminate"} and new.malignancy != "unknown":
-        held.malignancy, held.malignancy_basis = new.malignancy, new.malignancy_basis
-    if held.kind in {"mass", "lesion", "nodule"} and new.kind in {"tumor", "polyp", "cyst"}:
-        held.kind = new.kind
-    telling = bool(new.sizes) or sighting.rank <= target.first.rank or sighting.rank == 1
-    if not held.location.parts and new.location.parts and telling:
-        held.location = replace(
-            held.location, parts=new.location.parts, relation=new.location.relation,
-            spans=(*held.location.spans, *new.location.spans),
-        )  # fmt: skip
-    if held.location.laterality is None and new.location.laterality is not None and telling:
-        held.location = replace(
-            held.location, laterality=new.location.laterality, side_spans=new.location.side_spans
-        )
-    held.spans += [("diagnosis", s, e) for name, s, e in new.spans if name in {"kind", "diagnosis"}][:1]
-    target.sightings.append(sighting)
-
-
-def _absorb_anywhere(tumours: Sequence[Tumour], sighting: Sighting, main: str | None) -> None:
-    """A synoptic list names the type of the tumour that the diagnosis has stated."""
-    for tumour in tumours:
-        if tumour.mention.organ in {main, sighting.mention.organ} and family(tumour.mention) == "tumour":
-            _absorb(tumour, sighting)
-            return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from llm_extract.rules.heads import Head
 from llm_extract.rules.pathology.measured import MASS
@@ -62,6 +63,11 @@ _ASIDE_BEFORE = re.compile(
     r"(?:the\s|this\s|these\s|an?\s|any\s|invasive\s|residual\s|main\s)?(?:\w+\s){0,2})$",
     re.IGNORECASE,
 )
+_LANDMARK_BEFORE = re.compile(
+    r"\d\s?(?:cm|mm|em|crn)\.?\s(?:away\s)?(?:from|to|of)\s(?:the\s)(?:\w+\s){0,2}$"
+    r"|\b(?:adjacent|next|close) to\s(?:the\s)(?:\w+\s){0,2}$",
+    re.IGNORECASE,
+)
 _EARLIER = re.compile(r"\b(?:prior|previous\w*)\s{1,2}(?:the\s|an?\s)?(?:\w+\s){0,3}$", re.IGNORECASE)
 _PRESENT = re.compile(r"\bpresence of\s{1,2}(?:the\s|an?\s|any\s)?(?:[\w-]+\s){0,3}$", re.IGNORECASE)
 _BACKGROUND = re.compile(
@@ -110,6 +116,8 @@ MULTIFOCAL = re.compile(
     rf"(?:^\W{{0,4}}(?:\w{{1,2}}[.)]\s)?|(?<=[%\d]))(?:(?:tumou?r|carcinoma)\s)?(?:{_MANY}(?:ity)?(?:\sdisease|\stumou?r)?"
     rf"|focality)\s{{0,2}}[:=-]\s{{0,3}}(?:yes|present|identified|{_MANY}|multiple)"
     rf"|\b(?:tumou?r|carcinoma|disease)\s(?:is|are)\s(?:\w+\s)?{_MANY}\b"
+    rf"|\bcarcinoma\b(?![ -]in[ -]situ)(?:(?!margin|situ|invasion)(?:[^.;:\n]|\.(?=\d))){{0,80}}?[,(]\s?{_MANY}\b"
+    rf"(?=\s?(?:[.,;)]|$))"
     rf"|\b{_MANY}\s(?:(?:prostatic|acinar|invasive|ductal)\s){{0,2}}(?:adenocarcinoma|carcinoma|tumou?rs?)\b",
     re.IGNORECASE,
 )
@@ -226,6 +234,25 @@ def is_known(statement: Statement, head: Head) -> bool:
     """True for "the lesion", "this tumor focus": a noun with the article of what was named before."""
     before = statement.text[: head.mark.start - statement.start]
     return _KNOWN.search(before) is not None
+
+
+def without_landmarks(statement: Statement, heads: Sequence[Head]) -> list[Head]:
+    """Heads without those that only say where: "a nodule, 4 mm, is seen 2 cm from the main tumor" is one finding."""
+    kept: list[Head] = []
+    for head in heads:
+        before = statement.text[: head.mark.start - statement.start]
+        if kept and _LANDMARK_BEFORE.search(before) and kept[-1].polarity == "affirmed":
+            kept[-1].end = head.end
+        else:
+            kept.append(head)
+    return kept
+
+
+def is_normal_body(statement: Statement, head: Head) -> bool:
+    """True for a corpus luteum that is not called a cyst, which every ovary may hold."""
+    noun = statement.low[head.mark.start - statement.start : head.mark.end - statement.start]
+    behind = statement.low[head.mark.end - statement.start :][:12]
+    return noun.endswith("corpus luteum") and "cyst" not in behind
 
 
 def is_empty_key(statement: Statement, head: Head) -> bool:

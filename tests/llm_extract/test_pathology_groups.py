@@ -1,0 +1,175 @@
+"""Groups of lesions in pathology reports written for these tests: members, counts, the largest and the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_extract.reports import Report
+from llm_extract.rules import extract_record
+
+
+def record(text: str):
+    return extract_record(Report(report_id="P1", text=text, kind="pathology"))
+
+
+def sizes(text: str) -> list[tuple]:
+    """Organ, diameters and count of every lesion."""
+    return [(x.organ, x.diameters_mm, x.count) for x in record(text).lesions]
+
+
+def nodes(text: str) -> list[tuple]:
+    """Side and count of every nodal metastasis."""
+    return [(x.laterality, x.count) for x in record(text).lesions if x.organ == "lymph_node"]
+
+
+def test_a_name_that_ends_with_an_organ_is_no_plural():
+    text = (
+        "DIAGNOSIS:\nWhipple resection: Ductal adenocarcinoma of the pancreas, poorly differentiated, 2.9 cm."
+    )
+    assert sizes(text) == [("pancreas", (29.0,), 1)]
+
+
+def test_the_largest_of_a_group_keeps_the_others_beside_it():
+    text = "DIAGNOSIS:\nUterus, hysterectomy:\n- LEIOMYOMATA, INTRAMURAL (LARGEST 3.4 CM)\n- Atrophic endometrium\n"
+    rest, index = record(text).lesions
+    assert (rest.group_role, index.group_role, index.diameters_mm) == ("remainder", "index", (34.0,))
+    assert rest.count is None
+    assert rest.diagnosis == index.diagnosis == "leiomyoma"
+
+
+def test_smaller_nodules_of_the_gross_description_belong_to_the_group():
+    text = (
+        "DIAGNOSIS:\nUterus, hysterectomy: Leiomyomata, subserosal (largest 3.4 cm).\n"
+        "GROSS:\nThe myometrium holds three white whorled nodules, 0.7, 1.2 and 3.4 cm in greatest dimension."
+    )
+    assert [x.diameters_mm for x in record(text).lesions] == [(), (34.0,)]
+
+
+def test_a_nodule_in_the_wall_does_not_measure_the_implants_on_the_serosa():
+    text = (
+        "DIAGNOSIS:\nUterus, hysterectomy:\n- Serosal implants of high grade serous carcinoma\n- Leiomyoma\n"
+        "GROSS:\nThe myometrium shows a white whorled nodule measuring 2.6 cm."
+    )
+    found = {x.diagnosis: x.diameters_mm for x in record(text).lesions}
+    assert found == {"metastasis": (), "leiomyoma": (26.0,)}
+
+
+def test_a_range_replaces_no_exact_size():
+    text = (
+        "DIAGNOSIS:\nKidney, left, nephrectomy: Simple cortical cysts (largest 1.7 cm).\n"
+        "GROSS:\nSeveral thin walled cortical cysts are noted, 0.4 to 1.7 cm."
+    )
+    assert (17.0,) in [x.diameters_mm for x in record(text).lesions]
+
+
+@pytest.mark.parametrize(
+    "second", ["The smaller one, in segment 3, measures", "The second, in segment 3, is"]
+)
+def test_sentences_pick_out_the_members_of_a_group(second):
+    text = (
+        "GROSS:\nReceived is a liver resection, 15 x 11 x 6 cm. On sectioning there are two tumors. The larger one is"
+        f" 5.2 x 4.8 x 4.1 cm and lies in segment 8. {second} 1.9 x 1.6 cm and lies 3 cm from the first.\n"
+        "DIAGNOSIS:\nLiver, resection: hepatocellular carcinoma, two nodules."
+    )
+    found = [(x.parts, x.diameters_mm, x.diagnosis) for x in record(text).lesions]
+    assert found == [
+        (("liver_segment_8",), (52.0, 48.0, 41.0), "hcc"),
+        (("liver_segment_3",), (19.0, 16.0), "hcc"),
+    ]
+
+
+def test_members_without_places_stay_one_group():
+    text = (
+        "GROSS:\nThe opened bowel contains three polyps. The first measures 1.3 cm. The second is 0.9 cm.\n"
+        "DIAGNOSIS:\nColon, right, hemicolectomy: Tubular adenomas (3)."
+    )
+    assert sizes(text) == [("colon", (13.0,), 3)]
+
+
+def test_what_is_larger_than_a_distance_is_no_member():
+    text = (
+        "GROSS:\nTwo tumors are seen. The larger one is 2.5 cm from the margin.\n"
+        "DIAGNOSIS:\nKidney, left, resection: Papillary renal cell carcinoma."
+    )
+    assert sizes(text) == [("kidney", (), 1)]
+
+
+def test_nodes_picked_out_are_no_tumours():
+    text = (
+        "GROSS:\nThree lymph nodes are found. The largest measures 2.2 cm.\n"
+        "DIAGNOSIS:\nColon, resection: Adenocarcinoma. Lymph nodes: 0/3."
+    )
+    assert sizes(text) == [("colon", (), 1)]
+
+
+def test_a_cancer_called_multifocal_in_its_own_line_has_further_foci():
+    text = "DIAGNOSIS:\nKidney, left, nephrectomy: Papillary renal cell carcinoma, 4.4 cm, multifocal."
+    index, rest = record(text).lesions
+    assert (index.diameters_mm, index.count, rest.group_role, rest.count) == ((44.0,), 1, "remainder", None)
+
+
+def test_a_margin_with_several_foci_makes_no_further_tumour():
+    text = "DIAGNOSIS:\nProstate, prostatectomy: Adenocarcinoma, 1.4 cm. Margin involved by carcinoma, multifocal."
+    assert sizes(text) == [("prostate", (14.0,), 1)]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("Metastatic carcinoma in five of twenty-two nodes (right 2/12, left 3/10).", [("right", 2), ("left", 3)]),
+        ("Right pelvic nodes (1/4) and left pelvic nodes (2/5): metastatic carcinoma.", [("right", 1), ("left", 2)]),
+        ("right pelvic (0/12), left pelvic (1/10) positive for carcinoma, para-aortic (0/3).", [("left", 1)]),
+        ("metastatic carcinoma in level I (1/3), level II (2/7).", [("unknown", 3)]),
+        ("metastatic carcinoma in 4/17 nodes (4 of 17).", [("unknown", 4)]),
+        ("metastatic carcinoma in 2/9 nodes, Gleason 4/5.", [("unknown", 2)]),
+        ("free of carcinoma, right 0/4, left 0/6.", []),
+    ],
+)  # fmt: skip
+def test_groups_of_nodes_with_a_ratio_each(words, found):
+    assert nodes(f"DIAGNOSIS:\nProstate, prostatectomy: Adenocarcinoma.\nLymph nodes: {words}") == found
+
+
+def test_a_corpus_luteum_is_no_lesion_but_its_cyst_is():
+    text = "DIAGNOSIS:\nA. LEFT OVARY: Corpus luteum.\nB. RIGHT OVARY: Corpus luteum cyst, 2.4 cm.\n"
+    assert [(x.laterality, x.diameters_mm) for x in record(text).lesions] == [("right", (24.0,))]
+
+
+def test_words_on_the_type_may_stand_before_the_size():
+    text = (
+        "DIAGNOSIS:\nPancreas, resection: Intraductal papillary mucinous neoplasm, branch duct type, 1.1 cm."
+    )
+    assert sizes(text) == [("pancreas", (11.0,), 1)]
+
+
+def test_a_margin_before_the_size_is_none_of_the_tumour():
+    text = "DIAGNOSIS:\nPancreas, resection: Ductal adenocarcinoma, closest margin, 1.1 cm."
+    assert sizes(text) == [("pancreas", (), 1)]
+
+
+def test_the_masses_of_the_gross_description_are_those_of_the_diagnosis():
+    text = (
+        "GROSS:\nOmentum, 22 x 10 x 2 cm, with several firm nodules, the largest 2.7 cm.\n"
+        "DIAGNOSIS:\nA. Ovary, left: Serous carcinoma.\nB. Omentum: Metastatic serous carcinoma."
+    )
+    found = [
+        (x.organ, x.kind, x.diameters_mm, x.group_role) for x in record(text).lesions if x.organ != "ovary"
+    ]
+    assert sorted(found) == [
+        ("peritoneum", "metastasis", (), "remainder"),
+        ("peritoneum", "metastasis", (27.0,), "index"),
+    ]
+
+
+@pytest.mark.parametrize("size", ["nodule, 0.4 cm, is seen", "nodule 0.4 cm is present"])
+def test_a_nodule_measured_beside_the_tumour_keeps_its_size(size):
+    text = (
+        f"GROSS:\nSections show a tan tumor, 3.6 x 3.1 cm. A second yellow {size} 1.2 cm from the main tumor.\n"
+        "DIAGNOSIS:\nKidney, left, nephrectomy: Clear cell renal cell carcinoma, 3.6 cm."
+    )
+    assert sorted(x.diameters_mm for x in record(text).lesions) == [(4.0,), (36.0, 31.0)]
+
+
+@pytest.mark.parametrize("words", ["SEGMENT 3", "SEGMENTS III", "SEG 3"])
+def test_segments_in_capitals(words):
+    text = f"FINAL DIAGNOSIS\nA. LIVER, {words}, WEDGE RESECTION\nMETASTATIC ADENOCARCINOMA, 1.3 CM"
+    assert [x.parts for x in record(text).lesions] == [("liver_segment_3",)]
