@@ -20,6 +20,7 @@ from rsuper.data.issues import DataIssue
 from rsuper.data.layout import Dataset
 from rsuper.data.prevalence import prevalence_issues
 from rsuper.supervision import SupervisionPolicy, load_policy, mask_advice
+from rsuper.supervision.inputs import check_policy
 
 Progress = Callable[[int, int, str], None]
 
@@ -55,11 +56,12 @@ def check_dataset(
 
     Raises:
         DataError: the folder as a whole cannot be read, such as an empty cases.csv.
-        UsageError: ``unknown_policy``, ``bad_policy`` or ``policy_missing``.
+        UsageError: ``unknown_policy``, ``bad_policy``, ``policy_missing``; ``unknown_organ`` in a rule of the policy.
     """
     rules = load_policy(policy)
     dataset = Dataset.open(root, class_map=class_map, records=records)
     table = anatomy or load_anatomy()
+    check_policy(rules, table)
     issues = list(dataset.issues)
     issues += _unlisted_folders(dataset)
     job = _Job(dataset, tuple(required), table, rules)
@@ -71,7 +73,7 @@ def check_dataset(
     ordered = [checks[entry.case_id] for entry in dataset.cases]
     for check in ordered:
         issues += check.issues
-    issues += _missing_organs(dataset, ordered, table)
+    issues += _missing_organs(dataset, ordered, anatomy=table, policy=rules)
     summaries = {check.case_id: check.masks for check in ordered if check.masks is not None}
     issues += prevalence_issues(dataset, summaries, policy=policy, anatomy=table)
     issues += _duplicate_images(ordered)
@@ -159,7 +161,9 @@ def _unlisted_folders(dataset: Dataset) -> Iterator[DataIssue]:
             )
 
 
-def _missing_organs(dataset: Dataset, checks: Sequence[CaseCheck], anatomy: Anatomy) -> Iterator[DataIssue]:
+def _missing_organs(
+    dataset: Dataset, checks: Sequence[CaseCheck], *, anatomy: Anatomy, policy: SupervisionPolicy
+) -> Iterator[DataIssue]:
     """Organs that other cases have: an error where a lesion is reported, a warning if most have them."""
     having: Counter[str] = Counter()
     for check in checks:
@@ -168,7 +172,7 @@ def _missing_organs(dataset: Dataset, checks: Sequence[CaseCheck], anatomy: Anat
     for check in checks:
         if check.masks is None:
             continue
-        reported = _reported_organs(dataset, check.case_id) & set(anatomy.organs)
+        reported = _reported_organs(dataset, check.case_id, policy) & set(anatomy.organs)
         for organ in sorted(anatomy.organs):
             stems = anatomy.organ_structures(organ)
             if not any(having[stem] for stem in stems):
@@ -202,8 +206,14 @@ def _missing_organs(dataset: Dataset, checks: Sequence[CaseCheck], anatomy: Anat
             )
 
 
-def _reported_organs(dataset: Dataset, case_id: str) -> set[str]:
-    return {lesion.organ for record in dataset.records(case_id) for lesion in record.lesions}
+def _reported_organs(dataset: Dataset, case_id: str, policy: SupervisionPolicy) -> set[str]:
+    """Organs with a lesion, whether it counts or its place stays unknown; what a policy drops says nothing of them."""
+    return {
+        lesion.organ
+        for record in dataset.records(case_id)
+        for lesion in record.lesions
+        if policy.action(lesion) != "drop"
+    }
 
 
 def _duplicate_images(checks: Sequence[CaseCheck]) -> Iterator[DataIssue]:

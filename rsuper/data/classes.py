@@ -9,6 +9,7 @@ from llm_extract.anatomy import Anatomy, load_anatomy
 from rsuper.data.layout import Dataset
 from rsuper.errors import UsageError
 from rsuper.supervision import SupervisionPolicy, load_policy, organ_of_class
+from rsuper.supervision.inputs import check_policy
 
 
 def suggest_classes(
@@ -33,11 +34,14 @@ def suggest_classes(
 
     Raises:
         UsageError: ``missing_argument`` if there is no lesion mask to go by; ``unknown_lesion_class`` if neither a
-            mask nor the anatomy table nor the policy knows a class that is wanted.
+            mask nor the anatomy table nor the policy knows a class that is wanted; ``unknown_organ`` if a rule of the
+            policy names one.
     """
     labelled = set().union(*(dataset.lesion_classes(entry) for entry in dataset.cases))
     table = anatomy or load_anatomy()
-    _require_known(lesion_classes, labelled, policy=policy or load_policy(), anatomy=table)
+    rules = policy or load_policy()
+    check_policy(rules, table)
+    _require_known(lesion_classes, labelled, policy=rules, anatomy=table)
     chosen = tuple(lesion_classes) or tuple(sorted(labelled))
     if not chosen:
         raise UsageError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -92,7 +92,7 @@ class ReportSupervisionConfig(BaseModel):
     sharpen: float = Field(default=1.0, gt=0)
     top_mm3: float = Field(default=100.0, gt=0)
     margin_hu: float = Field(default=10.0, ge=0)
-    head_weights: tuple[float, ...] | None = None
+    head_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     partial_crops: Literal["skip", "determined"] = "skip"
     volume_head: Literal["final", "auxiliary"] = "final"
     volume_mass: VolumeMass = "sharpened"

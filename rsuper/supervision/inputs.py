@@ -1,7 +1,8 @@
-"""What callers of ``build_case_targets`` pass, looked at first: errors that say what to pass instead."""
+"""What callers pass to make targets, looked at first: errors that say what to pass instead."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from llm_extract.anatomy import Anatomy
 from llm_extract.records import ReportRecord
 from rsuper.errors import DataError, UsageError
 from rsuper.morphology import Spacing
+from rsuper.supervision.policy import SupervisionPolicy
 from rsuper.supervision.regions import Masks
 
 
@@ -38,6 +40,19 @@ def check_margins(margins_mm: Mapping[str, float], lesion_classes: Sequence[str]
         if not (np.isfinite(margin_mm) and margin_mm >= 0):
             raise UsageError(
                 f"the margin of {name} is {margin_mm}", code="bad_margin", hint="give millimetres"
+            )
+
+
+def check_policy(policy: SupervisionPolicy, anatomy: Anatomy) -> None:
+    """Organs of its rules that no lesion can have: such a rule would never apply, and nobody would know."""
+    named = dict.fromkeys(organ for rule in policy.rules for organ in rule.organ)
+    for name in named:
+        if name not in anatomy.organs:
+            near = difflib.get_close_matches(name, sorted(anatomy.organs), n=1, cutoff=0.0)
+            raise UsageError(
+                f"a rule of the policy names the organ {name!r}, which the anatomy table does not have",
+                code="unknown_organ",
+                hint=f"did you mean {near[0]}? Organs of your own come with --anatomy FILE",
             )
 
 

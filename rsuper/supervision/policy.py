@@ -25,7 +25,7 @@ ORGAN = "{organ}"
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _presence_weight() -> dict[Presence, float]:

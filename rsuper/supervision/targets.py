@@ -13,7 +13,7 @@ from llm_extract.records import Lesion, ReportRecord
 from rsuper.morphology import Spacing
 from rsuper.supervision.consistency import believed_longest_mm, is_exophytic, lesion_findings
 from rsuper.supervision.groups import GroupShare, bound_remainder, group_share, pair_volume, without_claim
-from rsuper.supervision.inputs import check_margins, check_words, checked_spacing, common_shape
+from rsuper.supervision.inputs import check_margins, check_policy, check_words, checked_spacing, common_shape
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import Host, Mask, Masks, Region, RegionBuilder, as_bool, find_host
 from rsuper.supervision.states import CountedLesion, OrganEvidence, organ_evidence, side_names
@@ -85,7 +85,7 @@ def build_case_targets(
 
     Raises:
         DataError: ``no_organ_masks``, ``mask_grid_mismatch`` or ``mask_not_finite``.
-        UsageError: ``bad_margin``.
+        UsageError: ``bad_margin``, or ``unknown_organ`` in the policy.
         TypeError: records or classes are no sequences of what they should be.
     """
     check_words(records, lesion_classes)
@@ -95,6 +95,7 @@ def build_case_targets(
     table = anatomy or load_anatomy()
     rules = policy or load_policy()
     check_margins(margins_mm or {}, lesion_classes, table)
+    check_policy(rules, table)
     case = _Case(
         records=records,
         masks=organ_masks,

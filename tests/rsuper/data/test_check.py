@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rsuper.data.check import check_dataset
-from rsuper.errors import DataError
+from rsuper.errors import DataError, UsageError
 from rsuper.volumes import Volume, read_mask, read_volume, to_canonical, write_volume
 
 AFFINE = np.diag([3.0, 3.0, 4.0, 1.0])
@@ -126,6 +126,20 @@ def test_missing_organ_masks(cohort, lesion):
     assert found(report, "b", "error") == []
     assert found(report, "c") == []
     assert found(check_dataset(root, required=["duodenum"]), "c", "error") == ["missing_organ_mask"]
+
+
+def test_a_lesion_that_the_policy_drops_asks_for_no_mask(cohort, lesion):
+    cohort.add("a").add("b", lesions=[lesion("liver", 20.0, change="resolved")])
+    root = cohort.finish()
+    (root / "b" / "segmentations" / "liver.nii.gz").unlink()
+    assert found(check_dataset(root), "b", "error") == []
+
+
+def test_a_misspelt_organ_of_a_policy_is_refused(root, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("presets: {only: [{organ: [livr], then: ignore}, {then: count}]}")
+    with pytest.raises(UsageError, match="did you mean liver"):
+        check_dataset(root, policy=str(path))
 
 
 def test_an_organ_that_nobody_segmented_is_said_once(cohort, lesion):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from llm_extract.anatomy import load_anatomy
 from llm_extract.records import Lesion, LesionKind, Malignancy
 from rsuper.errors import UsageError
-from rsuper.supervision import load_policy
+from rsuper.supervision import build_case_targets, load_policy
+from rsuper.supervision.inputs import check_policy
 
 ANATOMY = load_anatomy()
 
@@ -138,6 +139,33 @@ def test_a_broken_user_file_is_a_usage_error(tmp_path, text):
     with pytest.raises(UsageError) as caught:
         load_policy("mine", path=path)
     assert caught.value.code == "bad_policy"
+
+
+def test_a_rule_for_an_organ_that_is_none_is_refused(tmp_path, make_lesion, make_record, organs):
+    """It would never apply: every kidney cyst would be taken for what the next rule says."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("presets: {only: [{organ: [kidneys], kind: [cyst], then: ignore}, {then: count}]}")
+    policy = load_policy(str(path))
+    with pytest.raises(UsageError, match="did you mean kidney") as caught:
+        build_case_targets(
+            [make_record(make_lesion("kidney", kind="cyst"))],
+            organs,
+            case_id="C1",
+            spacing_mm=(1.0, 1.0, 1.0),
+            lesion_classes=("kidney_lesion",),
+            voxel_labelled=frozenset(),
+            policy=policy,
+        )
+    assert caught.value.code == "unknown_organ"
+    own = ANATOMY.model_copy(update={"organs": {**ANATOMY.organs, "kidneys": ANATOMY.organs["kidney"]}})
+    check_policy(policy, own)
+
+
+def test_numbers_of_a_policy_are_finite(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("presets: {only: {rules: [{then: count}], exophytic_factor: .inf}}")
+    with pytest.raises(UsageError, match="exophytic_factor"):
+        load_policy(str(path))
 
 
 def test_an_unknown_preset_names_the_known_ones():
