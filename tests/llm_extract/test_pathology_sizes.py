@@ -139,3 +139,39 @@ def test_equal_sizes_are_one_tumour_though_another_is_of_its_kind():
         "Chromophobe renal cell carcinoma in the middle portion (1.4 cm).\n"
     )
     assert sizes(text) == [("kidney", (65.0, 50.0, 40.0)), ("kidney", (14.0,))]
+
+
+@pytest.mark.parametrize(
+    ("gross", "expected"),
+    [
+        ("In the tail is a pink nodule of 18 mm, 6 mm away from the cut line.", (18.0,)),
+        ("A soft mass measuring 18 mm, 6 mm from the splenic vein, is in the tail.", (18.0,)),
+        ("A nodule on a broad base sized 1.8 em, 4 em above the staples.", (18.0,)),
+        ("The mass lies 18 mm, 20 mm and 6 mm from the three margins.", ()),
+        ("The tumor is 18 mm, 20 mm from the two margins.", ()),
+    ],
+)
+def test_the_first_of_two_lengths_behind_a_noun_is_its_size_and_the_second_a_distance(gross, expected):
+    assert sizes(f"GROSS:\n{gross}{PANCREAS}") == [("pancreas", expected)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The research bank took two pieces of the upper pole tumor of 8 mm each.",
+        "Three fragments of the solid renal tumor, 8 mm each, were frozen.",
+    ],
+)
+def test_a_piece_taken_of_a_tumour_is_no_tumour(words):
+    gross = f"GROSS:\nA 4 x 3 cm tumor is in the upper pole of the kidney.\n{words}"
+    text = f"{gross}\nDIAGNOSIS:\nKidney, left: Renal cell carcinoma."
+    assert sizes(text) == [("kidney", (40.0, 30.0))]
+
+
+def test_a_focus_behind_its_place_has_the_size():
+    text = (
+        "DIAGNOSIS:\nProstate, prostatectomy: Adenocarcinoma, Gleason 7.\nCOMMENT:\n"
+        "The main tumor is in the right apex, 2.0 x 1.4 cm. "
+        "A second focus lies in the left transition zone, 0.6 x 0.4 cm."
+    )
+    assert ("prostate", (6.0, 4.0)) in sizes(text)

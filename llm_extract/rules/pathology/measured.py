@@ -21,7 +21,7 @@ _DISTANCE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _DISTANCE_AFTER = re.compile(
-    r"(?:\s?(?:and|to|or|,)\s?[\d.]+\s?(?:cm|mm|em))?\s{0,2}[.]?\s{0,2}(?:away\b|from\b|of the (?:inked"
+    r"(?:\s?(?:,?\s?and|to|or|,)\s?\d[\d.]{0,4}\s?(?:cm|mm|em)){0,3}\s{0,2}[.]?\s{0,2}(?:away\b|from\b|of the (?:inked"
     r"|nearest|closest|surrounding|margin|capsul\w+"
     r"|surface|serosal?"
     r"|overlying|adrenal)"
@@ -60,7 +60,8 @@ _TISSUE_BEFORE = re.compile(
 )
 MASS = re.compile(
     r"\b(?:mass(?:es)?|tumou?rs?|lesions?|neoplasms?|carcinomas?|nodules?|polyps?|cysts?|adenocarcinomas?"
-    r"|leiomyomas?|fibroids?|implants?|ad[ec]nomas?|(?!stroma|h[ae]*matoma)\w{4,}oma(?:s|ta)?)\b",
+    r"|leiomyomas?|fibroids?|implants?|ad[ec]nomas?|(?!stroma|stoma|h[ae]*matoma)\w{3,}oma(?:s|ta)?|myomas?|cancers?"
+    r"|hcc|rcc|tcc|gists?|ipmns?|carcinoids?|pseudocysts?|nodular hyperplasia|meyenburg complex(?:es)?|metastas[ei]s)\b",
     re.IGNORECASE,
 )
 
@@ -77,7 +78,8 @@ _MEASURED = re.compile(
     re.IGNORECASE,
 )
 _OF_TUMOUR = re.compile(
-    r"\b(?:fragments?|pieces?|portions?|cores?)\sof\s(?:the\s)?(?:\w+\s)?(?:tumou?r|carcinoma|neoplasm)\b[^.;,]{0,30}$",
+    r"\b(?:fragments?|pieces?|portions?|cores?)\sof\s(?:the\s)?(?:(?!(?:with|and|containing|showing|including)\b)[\w-]+\s){0,4}"
+    r"(?:tumou?r|carcinoma|neoplasm)\b,?[^.;,]{0,30}$",
     re.IGNORECASE,
 )
 _OF = re.compile(
@@ -106,13 +108,17 @@ _HELD_AND_MEASURED = re.compile(
 
 
 _IN_TITLE = re.compile(
-    r"(?:(?!\b(?:margins?|distance|away|within|from|depth|thick\w*|invad\w+|invasion|invol\w+|extend\w*|extension"
+    r"(?:(?!\b(?:margins?|distance|away|within|from|depth|thick\w*|invad\w+|invasion|extend\w*|extension"
     r"|infiltrat\w+|penetrat\w+|nodes?|specimen|weigh\w*|fragments?|pieces?|cores?|duct is|wall is|dilat\w+|stones?"
     r"|ulcer\w*|scar|infarct)\b)[^.;:\n\d]){0,90}?(?:,|\(|-)\s{0,2}"
     r"(?:largest\s|greatest\s|measuring\s|size\s|up to\s|about\s|approximately\s){0,2}",
     re.IGNORECASE,
 )
 """Between the name of a tumour in a diagnosis and its size: "neoplasm, branch duct type, 9 mm"."""
+
+
+_TAKEN = re.compile(r"\b(?:by|replaced|occupied|distorted)\b", re.IGNORECASE)
+"""Between an organ and the size of what has taken its place: "the ovary is replaced by a 7 cm tumor"."""
 
 
 def _organ_measured(statement: Statement, size: Measurement) -> bool:
@@ -132,9 +138,9 @@ def _organ_measured(statement: Statement, size: Measurement) -> bool:
     after = text[size.end - statement.start : size.end - statement.start + 50]
     if _IS_A.search(gap) and _NAMED_NEXT.match(after):
         return False
-    plain = _MEASURED.fullmatch(gap) if MASS.search(gap) is None else None
+    plain = _MEASURED.fullmatch(gap) if MASS.search(gap) is None and not _TAKEN.search(gap) else None
     measured = plain or _HELD_AND_MEASURED.fullmatch(gap)
-    return measured is not None and MASS.search(before) is None
+    return measured is not None and not (MASS.search(before) or _FOCUS.search(before))
 
 
 def _is_limit(text: str, start: int, end: int) -> bool:
@@ -154,7 +160,11 @@ def is_distance(statement: Statement, size: Measurement) -> bool:
         return True
     if _BY_AXES.search(text) and _BY_AXIS.match(text[end:]) and MASS.search(text[:start]):
         return False
-    return _DISTANCE_BEFORE.search(text[:start]) is not None or _DISTANCE_AFTER.match(text[end:]) is not None
+    if _DISTANCE_BEFORE.search(text[:start]) is not None:
+        return True
+    if _THEN_DISTANCE.match(text, end) is not None and _SIZE_OF_MASS.search(text[:start]) is not None:
+        return False
+    return _DISTANCE_AFTER.match(text[end:]) is not None
 
 
 def is_tissue(statement: Statement, size: Measurement) -> bool:
