@@ -18,7 +18,7 @@ from llm_extract.rules.largest import lies_on_both_sides
 from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
-from llm_extract.rules.neighbours import is_neighbour, outside_questions
+from llm_extract.rules.neighbours import is_beside_lesion, is_neighbour, names_lesion, outside_questions
 from llm_extract.rules.shared_places import place_in_sentence, shared_place
 from llm_extract.rules.statements import Reading, Statement, has_verb
 
@@ -138,6 +138,11 @@ class MentionMaker:
         goes_on = not named and self._subject_side and not statement.topic and not head.plural
         if organ == self._subject and (same or goes_on) and self._subject_side is not None:
             return self._subject_side
+        last = self._last(4)
+        if last is not None and last.organ == organ and not named and is_beside_lesion(statement.low):
+            other = self._subject_side if organ == self._subject and not names_lesion(statement.low) else None
+            side = other or last.location.laterality
+            return side if side in {"left", "right"} else None
         if group is not None and group.location.laterality in {"left", "right"}:
             return group.location.laterality
         return None
@@ -207,6 +212,9 @@ class MentionMaker:
     def _inherited(self, statement: Statement, mark: Mark | None = None) -> str | None:
         """Organ of what was said before; a mass does not lie in a lymph node because nodes were spoken of."""
         found = self._spoken_of(statement)
+        last = self._last(4)
+        if last is not None and last.organ != found and is_beside_lesion(statement.low):
+            return last.organ if names_lesion(statement.low) else None
         stations = (
             mark is not None
             and mark.value.kind != "lymph_node"

@@ -75,6 +75,24 @@ def is_level(text: str, mark: Mark) -> bool:
     return _LEVEL.search(text[max(0, mark.start - 40) : mark.start]) is not None
 
 
+_AXIS = re.compile(
+    r"\s(?:planes?|dimensions?|diameters?|axis|sections?|direction|images?|extent|measure\w*|size|by|x)\b"
+)
+_SIZED = re.compile(r"\d\s?(?:mm|cm)\s?\(?$")
+
+
+def is_axis(text: str, mark: Mark) -> bool:
+    """True for "5 cm transverse", "the transverse plane": an axis, not a part of the colon."""
+    if mark.category != "short" or text[mark.start : mark.end].lower() != "transverse":
+        return False
+    return _AXIS.match(text, mark.end) is not None or _SIZED.search(text[: mark.start][-8:]) is not None
+
+
+def is_asked(text: str, end: int) -> bool:
+    """True for "segment 7?": a part that the text is not sure of."""
+    return text[end : end + 2].lstrip().startswith("?")
+
+
 _QUESTION = re.compile(r"\([^()]{1,120}\?[^()]{0,60}\)")
 
 
@@ -88,3 +106,32 @@ def outside_questions(statement: Statement, where: list[Mark]) -> list[Mark]:
         if any(m.category == "finding" and a <= m.start - statement.start < b for m in statement.marks)
     ]  # fmt: skip
     return [m for m in where if not any(a <= m.start - statement.start < b for a, b in named)]
+
+
+_BESIDE = (
+    r"\b(?:next to|adjacent to|close to|lateral to|medial to|superior to|inferior to|anterior to|posterior to|caudal to"
+    r"|cranial to|proximal to|distal to|beside|near|around|behind|above|below|beneath|abutting|adjoining|neighbou?ring"
+    r"|(?:neighbou?rhood|vicinity|proximity|periphery|surroundings) of)\s"
+)
+_BESIDE_THE_LESION = re.compile(
+    _BESIDE
+    + r"(?:the|this|that)\s(?:[\w-]+\s){0,2}(?:lesion|mass|nodule|cyst|tumou?r|metastasis|focus)\b(?!\slevel)"
+    r"|\bsatellite\b"
+)
+_BESIDE_IT = re.compile(
+    _BESIDE + r"it\b|\bits\s(?:[\w-]+\s){0,2}(?:neighbou?rhood|vicinity|proximity|periphery|surroundings)\b"
+)
+
+
+def is_beside_lesion(sentence: str) -> bool:
+    """True for a finding that is placed by the lesion before it: "in its lateral vicinity", "next to this mass".
+
+    >>> is_beside_lesion("a nodule of 8 mm lies next to this mass."), is_beside_lesion("a nodule next to this organ.")
+    (True, False)
+    """
+    return _BESIDE_IT.search(sentence) is not None or names_lesion(sentence)
+
+
+def names_lesion(sentence: str) -> bool:
+    """True for "next to this mass" and "satellite", not for "next to it", which may be anything."""
+    return _BESIDE_THE_LESION.search(sentence) is not None

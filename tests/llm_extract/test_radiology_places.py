@@ -285,3 +285,31 @@ def test_a_level_where_nothing_else_is_named_is_the_place():
 def test_one_nodule_lies_in_no_two_lungs():
     (lesion,) = read("A 5 mm nodule in the right middle lobe, left lower lobe.").lesions
     assert (lesion.parts, lesion.laterality, lesion.part_relation) == ((), "unknown", "unknown")
+
+
+BESIDE = {
+    "A 41 mm mass in the left upper lobe abuts the pleura. A satellite nodule of 7 mm is seen in its vicinity.": (
+        "lung", "left",
+    ),
+    "A 3 cm mass is seen in the right kidney. The liver is normal. Next to the mass there is a 1 cm nodule.": (
+        "kidney", "right",
+    ),
+    "A 3 cm mass is seen in the left breast. Satellite lesions of up to 6 mm are seen around it.": ("breast", "left"),
+    "A 3 cm mass is seen in the right kidney. Beside it there is a 9 mm cyst in the liver.": ("liver", "n/a"),
+    "A 3 cm mass is seen in the left lung. In the right lung there is a 5 mm satellite nodule.": ("lung", "right"),
+    # "it" may be the spleen
+    "A 3 cm mass is seen in the right kidney. The spleen is normal. A 9 mm nodule is seen adjacent to it.": (
+        "other", "unknown",
+    ),
+    # "it" is the band
+    "A 3 mm nodule in the left lung. In the right lung there is a dense band. Calcific nodules are seen around it.": (
+        "lung", "right",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BESIDE)
+def test_a_lesion_beside_another_lies_in_its_organ_and_on_its_side(text):
+    last = read(text).lesions[-1]
+    assert (last.organ, last.laterality) == BESIDE[text]
+    assert not last.parts
