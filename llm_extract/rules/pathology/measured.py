@@ -66,6 +66,14 @@ MASS = re.compile(
 )
 
 
+_THEN_DISTANCE = re.compile(r"\s{0,2},\s{1,2}\d[\d.,]{0,4}\s?(?:cm|mm|em)\b", re.IGNORECASE)
+_SIZE_OF_MASS = re.compile(
+    MASS.pattern
+    + r"(?:(?!\b(?:margins?|distan\w+|located|lies|within|away|from|is|are|extend\w*)\b)[^.;:\d]){0,60}$",
+    re.IGNORECASE,
+)
+"""Before the first of two lengths: "a polyp of 12 mm, 9 cm above the tumor" has a size and a distance."""
+_FOCUS = re.compile(r"\bfoc(?:us|i)\b", re.IGNORECASE)
 _WITHIN = re.compile(
     r"\b(?:of|in|within|from|into|involving|occupying|comprising|at|on|to)\s(?:the\s)?(?:\w+\s){0,2}$",
     re.IGNORECASE,
