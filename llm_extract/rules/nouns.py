@@ -84,6 +84,17 @@ _FOCAL_OR = re.compile(
 _COUNTABLE = re.compile(r"(?:shadow|foc(?:us|i)|area|lesion|region|nodul\w*|densities|lucenc)", re.IGNORECASE)
 _PREDICATE = re.compile(r"\b(?:is|are|was|were|appears?)\s(?:of\s)?(?:\w+ly\s)?$", re.IGNORECASE)
 """Reads "It is low density": a property, not another lesion."""
+_ITS = re.compile(
+    r"\b(?:its|their|whose|the|parenchymal?|(?:contours?|sizes?|dimensions?|thickness|structures?|shape|parenchyma)"
+    r"(?:,|\s(?:and|or)))\s(?:parenchymal\s|internal\s)?$",
+    re.IGNORECASE,
+)
+_IS_NATURAL = re.compile(
+    r"\s(?:(?:is|are|was|were|appears?|looks?)\s)?(?:\w+ly\s)?(?:natural|normal|homogen|heterogen|decreas|increas|reduc|low"
+    r"|preserv|slight|unremark|within|similar|compatib|consistent)",
+    re.IGNORECASE,
+)
+"""Reads "its contour and density are natural": how an organ looks, no density in it."""
 _OR_LESION = re.compile(
     r"[^.;]{0,30}\bor\b[^.;]{0,40}\b(?:lesions?|mass(?:es)?|tumou?rs?|metasta\w+|cysts?|nodules?|cancer|carcinoma)\b",
     re.IGNORECASE,
@@ -150,6 +161,12 @@ def counts(statement: Statement, mark: Mark) -> bool:
     if (_INSIDE.match(after) and _PARENT.search(before)) or _is_content(statement, mark, before):
         return False
     if mark.value.diagnosis is None and _LOOK.search(noun) and _is_attribute(statement, mark):
+        return False
+    if (
+        mark.value.needs == "size"
+        and _IS_NATURAL.match(after)
+        and (_ITS.search(before) or before.endswith(", "))
+    ):
         return False
     return _is_placed(statement, mark, noun.lower()) and _has_its_need(statement, mark, after)
 

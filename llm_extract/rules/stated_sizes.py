@@ -35,18 +35,25 @@ _PART_BEHIND = re.compile(
 )
 _LENGTH_OF = re.compile(
     r"[\s:]{0,2}(?:(?:is|are|was|were|measures?|measuring|measured|spans?|of|an?|the|in|at|its|size[ds]?|length|long|axis"
-    r"|dimensions?|diameter|cranio-?caudal(?:ly)?|vertical|span|normal|enlarged|mildly|slightly|approximately|about|up|to)"
-    r"[\s,:]{1,2}){0,8}"
+    r"|dimensions?|diameter|cranio-?caudal(?:ly)?|vertical|span|normal|enlarged|mildly|slightly|approximately|about|up|to"
+    r"|with|has|having|longest|maximum|height|width|ap|antero-?posterior|transverse)"
+    r"[\s,:]{1,2}){0,10}"
 )
+_AXES = r"(?:long(?:est)?|axis|length|cranio-?caudal|vertical|longitudinal|height|span|ap|antero-?posterior|transverse)"
 _SUBJECT = re.compile(
-    r"(?:^|[.;:,(]\s{0,2}|\b(?:and|while)\s)(?:(?:the|an?|left|right|both|enlarged|normal|atrophic|small)\s){0,3}$"
+    r"(?:^|[.;:,(]\s{0,2}|\b(?:and|while)\s)(?:the\s)?"
+    r"(?:(?:" + _AXES + r"\s|maximum\s)?(?:axis|length|diameter|size|dimension|span|height)s?\sof\s)?"
+    r"(?:(?:the|an?|left|right|both|enlarged|normal|atrophic|small)\s){0,3}$"
 )
+_BY_VERB = re.compile(r"\b(?:is|are|was|were|measur\w+|has|have|with)\b")
+_ALONG_AXIS = re.compile(r"\s(?:(?:in|at|on|along)\s(?:(?:its|the)\s)?)?(?:maximum\s)?" + _AXES + r"\b")
+_GOES_ON = re.compile(r"[,;]|\b(?:and|with)\b")
 _HOLDS = re.compile(
     r"\b(?:with|contain\w*|has|have|shows?|demonstrates?|harbou?rs?|there\s(?:is|are|was|were))\s"
 )
+_ORGAN_LENGTH_MM = {"liver": 70.0, "spleen": 70.0, "kidney": 70.0, "uterus": 50.0, "prostate": 30.0}
+"""From here the length beside an organ is its own: "right kidney 10.8 cm, 15 mm cyst"."""
 _LONG_ORGANS = frozenset({"liver", "spleen", "kidney"})
-_ORGAN_LENGTH_MM = 70.0
-"""From here the length beside one of them is its own: "right kidney 10.8 cm, 15 mm cyst"."""
 
 
 def of_earlier_study(
@@ -111,8 +118,12 @@ def of_whole_organ(statement: Statement, size: Measurement, head: Head) -> bool:
     later = [m for m in statement.measurements if size.end <= m.start < head.end and m.tense == "current"]
     holds = _HOLDS.search(low, size.end - offset, head.mark.start - offset)
     if holds is None:
-        long = place.value.organ in _LONG_ORGANS and max(size.values_mm) >= _ORGAN_LENGTH_MM
-        return long and bool(later) and place.value.part is None
+        long = max(size.values_mm) >= _ORGAN_LENGTH_MM.get(place.value.organ, float("inf"))
+        said = _BY_VERB.search(low, place.end - offset, size.start - offset) is not None
+        along = _ALONG_AXIS.match(low, size.end - offset) is not None
+        apart = _GOES_ON.search(low, size.end - offset, head.mark.start - offset) is not None
+        own = long and (bool(later) and place.value.organ in _LONG_ORGANS)
+        return place.value.part is None and (own or (apart and said and (long or along)))
     between = (m for m in statement.of("finding") if size.end <= m.start < offset + holds.start())
     return not any(between) and (place.value.part is None or bool(later))
 

@@ -26,7 +26,18 @@ SIZES: dict[str, list[tuple[Any, ...]]] = {
     "The uterus measures 8 x 6 x 5 cm and contains a 27 mm fibroid.": [("uterus", (27.0,), ())],
     "The right kidney is 12 cm with a hypodense lesion in the lower pole.": [("kidney", (), ())],
     "Left kidney 11.4 cm, right kidney 10.9 cm, 14 mm cyst in the left kidney.": [("kidney", (14.0,), ())],
+    "The spleen measures 13 cm in span, a hypodense lesion is seen at its hilum.": [("spleen", (), ())],
+    "The liver is enlarged with a craniocaudal length of 19 cm and a cyst in segment 4.": [("liver", (), ())],
+    "Long axis of the spleen measures 12 cm with a small cyst.": [("spleen", (), ())],
+    "The uterus is 90 mm long and a fibroid is seen at its fundus.": [("uterus", (), ())],
+    # how an organ looks is no lesion of its length
+    "The spleen measures 12 cm in long axis, its contour and density are natural.": [],
+    "The liver is 16 cm in length and its parenchymal density is homogeneous.": [],
+    "Spleen 12 cm, density normal.": [],
+    "The prostate measures 55 x 48 mm and its density is heterogeneous.": [],
     # near misses: the size of the lesion
+    "A density of 12 mm is seen in the right upper lobe.": [("lung", (12.0,), ())],
+    "Left kidney 8 cm mass, invading the renal vein.": [("kidney", (80.0,), ())],
     "Liver: 21 mm lesion in segment 3 and a 13 mm lesion in segment 6.": [
         ("liver", (21.0,), ()),
         ("liver", (13.0,), ()),
