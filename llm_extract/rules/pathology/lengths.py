@@ -14,6 +14,7 @@ from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import Location
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import measured, wording
+from llm_extract.rules.pathology.axes import depth_of, is_behind_feature
 from llm_extract.rules.pathology.nodes import mentions_nodes
 from llm_extract.rules.pathology.sightings import Sighting
 from llm_extract.rules.pathology.specimens import Specimen
@@ -59,7 +60,7 @@ class LengthReader(LesionReader):
                 self.unused[m.id] = "margin"
             elif measured.is_tissue(statement, m):
                 self.unused[m.id] = "specimen"
-            elif measured.is_plain(statement, m, head):
+            elif measured.is_plain(statement, m, head) or is_behind_feature(statement, m, head):
                 sure.append(m)
             else:
                 own.append(m)
@@ -67,6 +68,13 @@ class LengthReader(LesionReader):
         own = [m for m in own if not self._begins_range(statement, m, inside)]
         sizes, priors = LesionReader._sizes(self, statement, head, own)
         return sorted([*sure, *sizes], key=lambda m: m.start), priors
+
+    def _add_depth(self, made: Mention) -> None:
+        """Reads "42 x 30 mm with a depth of 24 mm": three diameters of one tumour."""
+        depth = depth_of(made.statement, made.sizes[0]) if len(made.sizes) == 1 else None
+        if depth is not None:
+            made.sizes = [*made.sizes, depth]
+            self.unused.pop(depth.id, None)
 
     def _begins_range(self, statement: Statement, size: Measurement, own: Sequence[Measurement]) -> bool:
         """True for the first of "ranging from 1 x 1 cm up to 6 x 5 cm", of which only the last bounds the group."""

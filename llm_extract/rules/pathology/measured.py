@@ -6,6 +6,7 @@ import re
 
 from llm_extract.measurements import Measurement
 from llm_extract.rules.heads import Head
+from llm_extract.rules.pathology.axes import depth_of, is_depth
 from llm_extract.rules.statements import Statement
 
 _DISTANCE_BEFORE = re.compile(
@@ -21,7 +22,8 @@ _DISTANCE_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _DISTANCE_AFTER = re.compile(
-    r"(?:\s?(?:,?\s?and|to|or|,)\s?\d[\d.]{0,4}\s?(?:cm|mm|em)){0,3}\s{0,2}[.]?\s{0,2}(?:away\b|from\b|of the (?:inked"
+    r"(?P<listed>(?:\s?(?:,?\s?and|to|or|,)\s?\d[\d.]{0,4}\s?(?:cm|mm|em)){0,3})\s{0,2}[.]?\s{0,2}"
+    r"(?:away\b|from\b|of the (?:inked"
     r"|nearest|closest|surrounding|margin|capsul\w+"
     r"|surface|serosal?"
     r"|overlying|adrenal)"
@@ -164,15 +166,18 @@ def is_distance(statement: Statement, size: Measurement) -> bool:
     """True for a distance, depth, thickness or the limit of a key, but not for a tumour given by length and width."""
     text = statement.text
     start, end = size.start - statement.start, size.end - statement.start
-    if _is_limit(text, start, end):
+    if _is_limit(text, start, end) or is_depth(statement, size):
         return True
+    if depth_of(statement, size) is not None:
+        return False
     if _BY_AXES.search(text) and _BY_AXIS.match(text[end:]) and MASS.search(text[:start]):
         return False
     if _DISTANCE_BEFORE.search(text[:start]) is not None:
         return True
     if _THEN_DISTANCE.match(text, end) is not None and _SIZE_OF_MASS.search(text[:start]) is not None:
         return False
-    return _DISTANCE_AFTER.match(text[end:]) is not None
+    after = _DISTANCE_AFTER.match(text[end:])
+    return after is not None and not (after["listed"] and len(size.values_mm) > 1)
 
 
 def is_tissue(statement: Statement, size: Measurement) -> bool:

@@ -215,6 +215,7 @@ class PathologyReader(ListReader):
             self.mentions[before:] = [m for m in self.mentions[before:] if m.location.spans]
         for made in self.mentions[before:]:
             made.refers_back = again
+            self._add_depth(made)
             self._settle(made, head, specimen)
             self._keep_urothelial(made)
             self._number_by_heading(made, specimen)
