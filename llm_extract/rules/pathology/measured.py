@@ -63,7 +63,8 @@ _TISSUE_BEFORE = re.compile(
 MASS = re.compile(
     r"\b(?:mass(?:es)?|tumou?rs?|lesions?|neoplasms?|carcinomas?|nodules?|polyps?|cysts?|adenocarcinomas?"
     r"|leiomyomas?|fibroids?|implants?|ad[ec]nomas?|(?!stroma|stoma|h[ae]*matoma)\w{3,}oma(?:s|ta)?|myomas?|cancers?"
-    r"|hcc|rcc|tcc|gists?|ipmns?|carcinoids?|pseudocysts?|nodular hyperplasia|meyenburg complex(?:es)?|metastas[ei]s)\b",
+    r"|hcc|rcc|tcc|gists?|ipmns?|carcinoids?|pseudocysts?|nodular hyperplasia"
+    r"|meyenburg complex(?:es)?|metastas[ei]s)\b",
     re.IGNORECASE,
 )
 

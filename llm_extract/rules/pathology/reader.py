@@ -120,6 +120,9 @@ class PathologyReader(ListReader):
         ):
             self._audit(statement)
             return
+        if self._read_items(statement, specimen):
+            self._audit(statement)
+            return
         if (
             statement.sentence.section == "gross"
             and wording.BLOCKS.search(statement.text)
