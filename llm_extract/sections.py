@@ -38,6 +38,8 @@ _TITLE_AT_START = re.compile(
 )
 _TITLE = re.compile(r"[\s.;:,*](?:(?<=[\n.;:,*])|(?<=[\s.;:,*]\s))" + _TITLE_AT_START.pattern)
 """Behind the end of a line or of a statement; begins with one character of a few, which is found quickly."""
+_CLOSING = frozenset({"result", "results"})
+"""Titles of the findings that close a report whose findings have a title of their own."""
 _TAIL = re.compile(r"(?:(?<=[.;)?]\s)[\"“]|(?<=[.;)?])[\"“]|(?<=\s)[•·])\s{0,2}(?=[A-Z])")
 _ABBREVIATION = re.compile(
     r"\b(?:dr|mr|mrs|ms|prof|e\.g|i\.e|approx|vs|no|cf|ca|fig|etc|st|seg|incl|resp|max|min|ser|prev|im"
@@ -125,6 +127,8 @@ def split_sections(text: str) -> tuple[Section, ...]:
             continue
         if not match[0].rstrip("*_ ").endswith(":") and not (match["title"].isupper() or _alone(text, match)):
             continue
+        if title in _CLOSING and _has_findings(text, starts, match.start("title")):
+            name = "impression"
         starts.append((match.start("title"), name))
     if not starts or text[: starts[0][0]].strip():
         starts.insert(0, (0, "preamble"))
@@ -136,6 +140,13 @@ def split_sections(text: str) -> tuple[Section, ...]:
     return tuple(
         Section(start=start, end=end, name=name) for (start, name), end in zip(starts, ends, strict=True)
     )
+
+
+def _has_findings(text: str, starts: list[tuple[int, str]], end: int) -> bool:
+    """True if findings are told before: under their heading, or by a report that begins with them."""
+    if starts:
+        return any(name == "findings" for _, name in starts)
+    return _SEEN_NOW.search(text, 0, end) is not None
 
 
 def _titles(text: str) -> Iterator[re.Match[str]]:

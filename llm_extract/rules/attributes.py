@@ -41,8 +41,11 @@ def count_of(before: str, *, plural: bool, multiple: bool) -> tuple[int | None, 
     if (
         match is not None
         and not _ONE_OF.search(before)
-        and not re.search(
-            r"(?:segments?|level|image|series|grade|type|rads)\s$", before[: match.start("n")], re.IGNORECASE
+        and not (
+            match["n"].isdigit()  # "in the superior segment two nodules" counts them
+            and re.search(
+                r"(?:segments?|level|image|series|grade|type|rads)\s$", before[: match.start("n")], re.IGNORECASE
+            )
         )
     ):
         number = _number(match["n"])

@@ -19,7 +19,7 @@ from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
 from llm_extract.rules.neighbours import is_beside_lesion, is_neighbour, names_lesion, outside_questions
-from llm_extract.rules.shared_places import place_in_sentence, shared_place
+from llm_extract.rules.shared_places import place_in_sentence, same_part, shared_place
 from llm_extract.rules.statements import Reading, Statement, has_verb
 
 _VAGUE = frozenset({"mass", "nodule", "lesion", "wall_thickening"})
@@ -98,6 +98,8 @@ class MentionMaker:
         organ = _organ_of(location, head, statement, group)
         if location.laterality is None:
             location = replace(location, laterality=self._known_side(statement, head, organ, where, group))
+        stretch = statement.low[low - statement.start : high - statement.start]
+        location = same_part(stretch, organ, location, self._last(3))
         made = Mention(mark, organ, location, statement, (low, high), list(sizes), kind=mark.value.kind)
         made.count, made.count_kind = count_of(statement, head)
         listed = listed_places(references)

@@ -33,6 +33,11 @@ _TUBES = frozenset({"esophagus", "duodenum", "small_bowel", "colon", "bladder", 
 _BED = re.compile(r"\s(?:bed|fossa)\b")
 
 
+_INSIDE = re.compile(
+    r"\b(?:falciform ligament|ligamentum (?:teres|venosum)|round ligament|fissures?|gallbladder (?:fossa|bed)|dome|sinus)\s"
+    r"(?:of|in)\s(?:the\s)?(?:(?:left|right|same)\s)?$"
+)
+"""Reads "adjacent to the falciform ligament of the liver": what is beside something inside an organ lies in it."""
 _LEVEL = re.compile(r"\blevel of\s(?:the\s)?(?:[\w-]+\s){0,2}$", re.IGNORECASE)
 _PHRASE_END = re.compile(
     r"[,;:.()]|\b(?:in|of|and|or|with|is|are|was|were|at|on|to|from|by|for|which|that|there|shows?|has"
@@ -54,6 +59,8 @@ def is_neighbour(text: str, mark: Mark, head: Mark | None) -> bool:
     organ = mark.value.organ if mark.category == "place" else None
     if organ == "gallbladder" and _BED.match(text, mark.end):
         return True
+    if organ is not None and _is_within(text, mark):
+        return False
     if organ in _TUBES and IN_FRONT_OF.search(lowered(text[max(0, mark.start - 30) : mark.start])):
         return True
     if head is not None and mark.end <= head.start and same_phrase(text[mark.end : head.start]):
@@ -63,6 +70,13 @@ def is_neighbour(text: str, mark: Mark, head: Mark | None) -> bool:
         cue = RELATION.search(window)
         return cue is not None
     return RELATION.search(lowered(text[max(0, mark.start - 60) : mark.start])) is not None
+
+
+def _is_within(text: str, mark: Mark) -> bool:
+    """True for an organ that owns the landmark before it, and for a landmark that only one organ has."""
+    if text[mark.start : mark.start + 9].lower() == "falciform":
+        return True
+    return _INSIDE.search(lowered(text[max(0, mark.start - 40) : mark.start])) is not None
 
 
 def same_phrase(gap: str) -> bool:

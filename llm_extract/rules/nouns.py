@@ -94,7 +94,6 @@ _IS_NATURAL = re.compile(
     r"|preserv|slight|unremark|within|similar|compatib|consistent)",
     re.IGNORECASE,
 )
-"""Reads "its contour and density are natural": how an organ looks, no density in it."""
 _OR_LESION = re.compile(
     r"[^.;]{0,30}\bor\b[^.;]{0,40}\b(?:lesions?|mass(?:es)?|tumou?rs?|metasta\w+|cysts?|nodules?|cancer|carcinoma)\b",
     re.IGNORECASE,
@@ -160,15 +159,17 @@ def counts(statement: Statement, mark: Mark) -> bool:
             return False
     if (_INSIDE.match(after) and _PARENT.search(before)) or _is_content(statement, mark, before):
         return False
-    if mark.value.diagnosis is None and _LOOK.search(noun) and _is_attribute(statement, mark):
-        return False
-    if (
-        mark.value.needs == "size"
-        and _IS_NATURAL.match(after)
-        and (_ITS.search(before) or before.endswith(", "))
+    if mark.value.diagnosis is None and (
+        (_LOOK.search(noun) and _is_attribute(statement, mark)) or _is_its_look(mark, before, after)
     ):
         return False
     return _is_placed(statement, mark, noun.lower()) and _has_its_need(statement, mark, after)
+
+
+def _is_its_look(mark: Mark, before: str, after: str) -> bool:
+    """Reads "its contour and density are natural": how an organ looks, no density in it."""
+    looks = mark.value.needs == "size" and _IS_NATURAL.match(after) is not None
+    return looks and (_ITS.search(before) is not None or before.endswith(", "))
 
 
 def _is_content(statement: Statement, mark: Mark, before: str) -> bool:

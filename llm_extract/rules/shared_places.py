@@ -55,6 +55,34 @@ def shared_place(
     return resolve(text, later, (), anatomy=anatomy, head=None)
 
 
+_SAME_PART = re.compile(
+    r"\b(?:in|at|of|within|inside|from)\s(?:the\s)?same\s(?:(?:lung|liver|kidney|anatomical)\s)?"
+    r"(?P<what>lobe|segment|sector|pole|locali[sz]ation|location|site|place|area|region|level|zone|quadrant)\b"
+)
+_HAS_LOBES = frozenset({"lung", "thyroid"})
+
+
+def same_part(stretch: str, organ: str, location: Location, last: Mention | None) -> Location:
+    """Reads "In the same lobe a nodule of 5 mm": the part and the side of the lesion stated before.
+
+    Args:
+        stretch: words of the finding, in lower case.
+        organ: its organ.
+        location: what its own words say of its place.
+        last: the lesion before it, if any.
+    """
+    same = _SAME_PART.search(stretch) if "same" in stretch and not location.parts else None
+    if same is None or last is None or last.organ != organ:
+        return location
+    there = last.location
+    whole = same["what"] == "lobe" and organ not in _HAS_LOBES and there.relation != "one_of"
+    several = len(there.parts) > 1 and there.relation != "one_of"
+    if whole or several or not there.parts or {location.laterality, there.laterality} == {"left", "right"}:
+        return location
+    side = location.laterality or there.laterality
+    return replace(location, parts=there.parts, relation=there.relation, laterality=side)
+
+
 def place_in_sentence(
     text: str, statement: Statement, head: Head, location: Location, *, anatomy: Anatomy
 ) -> Location:

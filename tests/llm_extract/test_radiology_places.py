@@ -27,6 +27,14 @@ PLACES = {
         (),
         "unknown",
     ),
+    # what is beside something inside an organ lies in it
+    "In the upper abdomen a 9 mm hypodense lesion adjacent to the falciform ligament of the liver.": (
+        "liver",
+        (),
+        "n/a",
+    ),
+    "In the upper abdominal sections, a 9 mm lesion near the falciform ligament.": ("liver", (), "n/a"),
+    "A 9 mm nodule adjacent to the fissure of the left lung.": ("lung", (), "left"),
     # words that name their organ
     "The spleen is normal. A 4 mm subpleural nodule.": ("lung", (), "unknown"),
     # the tissue that holds a finding, not the bone or the lung that it lies at
