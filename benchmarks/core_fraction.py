@@ -2,7 +2,8 @@
 
     python benchmarks/core_fraction.py --masks MASKS          # results/core_fraction.json and the tables
 
-Of every ball the highest f·lo mm³ are lit up (lo the lower end of the calibrated interval, ``foreground_fraction`` f).
+Of every ball the highest f·lo mm³ are lit up (lo the lower end of the calibrated interval, ``foreground_fraction`` f;
+what exceeds lo is held to the median, see ``BallRules``).
 Each real tumour (kits19, kits23, panorama; its largest component) in its organ + margin is stated with 1, 2 or 3
 diameters, as ``calibrate_size.py`` states them, and searched under two predictions: ``sure`` (8 in the middle, 0 on
 the surface, −8 one radius outside, blurred by 3 mm, smooth noise of standard deviation 2) and ``vague`` (the same at
@@ -27,8 +28,9 @@ from scipy import ndimage
 
 from llm_extract.anatomy import load_anatomy
 from rsuper.losses import BallRules, LesionTarget, ball_targets
+from rsuper.losses.ball_rules import filled_ball_mm, voxel_counts
 from rsuper.morphology import ball_mask, dilate_mm
-from rsuper.supervision import volume_interval_mm3
+from rsuper.supervision import volume_interval_mm3, volume_prior
 
 RESULTS = Path(__file__).resolve().parent / "results" / "core_fraction.json"
 GRID_MM = 3.0
@@ -101,8 +103,9 @@ def logits_of(tumour: np.ndarray, kind: str, seed: int) -> torch.Tensor:
 def shares(scene: Scene, number: int, logits: torch.Tensor) -> list[tuple[float, float]]:
     """Precision and recall of the core at every fraction."""
     stated = scene.diameters_mm[number]
-    low, high = volume_interval_mm3(stated, organ=scene.organ)
-    lesion = LesionTarget(diameters_mm=stated, volume_mm3=(low, high))
+    interval = volume_interval_mm3(stated, organ=scene.organ)
+    median, _ = volume_prior(stated, organ=scene.organ)
+    lesion = LesionTarget(diameters_mm=stated, volume_mm3=interval, median_mm3=median)
     region = torch.from_numpy(scene.region)
     rules = BallRules()
     found = ball_targets(
@@ -110,7 +113,8 @@ def shares(scene: Scene, number: int, logits: torch.Tensor) -> list[tuple[float,
     )
     if not bool(found.located[0]):
         return [(0.0, 0.0)] * len(FRACTIONS)
-    ball = np.asarray(ball_mask(rules.ball_scale * max(stated), SPACING))
+    ball_mm = filled_ball_mm(lesion, rules)
+    ball = np.asarray(ball_mask(ball_mm, SPACING))
     corner = np.asarray(found.centers[0]) - np.asarray(ball.shape) // 2
     cells = np.argwhere(ball) + corner
     cells = cells[((cells >= 0) & (cells < scene.region.shape)).all(axis=1)]
@@ -123,8 +127,8 @@ def shares(scene: Scene, number: int, logits: torch.Tensor) -> list[tuple[float,
     voxel_mm3 = GRID_MM**3
     rows = []
     for fraction in FRACTIONS:
-        wanted = max(fraction * low, min(rules.core_mm3, low))
-        count = min(len(hits), max(1, round(wanted / voxel_mm3)))
+        core, _, _ = voxel_counts(lesion, ball_mm, voxel_mm3, BallRules(foreground_fraction=fraction))
+        count = min(len(hits), core)
         rows.append((hits[count - 1] / count, hits[count - 1] / whole))
     return rows
 

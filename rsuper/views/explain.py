@@ -47,6 +47,7 @@ class Lesson:
 
     Args:
         lesion_class, organ: the class and its organ.
+        title: name of the class on the page: its organ, or ``kidney cyst`` where a policy has such a class.
         lesson: target and loss.
         ct_hu: [i,j,k] of the crop.
         organ_mask: bool, the whole organ.
@@ -61,6 +62,7 @@ class Lesson:
 
     lesion_class: str
     organ: str
+    title: str
     lesson: ClassLesson
     ct_hu: NDArray[np.generic]
     organ_mask: Bool
@@ -148,18 +150,20 @@ def explain(
         case = read_case(record, anatomy, ct=ct, organs=organs)
     there = require_hosts(case, named, anatomy)[:MAX_CLASSES]
     beside = () if len(there) >= MAX_CLASSES else _not_mentioned(record, case, anatomy)
-    loaded = read_probabilities(prediction, case, [anatomy.organs[organ].lesion_class for organ in there])
+    stated = [name for organ in there for name in _classes(organ, record, rules, anatomy)][:MAX_CLASSES]
+    loaded = read_probabilities(prediction, case, stated)
+    names = (*stated, *(anatomy.organs[organ].lesion_class for organ in beside))
     lessons = [
         _lesson(
-            anatomy.organs[organ].lesion_class,
+            name,
             record,
             case,
             anatomy=anatomy,
             policy=rules,
-            voxels=MAX_VOXELS // (len(there) + len(beside)),
-            probability=loaded.get(anatomy.organs[organ].lesion_class),
+            voxels=MAX_VOXELS // len(names),
+            probability=loaded.get(name),
         )
-        for organ in (*there, *beside)
+        for name in names
     ]
     return Explanation(
         text=text,
@@ -170,6 +174,15 @@ def explain(
         policy=rules,
         anatomy=anatomy,
     )
+
+
+def _classes(
+    organ: str, record: ReportRecord, policy: SupervisionPolicy, anatomy: Anatomy
+) -> tuple[str, ...]:
+    """The classes that the lesions of an organ supervise; that of the organ where none counts."""
+    own = [policy.lesion_class(lesion, anatomy) for lesion in record.lesions if lesion.organ == organ]
+    found = tuple(dict.fromkeys(name for name in own if name is not None))
+    return found or (anatomy.organs[organ].lesion_class,)
 
 
 def _record(text: str) -> ReportRecord:
@@ -256,9 +269,11 @@ def _lesson(
         otherwise=OTHERWISE if mentioned else OTHERWISE[:1],
     )
     known = [seat.mask for seat in seats if seat.mask is not None]
+    usual = anatomy.organs[organ].lesion_class == lesion_class
     return Lesson(
         lesion_class=lesion_class,
         organ=organ,
+        title=(organ if usual else lesion_class.removesuffix("_lesion")).replace("_", " "),
         lesson=lesson,
         ct_hu=crop.ct_hu,
         organ_mask=organ_mask,

@@ -162,6 +162,16 @@ def test_a_cyst_is_neither_tumour_nor_healthy_unless_the_policy_says_so():
     assert of(guess(counted, "hint"), pull="up") > 0
 
 
+def test_a_policy_with_a_class_of_its_own_shows_that_class():
+    text = "2.2 cm left renal cyst and a 1.8 cm solid mass in the right kidney"
+    both = explained(text, policy="tumours_and_cysts").lessons
+    assert [lesson.lesion_class for lesson in both][:2] == ["kidney_cyst_lesion", "kidney_lesion"]
+    assert [lesson.title for lesson in both][:2] == ["kidney cyst", "kidney"]
+    assert {lesson.lesson.target.state for lesson in both[:2]} == {"reported"}
+    one = explained(text).lessons
+    assert [lesson.lesion_class for lesson in one][:2] == ["kidney_lesion", "pancreas_lesion"]
+
+
 def test_a_prior_size_changes_nothing():
     now, before = (
         first("2.0 cm pancreatic head mass"),
