@@ -254,11 +254,7 @@ def _share_units(low: str, atoms: list[_Atom]) -> None:
                 gap.strip().lower() == "to" and _CHANGED.search(low[max(0, left.start - 90) : left.start])
             ):
                 left.tense, right.tense = "prior", "current"
-            if (
-                left.units[-1] is not None
-                or right.units[-1] is None
-                or len(left.numbers) != len(right.numbers)
-            ):
+            if left.units[-1] is not None or right.units[-1] is None or not _is_alike(left, right, gap):
                 continue
             comma = gap.strip() in {",", "/"}
             if (
@@ -268,6 +264,14 @@ def _share_units(low: str, atoms: list[_Atom]) -> None:
             ):
                 left.units = tuple(right.units[-1] if unit is None else unit for unit in left.units)
                 left.source = "shared"
+
+
+def _is_alike(left: _Atom, right: _Atom, gap: str) -> bool:
+    """True for as many numbers, and for "23x15 and 6 mm": lengths of two lesions under one unit."""
+    if len(left.numbers) == len(right.numbers):
+        return True
+    small = all(len(number) < 4 for number in left.numbers)
+    return len(left.numbers) > 1 and len(right.numbers) == 1 and small and gap.strip() == "and"
 
 
 def _is_range(low: str, left: _Atom, right: _Atom) -> bool:

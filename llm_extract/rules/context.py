@@ -121,7 +121,8 @@ _HISTORY = Cue(
     "excised", "father", "mother", "brother", "sister", "uncle", "aunt", "grand",
 )  # fmt: skip
 _ORIGIN = re.compile(
-    r"\b(?:(?<!aside )(?<!apart )from|secondary to|due to|caused by|related to|because of|upstream (?:of|from|to)|proximal to"
+    r"\b(?:(?<!aside )(?<!apart )from|secondary to|due to|caused by|related to|because of|upstream (?:of|from|to)"
+    r"|proximal to"
     r"|distal to|invad\w+ (?:by|from)"
     r"|extension of|spread (?:of|from)|involvement (?:of|by)|compression by|obstruct\w+ by|adjacent to"
     r"|next to|surrounding|around"

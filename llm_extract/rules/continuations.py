@@ -12,6 +12,7 @@ from llm_extract.rules import context, ownership
 from llm_extract.rules.abnormal import is_enlarged
 from llm_extract.rules.heads import Head
 from llm_extract.rules.later_names import PRONOUN, NameReader
+from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
 from llm_extract.rules.pieces import axes
@@ -31,9 +32,35 @@ _CHANGE_OF = re.compile(
 )
 
 
+_CHANGE_TITLE = re.compile(
+    r"\W{0,4}(?:new|stable|unchanged|increased|increasing|enlarg\w+|larger|decreased|decreasing|smaller|resolved)"
+    r"(?:\s[\w-]+){0,2}\s?:\W{0,3}"
+)
+
+
 @dataclass(slots=True)
 class ContinuationReader(NameReader):
     """Reads sentences that go on about the lesion before them."""
+
+    _title: Mark | None = None
+    _title_line: int = -9
+
+    def _note_title(self, statement: Statement) -> None:
+        """Reads "New:" and "Stable nodules:", which hold for the lines right below."""
+        line = statement.sentence.line
+        if _CHANGE_TITLE.fullmatch(statement.low):
+            self._title = next((m for m in statement.marks if m.category == "change"), None)
+        elif line - self._title_line > 1 or statement.low.rstrip().endswith(":"):
+            self._title = None
+        self._title_line = line
+
+    def _share_title(self, made: Sequence[Mention]) -> None:
+        """Give the change of a title to the lesions of its lines that state none."""
+        title = self._title
+        for mention in made if title is not None else ():
+            if title is not None and mention.change == "unknown" and not mention.priors:
+                mention.change = title.value
+                mention.spans.append(("change", title.start, title.end))
 
     def _describes_all(self, statement: Statement, made: Mention) -> bool:
         """Reads "The lesions are compatible with adenomas" after several lesions that were stated one by one."""
@@ -84,7 +111,8 @@ class ContinuationReader(NameReader):
             return False  # speaks of an earlier study, not of the sentence before
         if last.statement.sentence.section != statement.sentence.section or not _may_be(made, last):
             return False
-        if statement is last.statement and {made.kind, last.kind} in _APART:
+        elsewhere = made.location.organ not in {None, last.organ}
+        if statement is last.statement and ({made.kind, last.kind} in _APART or elsewhere):
             return False
         both = bool(made.sizes and last.sizes)
         if both and (statement is last.statement or not _same_size(made.sizes, last.sizes)):
@@ -98,7 +126,10 @@ class ContinuationReader(NameReader):
         after = statement.text[head.mark.end - statement.start :]
         if made.sizes or made.is_group or not context.extends(after):
             return False
-        alike = [m for m in self.mentions[-12:] if m.kind == made.kind]
+        alike = [
+            m for m in self.mentions[-12:]
+            if m.kind == made.kind or {m.kind, made.kind} <= {"mass", "tumor", "lesion"}
+        ]  # fmt: skip
         if made.refers_back:
             own = any(0 <= head.mark.start - m.end < 2 for m in statement.of("place"))
             if own and made.organ not in {"other", *(m.organ for m in self.mentions)}:
@@ -231,6 +262,9 @@ class ContinuationReader(NameReader):
             head.mark, organ, location, statement, (head.start, head.end), list(sizes), kind=like.kind
         )
         describe(made, None, list(statement.marks), list(statement.references))
+        for name in ("change", "attenuation"):
+            if getattr(made, name) == "unknown" and not made.priors:
+                setattr(made, name, getattr(like, name))
         if like.diagnosis is not None:
             made.diagnosis, made.diagnosis_text = like.diagnosis, like.diagnosis_text
         return made

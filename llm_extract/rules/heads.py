@@ -20,6 +20,7 @@ _FORM_OF = re.compile(
 )
 """Reads "a lesion in the form of a dense nodule", "low density (20 HU) lesion"."""
 _WHERE_IT_WAS = re.compile(r"\s(?:localization|localisation|location|site|bed)\b")
+_CONTACT = re.compile(r"\bcontact with\s(?:[\w-]+\s){1,4}$", re.IGNORECASE)
 _IN_THE = re.compile(r"\b(?:in|at|of)\s(?:the\s)?(?:[\w-]+\s){0,2}$", re.IGNORECASE)
 _WITH_DENSITY = re.compile(
     r"[^.;,]{0,90}?\bwith\s(?:(?!(?:in|of|with|and|at|on)\b)[\w-]+\s){0,3}", re.IGNORECASE
@@ -119,7 +120,10 @@ def find_heads(statement: Statement) -> list[Head]:
 def _is_landmark(statement: Statement, mark: Mark, before: str) -> bool:
     """True for "boundary with the mass", "in the metastatic nodule localization"."""
     if mark.value.diagnosis is None and context.is_landmark_noun(before):
-        return True
+        own = any(0 <= mark.start - m.end < 2 for m in statement.of("place"))
+        return not (
+            own and _CONTACT.search(before[-60:])
+        )  # "a lung mass in contact with the mediastinal mass"
     return (
         _WHERE_IT_WAS.match(statement.low, mark.end - statement.start) is not None
         and _IN_THE.search(before) is not None

@@ -74,7 +74,7 @@ class NameReader(GroupReader):
         if before is last.statement:
             return False
         places = {m.value.organ for m in before.of("place") if m.value.organ}
-        seen = any(m.category in {"finding", "excluded"} for m in before.marks)
+        seen = any(m.category in {"finding", "excluded", "attenuation"} for m in before.marks)
         return seen and bool(places) and last.organ not in places
 
     def _name_possible(self, last: Mention, anchors: Sequence[Mark]) -> None:

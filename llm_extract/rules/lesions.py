@@ -70,6 +70,7 @@ class LesionReader(ContinuationReader):
 
     def _read(self, statement: Statement) -> None:
         heads = find_heads(statement)
+        self._note_title(statement)
         if self._list is not None and not statement.sentence.item and self._new_block(statement):
             self._list = None
         if heads and self._opens_list(statement, heads):
@@ -83,6 +84,7 @@ class LesionReader(ContinuationReader):
         if not any(head.polarity == "affirmed" for head in heads):
             self._read_headless(statement)
         self._share_change(statement, self.mentions[before:])
+        self._share_title(self.mentions[before:])
         self._audit(statement)
         self._remember(statement)
 
@@ -125,8 +127,8 @@ class LesionReader(ContinuationReader):
         named = head.polarity == "affirmed" or readings.is_advised_for(
             statement.low[: head.mark.start - statement.start]
         )
-        earlier = all(m.tense == "prior" for m in inside)
-        if named and earlier and self._names_last(statement, head, marks):
+        of_before = all(m.tense == "prior" for m in inside)
+        if named and of_before and self._names_last(statement, head, marks):
             self.mentions[-1].priors += inside
             return
         after = statement.text[head.mark.end - statement.start :]

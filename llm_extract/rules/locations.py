@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from llm_extract.anatomy import Anatomy
 from llm_extract.references import Reference
 from llm_extract.rules.lexicon import Mark
-from llm_extract.rules.neighbours import IN_FRONT_OF, is_landmark, is_level, is_neighbour
+from llm_extract.rules.neighbours import IN_FRONT_OF, is_asked, is_axis, is_landmark, is_level, is_neighbour
 from llm_extract.rules.organ_choice import WEAK, choose_organ
 from llm_extract.rules.part_names import (
     bare_lobes,
@@ -97,7 +97,7 @@ def resolve(
         topic: organs of the heading it stands under.
         inherited: organ of the statement before it.
     """
-    marks = without_most(text, marks)
+    marks, references = without_most(text, [m for m in marks if not is_axis(text, m)], references)
     places = _without_texture(text, [m for m in marks if m.category == "place"], head, topic)
     free = [m for m in places if not is_neighbour(text, m, head)]
     organ = None if free else _organ_beside(text, places, head, topic)
@@ -109,7 +109,7 @@ def resolve(
         organ, certain = _OUTSIDE[organ], False
     if organ is None or not certain:
         organ = _from_short(marks, organ, free, owners=_owners(head)) or organ
-    segments = liver_segments(text, references, organ, places)
+    segments = liver_segments(text, [r for r in references if not is_asked(text, r.end)], organ, places)
     if segments and organ is None:
         organ = "liver"
     vertebrae = vertebra_levels(text, [r for r in references if not is_landmark(text, r.start)], organ)
@@ -139,7 +139,7 @@ def resolve(
 def _own_parts(text: str, places: Sequence[Mark], free: Sequence[Mark], organ: str | None) -> list[Mark]:
     """Names of parts of the organ that a finding lies in; all of them where it is only beside what is named."""
     inside = [m for m in places if m in free or (free and is_level(text, m))] or places
-    return [m for m in inside if m.value.organ == organ and m.value.part]
+    return [m for m in inside if m.value.organ == organ and m.value.part and not is_asked(text, m.end)]
 
 
 def _owners(head: Mark | None) -> tuple[str, ...]:
@@ -162,7 +162,9 @@ def _short_parts(
     """Parts by names that several organs share, with the words that name them."""
     found = {}
     for mark in marks if organ is not None else ():
-        if mark.category == "short" and organ is not None and not _is_elsewhere(text, mark, organ, head):
+        if mark.category != "short" or organ is None or is_asked(text, mark.end):
+            continue
+        if not _is_elsewhere(text, mark, organ, head):
             name = short_part(mark.value, organ)
             if name is not None:
                 found[name] = (mark.start, mark.end)

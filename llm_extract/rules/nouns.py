@@ -23,6 +23,7 @@ _READINGS = (
 )  # fmt: skip
 _NO_LESION = (
     r"(?:accessory spleen|splenule|calcul\w+|(?:gall(?:bladder\s)?)?stones?|\w*lithiasis|\w*steatosis|fatty|fat spar\w+"
+    r"|infarct\w*|focal fat|fat deposition|perfusion (?:defects?|alterations?|anomal\w+|differences?)"
     r"|adipos\w+|calcifi\w+|plaques?|effusions?|postoperative|post-operative|post-\w+|surgery|surgical"
     r"|operation"
     r"|(?:breast|dental|silicone|metal\w*|mesh) implants?"

@@ -42,7 +42,7 @@ def choose_organ(
     named = [p for p in places if p.value.organ and p.value.organ != "lymph_node"]
     named = [p for p in named if not _REGION.fullmatch(text[p.start : p.end])] or named
     strong = [p for p in named if p.value.organ not in WEAK]
-    tissue = _named_tissue(text, named, strong)
+    tissue = _named_tissue(text, named, strong) or _right_behind(text, named, strong, head)
     if tissue is not None:
         return tissue, True
     if strong:
@@ -121,6 +121,25 @@ def _named_tissue(text: str, named: Sequence[Mark], strong: Sequence[Mark]) -> s
     return None
 
 
+def _right_behind(text: str, named: Sequence[Mark], strong: Sequence[Mark], head: Mark | None) -> str | None:
+    """Reads "thickening at the liver, a density lesion in the mesentery": the place right behind, though vague."""
+    if (
+        head is None
+        or not strong
+        or any(p.start >= head.start or "," not in text[p.end : head.start] for p in strong)
+    ):
+        return None
+    opens = min(p.start for p in strong)
+    later = [
+        p for p in named if p.start >= head.end and p.value.organ in {"peritoneum", "soft_tissue", "other"}
+    ]
+    if not later or _OPENING.search(text[max(0, opens - 30) : opens]):
+        return None
+    near = _RIGHT_IN.fullmatch(text, head.end, later[0].start)
+    return str(later[0].value.organ) if near is not None else None
+
+
+_RIGHT_IN = re.compile(r"(?:\s?\([^()]{0,40}\))?\s(?:in|within|at)\s(?:the\s)?", re.IGNORECASE)
 _OPENING = re.compile(
     r"(?:^|[.;:\n]\s{0,3})(?:in|within)\s(?:the\s|both\s|left\s|right\s){0,2}$", re.IGNORECASE
 )

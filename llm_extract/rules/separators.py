@@ -27,12 +27,17 @@ _MODIFIERS = re.compile(
 
 _DENIED = re.compile(r"[,;(]?\s?(?:and\s)?(?:without|no)\b", re.IGNORECASE)
 """Reads "a mass, 6 cm, without nodules": what is denied has no size."""
+_NO_STOP = re.compile(r"(?<=[)\w])\s(?=No\s[a-z])")
+"""Reads "a node (5:12) No enlarged nodes": a sentence whose full stop is missing."""
 _JOINING = re.compile(r"(?:\s?,)?\s?(?:and|or|/|&|,)\s?(?:the\s)?", re.IGNORECASE)
 
 
 def cut_between(statement: Statement, left: int, right: int) -> int:
     """The last separator between two findings that is not inside the noun phrase of the second."""
     gap = statement.text[left - statement.start : right - statement.start]
+    denial = _NO_STOP.search(gap)
+    if denial is not None:
+        return left + denial.start()
     masked = _mask(statement, left, right, gap)
     cuts = [m.start() for m in _SEPARATOR.finditer(masked)]
     if not cuts:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from llm_extract.anatomy import Anatomy
 from llm_extract.lower_case import lowered
+from llm_extract.references import Reference
 from llm_extract.rules.lexicon import Mark
-from llm_extract.rules.neighbours import RELATION, is_level, same_phrase
+from llm_extract.rules.neighbours import RELATION, is_asked, is_level, same_phrase
 
 _NOT_SIDE = re.compile(r"\b(?:not|rather than|instead of)\s(?:in\s|on\s)?(?:the\s)?$", re.IGNORECASE)
 
@@ -26,22 +27,28 @@ _MOSTLY = re.compile(
 )
 """Reads "in both lungs, mostly on the right": where there are more of them is not the side of all."""
 _MORE_IN = re.compile(
-    r"\b(?:mostly|mainly|predominantly|especially|particularly|more (?:prominent(?:ly)?|in|on|common|intense\w*))\b"
+    r"\b(?:mostly|mainly|predominantly|especially|particularly|(?:most|majority) of (?:them|these|which|the lesions)"
+    r"|more (?:prominent(?:ly)?|in|on|common|intense\w*))\b"
     r"(?:\s[\w-]+){0,7}\s$",
     re.IGNORECASE,
 )
 
 
-def without_most(text: str, marks: Sequence[Mark]) -> Sequence[Mark]:
+def without_most(
+    text: str, marks: Sequence[Mark], references: Sequence[Reference]
+) -> tuple[Sequence[Mark], Sequence[Reference]]:
     """Places without those that only say where there are more: "in both lungs, mostly in the right lower lobe"."""
     both = next((m for m in marks if m.category == "side" and m.value == "bilateral"), None)
     if both is None:
-        return marks
-    return [
-        m for m in marks
-        if m.start <= both.start or m.category not in {"place", "short", "side"}
-        or not _MORE_IN.search(text[max(both.end, m.start - 60) : m.start])
-    ]  # fmt: skip
+        return marks, references
+
+    def is_all(start: int) -> bool:
+        return start <= both.start or not _MORE_IN.search(text[max(both.end, start - 60) : start])
+
+    placing = {"place", "short", "side"}
+    return [m for m in marks if m.category not in placing or is_all(m.start)], [
+        r for r in references if is_all(r.start)
+    ]
 
 
 _SIDE_WORD = re.compile(r"(?:left|right)\b", re.IGNORECASE)
@@ -97,7 +104,7 @@ def side_of(
     sides = [
         m for m in sorted((*marks, *_side_words(text, marks, organ)), key=lambda m: m.start)
         if m.category == "side" and not _NOT_SIDE.search(text[max(0, m.start - 24) : m.start])
-        and not _LEFT_OVER.match(text[m.end + 1 : m.end + 14])
+        and not _LEFT_OVER.match(text[m.end + 1 : m.end + 14]) and not is_asked(text, m.end)
         and not _of_neighbour(text, m, head, own)
     ]  # fmt: skip
     if not sides:

@@ -20,6 +20,12 @@ _PROCESS = re.compile(
 """What is named in its own right though it is no lesion."""
 
 
+_LISTED = re.compile(
+    r"\s?(?:,|or|and/or|/|,\s?or)\s?(?:(?!(?:except\w*|but|however|save|other|aside|apart|only|although|though)\b)\w+\s){0,3}",
+    re.IGNORECASE,
+)
+
+
 def share_polarity(statement: Statement, heads: list[Head]) -> None:
     """Reads "No mass, nodule or cyst": a list keeps the negation of its first member."""
     for left, right in itertools.pairwise(heads):
@@ -27,7 +33,7 @@ def share_polarity(statement: Statement, heads: list[Head]) -> None:
         if (
             right.polarity == "affirmed"
             and left.polarity in {"negated", "no_new"}
-            and re.fullmatch(r"\s?(?:,|or|and/or|/|,\s?or)\s?(?:\w+\s){0,3}", gap, re.IGNORECASE)
+            and _LISTED.fullmatch(gap)
             and not sizes_near(statement, right.mark)
         ):
             right.polarity = left.polarity

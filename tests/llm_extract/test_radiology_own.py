@@ -76,6 +76,10 @@ SIZES: dict[str, list[tuple[Any, ...]]] = {
         ("lymph_node", (13.0,), ()),
     ],
     "A sigmoid mass 5 cm in length.": [("colon", (50.0,), ())],
+    "Two hypodense lesions of 21x14 and 7 mm in the liver.": [
+        ("liver", (21.0, 14.0), ()),
+        ("liver", (7.0,), ()),
+    ],
     # what it was, and what it is now
     "The nodule of the right upper lobe was 7 mm, now 12 mm.": [("lung", (12.0,), (7.0,))],
     "The renal mass was 31 mm and is now 38 mm.": [("kidney", (38.0,), (31.0,))],
@@ -104,6 +108,35 @@ PLACES: dict[str, list[tuple[Any, ...]]] = {
     "A 21 mm nodule lateral to the right kidney.": [("peritoneum", (), "right")],
     "Urothelial carcinoma involving the right kidney.": [("kidney", (), "right")],
     "Left kidney: normal, a 31 mm mass in the spleen.": [("spleen", (), "n/a")],
+    # a part that is asked about, an axis
+    "Lesion of the liver (segment 6?), 21 mm.": [("liver", (), "n/a")],
+    "Lesion of the liver in segment 6, 21 mm (cyst?).": [("liver", ("liver_segment_6",), "n/a")],
+    "An 8 mm nodule in the right (middle lobe?) lung.": [("lung", (), "right")],
+    "The colonic mass is 51 mm in the transverse plane.": [("colon", (), "n/a")],
+    "Mass in the ascending and transverse colon.": [
+        ("colon", ("colon_ascending", "colon_transverse"), "n/a")
+    ],
+    # where most of them are is not where all of them are
+    "Nodules in both lungs, most of them in the left lower lobe.": [("lung", (), "bilateral")],
+    "Metastases in both lobes of the liver, predominantly in segment 6.": [("liver", (), "n/a")],
+    "Nodules in the left lung, most of them in the lower lobe.": [
+        ("lung", ("lung_left_lower_lobe",), "left")
+    ],
+    # a vague place right behind, a listed organ before
+    "Thickening beside the right colon, a 21 mm lesion in the mesentery.": [
+        ("peritoneum", ("peritoneum_mesentery",), "unknown")
+    ],
+    "In the left colon, a 21 mm lesion in the mesentery.": [("colon", ("colon_descending",), "n/a")],
+    # a mass that another one touches
+    "A 31 mm lung mass in contact with the mediastinal mass.": [
+        ("lung", (), "unknown"),
+        ("other", (), "unknown"),
+    ],
+    "A 31 mm lung mass, unclear boundary with the adjacent mass.": [("lung", (), "unknown")],
+    # a known mass that reaches another lobe
+    "A malignant mass in the right upper lobe. No change in size. The mass extends to the left main bronchus.": [
+        ("lung", ("lung_right_upper_lobe",), "right")
+    ],
     # a place that only a number or a shared noun names
     "Haemangiomas in segments 6 (31 mm) and 3 (11 mm).": [
         ("liver", ("liver_segment_6",), "n/a"),
@@ -142,3 +175,58 @@ NAMES = {
 @pytest.mark.parametrize("text", NAMES)
 def test_a_bare_name_at_the_end_names_the_lesion(text: str) -> None:
     assert [(x.organ, x.diagnosis) for x in read(text).lesions] == NAMES[text]
+
+
+STATUS = {
+    "No lytic or blastic lesion, except for a sclerotic lesion in the L3 body.": "lesion_present",
+    "No lytic, blastic or sclerotic lesion in the bones.": "explicitly_lesion_free",
+}
+
+
+@pytest.mark.parametrize("text", STATUS)
+def test_an_exception_is_not_denied(text: str) -> None:
+    assert read(text).organs["bone"].status == STATUS[text]
+
+
+def test_what_an_organ_is_normal_aside_from_is_there() -> None:
+    record = read("The pancreas is normal aside from the known cystic lesion in the tail.")
+
+    assert [(x.organ, x.parts) for x in record.lesions] == [("pancreas", ("pancreas_tail",))]
+
+
+def test_a_sentence_without_its_full_stop_denies_only_what_follows() -> None:
+    record = read(
+        "Stable 8 mm left hilar node (4:211) No enlarged axillary, supraclavicular or mediastinal nodes."
+    )
+
+    assert record.lesions == ()
+    assert record.organs["lymph_node"].status == "explicitly_lesion_free"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Wedge-shaped hypodensity in the spleen consistent with infarct.",
+        "Hypodense area in segment 4, likely focal fat.",
+    ],
+)
+def test_what_is_read_as_infarct_or_fat_is_no_lesion(text: str) -> None:
+    assert read(text).lesions == ()
+
+
+CHANGES = {
+    "New:\n- 4 mm nodule in the lingula\n- 6 mm nodule in the right lower lobe\nStable:\n- 9 mm cyst in the liver": [
+        "new",
+        "new",
+        "stable",
+    ],
+    "Resolved:\n- 4 mm nodule in the lingula": ["resolved"],
+    "New:\n- 4 mm nodule in the lingula\n\n9 mm cyst in the liver.": ["new", "unknown"],
+    "Few new nodules, for example:\n* right upper lobe 5 mm\n* left lower lobe 4 mm": ["new", "new"],
+    "New protocol. 4 mm nodule in the lingula.": ["unknown"],
+}
+
+
+@pytest.mark.parametrize("text", CHANGES)
+def test_a_title_tells_the_change_of_its_lines(text: str) -> None:
+    assert [x.change for x in read(text).lesions] == CHANGES[text]
