@@ -137,7 +137,8 @@ def counts(statement: Statement, mark: Mark) -> bool:
     if mark.value.diagnosis is None and mark.value.kind == "lesion":
         spread = _SPREAD_OUT.search(lowered(before))
         solid = spread is not None and spread[0].lower().startswith("patchy") and _in_solid_organ(statement)
-        round_ = noun.lower().startswith("nodul") and bool(sizes_near(statement, mark))
+        cut = statement.sentence.section == "gross"  # what was cut open has the size that is stated
+        round_ = (cut or noun.lower().startswith("nodul")) and bool(sizes_near(statement, mark))
         if spread is not None and not solid and not round_ and _FOCAL_OR.search(before) is None:
             return False
         behind = lowered(_up_to_next(statement, mark))

@@ -27,7 +27,8 @@ _DISTANCE_AFTER = re.compile(
     r"|nearest|closest|surrounding|margin|capsul\w+"
     r"|surface|serosal?"
     r"|overlying|adrenal)"
-    r"|to\s(?!\d)|proximal to|distal to|above|below|in thickness|thick\b|deep\b"
+    r"|apart\b|distant\b|(?:up|down)stream\b|(?:lateral|medial|superior|inferior|anterior|posterior|cranial|caudal)(?:ly)?\s"
+    r"(?:to|from|of)\b|to\s(?!\d)|proximal to|distal to|above|below|in thickness|thick\b|deep\b"
     r"|beyond|into|beneath|in depth|in length|long\b|clear)",
     re.IGNORECASE,
 )

@@ -65,7 +65,10 @@ _ASIDE_BEFORE = re.compile(
 )
 _LANDMARK_BEFORE = re.compile(
     r"\d\s?(?:cm|mm|em|crn)\.?\s(?:away\s)?(?:from|to|of)\s(?:the\s)(?:\w+\s){0,2}$"
-    r"|\b(?:adjacent|next|close) to\s(?:the\s)(?:\w+\s){0,2}$",
+    r"|\b(?:adjacent|next|close) to\s(?:the\s)(?:\w+\s){0,2}$"
+    r"|\b(?:(?:upstream|downstream|proximal|distal|superior|inferior|lateral|medial|anterior|posterior|cranial|caudal|deep"
+    r"|superficial|opposite|separate|away|apart|remote|distant)(?:ly)?\s(?:from|of|to)|above|below|beside|behind|beneath|near"
+    r"|alongside)\s(?:the|this|that)\s(?:[a-z-]+\s){0,2}$",
     re.IGNORECASE,
 )
 _EARLIER = re.compile(r"\b(?:prior|previous\w*)\s{1,2}(?:the\s|an?\s)?(?:\w+\s){0,3}$", re.IGNORECASE)
