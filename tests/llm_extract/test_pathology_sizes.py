@@ -175,3 +175,28 @@ def test_a_focus_behind_its_place_has_the_size():
         "A second focus lies in the left transition zone, 0.6 x 0.4 cm."
     )
     assert ("prostate", (6.0, 4.0)) in sizes(text)
+
+
+@pytest.mark.parametrize(
+    "cyst",
+    [
+        "A pseudocyst (1.8 cm ) is noted upstream from the tumor.",
+        "A pseudocyst of 1.8 cm lies proximal to the main tumor.",
+        "A pseudocyst, 1.8 cm, is near the tumor, 2.2 cm apart from it.",
+        "A pseudocyst measuring 1.8 cm is seen lateral to this mass.",
+    ],
+)
+def test_a_tumour_named_as_a_landmark_takes_no_size(cyst):
+    found = sizes(f"DIAGNOSIS:\nPancreas, distal, resection: Ductal adenocarcinoma, 4.1 cm. {cyst}")
+    assert found == [("pancreas", (41.0,)), ("pancreas", (18.0,))]
+
+
+def test_a_landmark_with_a_size_of_its_own_is_a_lesion():
+    gross = "GROSS:\nA 3 cm nodule is above the 5 cm tumor of the upper pole."
+    found = sizes(f"{gross}\nDIAGNOSIS:\nKidney, left: Renal cell carcinoma; oncocytoma.")
+    assert found == [("kidney", (50.0,)), ("kidney", (30.0,))]
+
+
+def test_an_infiltrative_lesion_that_was_cut_and_measured_is_the_tumour():
+    gross = "GROSS:\nAn infiltrative lesion, vaguely limited, that measures 6 x 5 cm and distances 2 cm from one end."
+    assert sizes(f"{gross}{PANCREAS}") == [("pancreas", (60.0, 50.0))]
