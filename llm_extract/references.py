@@ -56,7 +56,7 @@ _PATTERNS: tuple[tuple[Kind, tuple[str, ...], str], ...] = (
     ("volume", ("cm³", "mm³"), r"(?P<volume2>\d{1,5}(?:[.,]\d{1,2})?)\s?(?P<vunit2>cm³|mm³)"),
     ("vertebra", ("c0", "t0", "l0", "s0", "h0", "d0", "c-0", "t-0", "l-0", "s-0", "h-0", "d-0"),
      r"\b(?P<vertebra>(?:[CTLS]|Th|D)-?\d{1,2}(?:\s?(?:-|/|,|&|and|–)\s?(?:[CTLS]|Th"
-     r"|D)?-?\d{1,2}\b(?!\s?(?:mm|cm|x)))"
+     r"|D)?-?\d{1,2}\b(?!\.\d|[,–-]\d{1,2}\s?(?:mm|cm|x)|\s?(?:mm|cm|x)))"
      r"{0,4})\b(?!\s?(?:mm|cm))"),
     ("number", ("0%", "0 %"), r"\b\d{1,3}(?:[.,]\d)?\s?%"),
     ("number", ("0 y", "0-y", "0 mo", "0-mo", "0 w", "0-w", "0 d", "0-d", "0 h", "0-h", "0 mi", "0-mi"),

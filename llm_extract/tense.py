@@ -35,6 +35,14 @@ _AND_NOW = re.compile(
     r"(?:now|today|currently|presently|at present)\b[^.;]{0,30}$"
 )
 """Behind "was 8 mm" and before the next length."""
+_CHANGED_TO = (
+    r"\s(?:\w+ly\s)?(?:grown|grew|increased|enlarged|decreased|shrunk|shrank|regressed|reduced|progressed|become|became"
+    r"|reached)\b(?:\s\w{2,12}){0,3}\s{1,2}$"
+)
+_THEN_CHANGED = re.compile(r"(?:\s\w{2,12}){0,4}?,?(?:\s(?:and|has|have|had|is|are)){0,2}" + _CHANGED_TO)
+"""Behind "which was 7 mm" and before the next length: "has grown to"."""
+_HAS_CHANGED_TO = re.compile(r"[^.;,\d]{0,70}?\s(?:has|have)" + _CHANGED_TO)
+"""Behind "the 7 mm nodule" and before the next length."""
 _PAREN_WAS = re.compile(r"[(\[]\s{0,2}(?:was|were|measured|from)(?: \w{1,14})?\s{0,2}$")
 _COMMA_WAS = re.compile(r",\s{0,2}(?:was|were)(?: (?:about|approximately))?\s{0,2}$")
 _IT_WAS = re.compile(
@@ -133,7 +141,9 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
         or _GREW_FROM.search(left)
     ):
         return True
-    if followed and _WAS.search(left) and _AND_NOW.match(right):
+    if followed and _WAS.search(left) and (_AND_NOW.match(right) or _THEN_CHANGED.match(right)):
+        return True
+    if followed and _HAS_CHANGED_TO.match(right):
         return True
     if _RIGHT_NOW.match(right):
         return False

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from llm_extract.cues import Cue
 from llm_extract.rules import context, hedges, readings
+from llm_extract.rules.appositions import is_last_word, is_unplaced, restates
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.nouns import counts, sizes_near
 from llm_extract.rules.statements import Statement
@@ -32,6 +33,10 @@ _ANOTHER_HEDGED = re.compile(
     r"\band\s(?:an?\s)?(?:possible|probable|likely|suspected|questionable)\s(?:[\w-]+\s){0,2}$", re.IGNORECASE
 )
 """Reads "a mass in the liver and a possible cyst"."""
+_ASKED = re.compile(r"[\s)]{0,2}\?|\s(?:versus|vs\.?|or)\s")
+"""Behind a name: "cyst?", "cyst versus a solid nodule"."""
+_CORTEX = re.compile(r"\b(?:with|showing|having)\s(?:[\w-]+\s){0,3}$", re.IGNORECASE)
+"""Reads "nodes with cortical thickening": what a node looks like."""
 _FORMED = re.compile(r"(?:formation|structure)\b")
 _DESCRIBED = re.compile(
     r"\s(?:(?:low|high|mixed|fluid|soft|tissue|fat|density|hypodense|hyperdense|attenuation|round|oval"
@@ -91,6 +96,9 @@ def find_heads(statement: Statement) -> list[Head]:
         if heads:
             last = heads[-1].names[-1][0] if heads[-1].names else heads[-1].mark
             between = statement.text[last.end - statement.start : mark.start - statement.start]
+            node = heads[-1].mark.value.kind == "lymph_node" and mark.value.kind == "wall_thickening"
+            if node and _CORTEX.search(between):
+                continue
             link = _link(statement, heads[-1], mark, between)
             if link is not None:
                 heads[-1].names.append((mark, link))
@@ -142,38 +150,26 @@ def _has_own_size(statement: Statement, mark: Mark) -> bool:
 def _link(statement: Statement, head: Head, mark: Mark, between: str) -> str | None:
     """The words that make ``mark`` a name of the finding before it, "?" for a hedge behind them; None for a lesion."""
     after = statement.low[mark.end - statement.start :]
-    asked = "?" if re.match(r"[\s)]{0,2}\?", after) is not None else readings.hedge_behind(after) or ""
+    asked = "?" if _ASKED.match(after) is not None else readings.hedge_behind(after) or ""
     if _is_name(statement, head, mark, between):
         return between + asked
     if head.polarity != "affirmed" or _adjacent_size(statement, mark):
         return None
     if _shows_density(statement, head, mark, between):
         return ""
-    if _restates(statement, head, mark, between) or _is_last_word(statement, head, mark, between):
-        return between
+    if restates(statement, head, mark, between) or is_last_word(statement, head, mark, between):
+        return between + asked
     start = head.mark.end - statement.start
     since = statement.low[start : mark.start - statement.start]
     if readings.is_undecided(since) and not re.search(r"[.;]", since):
         return between + "?"
     words = readings.clause_head(between.lower(), after)
-    if words is not None and _is_unplaced(statement, head, mark, len(words)):
+    if words is not None and is_unplaced(statement, head, mark, len(words)):
         return between + asked
     before = statement.low[: mark.start - statement.start]
     if mark.value.diagnosis is not None and readings.is_advised_for(before):
         return between + "?"
     return _alternative(statement, head, mark, between)
-
-
-def _is_unplaced(statement: Statement, head: Head, mark: Mark, reach: int) -> bool:
-    """True if a name and the ``reach`` characters before it say of no other place than the finding before them."""
-    if mark.value.diagnosis is None and mark.value.malignancy is None:
-        return False
-    places = statement.of("place", "short", "side")
-    own = [m for m in places if mark.start - reach <= m.start < mark.start]
-    before = {m.value.organ for m in places if m.category == "place" and m.end <= mark.start - reach}
-    organs = {m.value.organ for m in own if m.category == "place"} | {mark.value.organ} - {None}
-    known = before | {head.mark.value.organ} | set(statement.topic)
-    return all(m.category == "place" for m in own) and (organs <= known or known <= {None})
 
 
 def _alternative(statement: Statement, head: Head, mark: Mark, between: str) -> str | None:
@@ -211,53 +207,6 @@ def _shows_density(statement: Statement, head: Head, mark: Mark, between: str) -
         if m.category in {"place", "short"} and mark.end <= m.start < mark.end + len(rest)
     ]
     return all(m.category == "place" and m.value.organ == head.mark.value.organ for m in placed)
-
-
-def _restates(statement: Statement, head: Head, mark: Mark, between: str) -> bool:
-    """Reads "round shadow in the liver, cystic lesion of the liver": the same place named again behind a comma."""
-    if (
-        head.names
-        or head.mark.value.diagnosis is not None
-        or mark.value.diagnosis is None
-        or mark.plural != head.plural
-    ):
-        return False
-    if not re.search(r",\s(?:an?\s)?$", between) or re.search(r"[.;\d]", between):
-        return False
-    places = [
-        m for m in statement.marks if m.category in {"place", "short", "side"} and m.start >= head.mark.end
-    ]
-    before = [(m.category, m.value) for m in places if m.end <= mark.start]
-    behind = [(m.category, m.value) for m in places if m.start >= mark.end]
-    return bool(behind) and before == behind
-
-
-_LAST_COMMA = re.compile(
-    r"[^.;:]*,\s(?:an?\s)?(?:(?:likely|probabl[ey]|possibl[ey]|typical|presumed|known|benign|simple)\s)?"
-)
-_NO_MORE = re.compile(r"[\s.)]{0,3}(?:(?:or|vs\.?|versus)\s[^.;,]{3,60})?[\s.)]{0,3}")
-"""Behind a name nothing follows but another one."""
-
-
-def _is_last_word(statement: Statement, head: Head, mark: Mark, between: str) -> bool:
-    """Reads "a 2 cm lesion in segment 4, haemangioma.": a bare name that ends the sentence names what was placed."""
-    bare = (
-        head.mark.value.diagnosis is None
-        and mark.value.diagnosis is not None
-        and mark.plural == head.mark.plural
-    )
-    if not bare or head.names or not _LAST_COMMA.fullmatch(between):
-        return False
-    if not _NO_MORE.fullmatch(statement.low, mark.end - statement.start):
-        return False
-    inside = [m for m in statement.marks if head.mark.end <= m.start < mark.start]
-    organs = {m.value.organ for m in inside if m.category == "place"}
-    if any(m.category in {"excluded", "sign", "operation"} for m in inside):
-        return False
-    placed = any(m.category in {"place", "short"} for m in inside) or any(
-        head.mark.end <= r.start < mark.start for r in statement.references if r.kind == "segment"
-    )
-    return mark.value.organ in organs if mark.value.organ is not None else placed
 
 
 def _is_multiplied(statement: Statement, mark: Mark) -> bool:

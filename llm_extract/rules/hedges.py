@@ -17,7 +17,7 @@ _HEDGED_LINK = Cue(
     r"|compatible with"
     r"|consistent with|in keeping with|in line with|in (?:terms|favou?r|accordance) (?:of|with)|interpreted as"
     r"|consider(?:ed|ing|s)?(?: as| to be)?|likely(?: to be| to represent| representing)?|probabl[ey]"
-    r"|possibl[ey]"
+    r"|possibl[ey]|perhaps|potentially|statistically"
     r"|presum\w+|favou?r(?:ed|ing|s)?(?: to be| to represent)?|represent\w*|reflect\w*|indicat\w+"
     r"|(?:may|might|could|would|can) (?:\w+ly |well )?(?:be )?(?:secondary|due|related|attribut\w+|ascribed) to"
     r"|(?:which|that) (?:is|are|was|were) (?:\w+ly )?(?:secondary|due|related|attribut\w+|ascribed) to"
@@ -31,7 +31,8 @@ _HEDGED_LINK = Cue(
     r"[\w/-]+[\s,]{1,2}){0,4}$",
     "sus", "concern", "worrisome", "question", "possib", "suggest", "indicat", "charact", "typical",
     "diagnos", "compatible", "consist", "keeping", "line with", "in terms", "in favo", "accordance",
-    "interpreted", "consider", "likely", "probab", "presum", "favo", "represent", "reflect", "may ",
+    "interpreted", "consider", "likely", "perhaps", "potential", "statistic", "probab", "presum", "favo", "represent",
+    "reflect", "may ",
     "might", "could", "would", "can ", "which", "that", "exclu", "rule out", "r/o", "query", "d/d", "ddx", "vs",
     "differential", "thought", "correspond", "assessed", "evaluated", "mimick", "?",
 )  # fmt: skip
@@ -56,7 +57,7 @@ _APPOSITION = re.compile(
 
 
 _POSSIBLE = re.compile(
-    r"\b(?:possib\w+|questionabl[ey]|equivocal|may|might|could|would|cannot|not (?:be )?exclud\w+"
+    r"\b(?:possib\w+|perhaps|potentially|questionabl[ey]|equivocal|may|might|could|would|cannot|not (?:be )?exclud\w+"
     r"|exclu(?:de|sion)"
     r"|rule out|r/o|suspected|suspicion|concern(?:ing)?|question|query|uncertain|vague|indeterminate|worrisome"
     r"|versus|vs|or|differential|d/d|ddx)\b|\?",
@@ -65,7 +66,8 @@ _POSSIBLE = re.compile(
 
 
 _PROBABLE = re.compile(
-    r"\b(?:probabl[ey]|likely|presum\w+|favou?r\w*|thought|suspicious|compatible|consistent|keeping|line with"
+    r"\b(?:probabl[ey]|statistically|likely|presum\w+|favou?r\w*|thought|suspicious|compatible|consistent|keeping"
+    r"|line with"
     r"|consider\w*|suggest\w*|interpreted|assessed|evaluated|indicat\w+|reflect\w*|correspond\w*|accordance)\b",
     re.IGNORECASE,
 )

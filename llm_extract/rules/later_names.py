@@ -123,13 +123,13 @@ class NameReader(GroupReader):
         before = statement.text[: head.mark.start - statement.start]
         after = statement.text[head.mark.end - statement.start :]
         asked = len(before) < 24 and after.strip(" .)") == "?"
-        said = statement.low[: head.mark.start - statement.start]
+        said, behind = statement.low[: len(before)], statement.low[head.mark.end - statement.start :]
         hedged = (
             last is not None
             and last.statement is not statement
             and head.mark.value.organ in {None, last.organ}
             and not any(m.category == "side" for m in marks)
-            and readings.clause_head(said, statement.low[head.mark.end - statement.start :]) is not None
+            and (readings.clause_head(said, behind) is not None or _is_hedged_name(said, behind, head, last))
         )
         advised = readings.is_advised_for(said)
         if advised and (last is None or last.diagnosis is not None or self._index - self._last_at > 1):
@@ -158,9 +158,17 @@ class NameReader(GroupReader):
         named = Head(
             last.head or head.mark, "affirmed", [(m, before + "?" if open_ else before) for m in names]
         )
-        self._name(last, named, "")
-        if last.malignancy == "unknown" and head.mark.value.malignancy:
-            last.malignancy, last.malignancy_basis = head.mark.value.malignancy, "diagnosis"
-            self._weigh(last, named, "")
+        group = [m for m in self.mentions if head.plural and last.group is not None and m.group == last.group]
+        for mention in group or [last]:
+            self._name(mention, named, "")
+            if mention.malignancy == "unknown" and head.mark.value.malignancy:
+                mention.malignancy, mention.malignancy_basis = head.mark.value.malignancy, "diagnosis"
+                self._weigh(mention, named, "")
         self._last_at = self._index
         return True
+
+
+def _is_hedged_name(before: str, after: str, head: Head, last: Mention) -> bool:
+    """True for "Metastases are suspected." behind lesions that have no name: a sentence of a name and its hedge."""
+    alike = last.head is None or last.head.plural == head.mark.plural
+    return alike and last.diagnosis is None and readings.opens_hedged(before, after)

@@ -57,6 +57,10 @@ _CLAUSE_HEAD = re.compile(
     r"(?P<words>(?:(?!(?:in|of|with|at|on|no|not|without|another|other|additional|further|second|new|also|there)\b)"
     r"[\w-]+\s){0,3})$"
 )
+_OPENING_NAME = re.compile(
+    r"\W{0,4}(?:(?!(?:in|of|with|at|on|no|not|without|another|other|additional|further|second|new|also|there)\b)"
+    r"[\w-]+\s){0,2}"
+)
 _HAS_VERB = re.compile(r"(?:\stumou?rs?|\slesions?)?\s(?:is|are|was|were)\s")
 _UNLIKELY = (
     r"(?:very\s|highly\s|\w+ly\s)?(?:unlikely|improbable|not\s(?:\w+ly\s)?(?:likely|probable|suspected|considered"
@@ -178,6 +182,11 @@ def clause_head(between: str, after: str) -> str | None:
     if match is None or hedge_behind(after) is None:
         return None
     return match["words"] if match["mark"] != "and" or _HAS_VERB.match(after) is not None else None
+
+
+def opens_hedged(before: str, after: str) -> bool:
+    """True for "Metastases are suspected": a sentence of a name and its hedge alone."""
+    return _OPENING_NAME.fullmatch(before) is not None and hedge_behind(after) is not None
 
 
 def is_unlikely(before: str, after: str) -> bool:

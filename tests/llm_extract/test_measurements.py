@@ -154,3 +154,21 @@ def test_references(text, kind, fields):
     (reference,) = scan_references(text)
     assert reference.kind == kind
     assert {key: reference.get(key) for key in fields} == fields
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The nodule which was 7 mm has grown to 11 mm.",
+        "The 7 mm nodule in the right middle lobe has grown to 11 mm.",
+        "The lesion in segment 4, which measured 7 mm, has increased in size to 11 mm.",
+    ],
+)
+def test_what_has_grown_to_a_size_had_the_first_one_before(text):
+    first, second = scan_measurements(text)
+    assert (first.tense, second.tense) == ("prior", "current")
+
+
+def test_a_size_behind_a_vertebra_is_no_vertebra():
+    measured = scan_measurements("Lesions of 2.1 cm in L3 and 1.4 cm in L5 and 12 x 9 mm in T4-6.")
+    assert [m.values_mm for m in measured] == [(21.0,), (14.0,), (12.0, 9.0)]

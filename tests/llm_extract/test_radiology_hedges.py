@@ -32,6 +32,9 @@ NAMED = {
     "A 12 mm lesion is seen in the liver. Biopsy is recommended to exclude metastasis.": ("metastasis", "possible"),
     "Nodule of 9 mm in the right upper lobe, which may be related to metastasis.": ("metastasis", "possible"),
     "A 19 mm lesion is seen in the spleen, which may be secondary to lymphoma involvement.": ("lymphoma", "possible"),
+    "A 12 mm lesion is seen in the spleen. A haemangioma is likely.": ("hemangioma", "possible"),
+    "Dense focus of the right kidney, 8 mm, haemorrhagic cyst versus solid nodule.": ("cyst", "possible"),
+    "Foci of up to 4 mm in both kidneys are too small to characterise, statistically cysts.": ("cyst", "probable"),
 }  # fmt: skip
 
 
@@ -39,8 +42,40 @@ NAMED = {
 def test_a_name_with_its_hedge_is_no_second_lesion(text):
     (lesion,) = read(text).lesions
     assert (lesion.diagnosis, lesion.diagnosis_certainty) == NAMED[text]
-    assert lesion.diameters_mm
+    assert lesion.diameters_mm or lesion.size_max_mm
     assert lesion.malignancy != "malignant"
+
+
+LAST_WORD = {
+    "Segment 8 mass of 3 cm with capsule, HCC.": ("hcc", None),
+    "Segment 6 lesion of 2.1 cm with washout, LI-RADS 5, typical HCC, 1.6 cm on the prior exam.": (
+        "hcc",
+        16.0,
+    ),
+    "In segment 8 there is a mass of 2.4 x 2.1 cm (series 6 image 29) with washout, LR-5, definite HCC, previously"
+    " 1.7 cm.": ("hcc", 17.0),
+    "In the left kidney a 3 cm mass with a capsule, RCC, unchanged.": ("rcc", None),
+}
+
+
+@pytest.mark.parametrize("text", LAST_WORD)
+def test_a_name_behind_a_chain_of_commas_is_no_second_lesion(text):
+    (lesion,) = read(text).lesions
+    name, prior_mm = LAST_WORD[text]
+    assert (lesion.diagnosis, lesion.diagnosis_certainty) == (name, "definite")
+    assert max(lesion.prior_diameters_mm or (0,)) == (prior_mm or 0)
+
+
+def test_a_reading_in_the_plural_names_the_group_and_its_largest():
+    text = "Several lesions are seen in the liver, the largest 28 mm in segment 4; metastases should be considered."
+    assert [lesion.diagnosis for lesion in read(text).lesions] == ["metastasis", "metastasis"]
+
+
+def test_what_a_node_looks_like_is_no_thickened_wall():
+    (lesion,) = read(
+        "Enlarged nodes in the right axilla with cortical thickening, suspicious for metastasis."
+    ).lesions
+    assert (lesion.kind, lesion.diagnosis) == ("lymph_node", "metastasis")
 
 
 UNNAMED = (
@@ -72,6 +107,8 @@ def test_a_settled_name_outlasts_an_advice():
 PLACED = {
     "2 cm cyst in the liver, left renal cyst suspected.": {"liver", "kidney"},
     "Cyst of 2 cm in the liver, another haemangioma suspected in the spleen.": {"liver", "spleen"},
+    "Nodule of 2 cm in the left lobe of the thyroid, hepatic haemangioma.": {"thyroid", "liver"},
+    "A 12 mm lesion is seen in the spleen. A renal cyst is suspected.": {"spleen", "kidney"},
     "3 cm mass in the pancreatic head, hepatic metastases suspected.": {"pancreas", "liver"},
 }
 
