@@ -29,6 +29,12 @@ _OF_DEPOSIT = re.compile(
     r"\b(?:focus|deposit|metasta\w+)\b",
     re.IGNORECASE,
 )
+_SIZE_BEHIND = re.compile(
+    r"\b(?:largest|greatest|measur\w+|up to|size|(?:micro|macro)?-?metast\w+|deposit)\b[^.;]{0,50}$", re.IGNORECASE
+)
+_DEPOSIT_BEHIND = re.compile(
+    r"\s?(?:\w+\s){0,2}(?:(?:micro|macro)?-?metasta\w+|(?:tumou?r\s)?(?:deposits?|foc(?:us|i)))\b", re.IGNORECASE
+)
 _NODE_NOUN = re.compile(r"\b(?:lymph\s?nod\w+|nodes?|nodal)\b", re.IGNORECASE)
 
 
@@ -45,7 +51,8 @@ class NodeReader(MemberReader):
             if section == "gross" and only_sampled(statement) and not measured_mass(statement):
                 self.unused.update({m.id: "node" for m in statement.measurements})
                 return True
-            return heading
+            stated = bool(statement.measurements) and section != "gross"
+            return (stated and self._adds_size(statement, specimen)) or heading
         if section == "gross" or (section == "comment" and self._decided):
             return heading
         if found.positive == 0:
@@ -135,11 +142,8 @@ class NodeReader(MemberReader):
             if size.end - statement.start < start and _other_tumour(statement):
                 continue
             before = statement.text[: size.start - statement.start]
-            if re.search(
-                r"\b(?:largest|greatest|measur\w+|up to|size|metast\w+|deposit)\b[^.;]{0,50}$",
-                before,
-                re.IGNORECASE,
-            ):
+            after = statement.text[size.end - statement.start :]
+            if _SIZE_BEHIND.search(before) or _DEPOSIT_BEHIND.match(after):
                 held.append(size)
             else:
                 self.unused[size.id] = "node"

@@ -5,15 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from llm_extract.rules.pathology.node_counts import NUMBER, number_of, roman_of, some_of
 from llm_extract.rules.statements import Statement
 
 _NODE = re.compile(r"\b(?:lymph\s?nod(?:e|es|s)|nodes?|nodal|lymphonod\w+|LNs?)\b", re.IGNORECASE)
-_WORDS = {
-    "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
-    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
-    "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20,
-}  # fmt: skip
-_N = r"(?:\d{1,3}|" + "|".join(_WORDS) + r"|no|none)"
 _FRACTION = re.compile(
     r"(?<![\w/.])(?:(?P<n>\d{1,3})\s?[/I|!]\s?(?P<of>\d{1,3})(?![\w/]|\s?(?:cm|mm))"
     r"|(?P<roman>\d{1,2}|[IVX]{1,6})\s?/\s?(?P<all>[IVXL]{1,8})(?![\w/]))"
@@ -26,14 +21,15 @@ _OTHER_RATIO = re.compile(
 """Before a ratio that counts no nodes."""
 _ENDS = re.compile(r"[,;.]|:(?=\s)")
 _OF = re.compile(
-    rf"\b(?P<n>{_N})\s?(?:\(\d{{1,3}}\)\s)?(?:out\s)?of\s(?:the\s|a total of\s)?(?P<of>{_N})\b", re.IGNORECASE
+    rf"\b(?P<n>{NUMBER})\s?(?:\(\d{{1,3}}\)\s)?(?:out\s)?of\s(?:the\s|a total of\s)?(?P<of>{NUMBER})\b",
+    re.IGNORECASE,
 )
 _COUNT = re.compile(
-    rf"\b(?P<n>{_N})\s{{0,2}}(?:\(\d{{1,3}}\s?\)\s)?(?:\w+\s){{0,3}}lymph\s?nodes?\b", re.IGNORECASE
+    rf"\b(?P<n>{NUMBER})\s{{0,2}}(?:\(\d{{1,3}}\s?\)\s)?(?:\w+\s){{0,3}}lymph\s?nodes?\b", re.IGNORECASE
 )
-_FEW = re.compile(rf"\b(?P<n>{_N})\s(?:lymph\s?)?nodes\b", re.IGNORECASE)
+_FEW = re.compile(rf"\b(?P<n>{NUMBER})\s(?:lymph\s?)?nodes\b", re.IGNORECASE)
 _TUMOUR = re.compile(
-    r"\b(?:metast\w+|positive|carcinoma|adenocarcinoma|tumou?r|malignan\w+|involved|neoplas\w+|melanoma"
+    r"\b(?:(?:micro|macro)?-?metast\w+|positive|carcinoma|adenocarcinoma|tumou?r|malignan\w+|involved|neoplas\w+|melanoma"
     r"|sarcoma|involv(?:e?ment))\b",
     re.IGNORECASE,
 )
@@ -50,10 +46,21 @@ _POSITIVE_KEY = re.compile(
     rf"(?:nodes?\s(?:involved|positive|with (?:tumou?r|metast\w+|carcinoma)|containing metast\w+(?: \w+)?)"
     rf"|number\s(?:of\s)?(?:\w+\s){{0,3}}?(?:positive|involved|(?:with|containing) (?:metast\w+"
     rf"|tumou?r))(?:\slymph)?(?:\snodes?)?"
-    rf"|positive(?:\slymph)?\snodes?)(?:\s(?:by|for|with)\s\w+){{0,2}}\s{{0,2}}(?:\(\w+\)\s{{0,2}})?(?:[:;=]|--)\s{{0,2}}(?P<n>{_N})?(?![\w/])",
+    rf"|positive(?:\slymph)?\snodes?)(?:\s(?:by|for|with)\s\w+){{0,2}}\s{{0,2}}(?:\(\w+\)\s{{0,2}})?(?:[:;=]|--)\s{{0,2}}(?P<n>{NUMBER})?(?![\w/])",
     re.IGNORECASE,
 )
-_SPREAD = re.compile(r"\bmetast\w+|\bpositive\b|\binvolved\b", re.IGNORECASE)
+_SPREAD = re.compile(
+    r"\b(?:(?:micro|macro)?-?metast\w+|positive|involved|involvement|replaced|deposits?|locali[sz]ations?)\b",
+    re.IGNORECASE,
+)
+_SAYS_NOTHING = re.compile(
+    r"(?:\b(?:no|not|without|negative for)\s(?:[\w-]+\s){0,3}?)?\b(?:extra-?\s?(?:nodal|capsular)|perinodal|capsular)\b"
+    r"[^.;,]{0,60}"
+    r"|(?:[,;]|\b(?:and|but|while))\s(?:the\s)?(?:others?|remaining|remainder|rest)\b[^.]*"
+    rf"|\b(?:and|but)\s{NUMBER}\s(?:nodes?\s)?(?:(?:is|are)\s)?(?:without|negative|free)\b[^.]*",
+    re.IGNORECASE,
+)
+"""What lies beyond the nodes with tumour, or is said of the others, frees none of these."""
 _SAMPLE = re.compile(
     r"\b(?:possible|probable|candidate|recovered|identified|palpa\w+|dissected|submitted|examined|found in"
     r" the fat"
@@ -110,7 +117,7 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
         return None
     key = _POSITIVE_KEY.search(text)
     if key is not None:
-        count = _number(key["n"])
+        count = number_of(key["n"])
         return NodeFinding(count, key.start(), key.end()) if count is not None else None
     noun = _NODE.search(text)
     fraction = next((m for m in _FRACTION.finditer(text) if _plausible(m)), None)
@@ -121,7 +128,7 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
     if _UNKNOWN.search(text):
         return None
     none = _NONE_OF.search(text)
-    ratio = fraction or next((m for m in _OF.finditer(text) if _plausible(m)), None)
+    ratio = fraction or next((m for m in (*_OF.finditer(text), *some_of(text)) if _plausible(m)), None)
     if none is not None or (ratio is not None and _part_and_total(ratio)[0] == 0):
         some = _some_elsewhere(text)
         if some is not None:
@@ -133,10 +140,11 @@ def read_nodes(statement: Statement, *, heading: bool) -> NodeFinding | None:
         count = _part_and_total(ratio)[0]
         if count and opens_list(text, ratio.start()):
             whole = _COUNT.search(text, 0, ratio.start()) or _FEW.search(text, 0, ratio.start())
-            count = (_number(whole["n"]) if whole is not None else None) or None
+            count = (number_of(whole["n"]) if whole is not None else None) or None
         if count == 0:
             return NodeFinding(0, ratio.start(), ratio.end())
-        if _DENIED.search(_around(text, ratio.start(), ratio.end(), noun)) and not re.search(
+        around = _SAYS_NOTHING.sub("", _around(text, ratio.start(), ratio.end(), noun))
+        if _DENIED.search(around) and not re.search(
             r"positive|metastatic|metastases to", text, re.IGNORECASE
         ):
             return NodeFinding(0, ratio.start(), ratio.end())
@@ -214,11 +222,11 @@ def _without_ratio(
     linked = heading or _linked(text)
     if tumour is None or _STAGE.search(text) or not linked or (noun is None and not _SPREAD.search(text)):
         return None
-    counted = _COUNT.search(text)
-    number = _number(counted["n"]) if counted is not None else None
+    counted = _COUNT.search(text) or _FEW.search(text)
+    number = number_of(counted["n"]) if counted is not None else None
     if number is None and _ONE_DEPOSIT.search(text):
         number = 1
-    if number is None and heading and re.search(r"\blymph\s?node\b(?!s)", text, re.IGNORECASE):
+    if number is None and heading and re.search(r"\bnode\b(?!s)", text, re.IGNORECASE):
         number = 1
     return NodeFinding(number or None, anchor.start(), anchor.end())
 
@@ -248,21 +256,9 @@ def _part_and_total(match: re.Match[str]) -> tuple[int | None, int | None]:
     """How many hold tumour, of how many; either may be a Roman number."""
     groups = match.groupdict()
     if groups.get("all") is None:
-        return _number(groups["n"]), _number(groups["of"])
+        return number_of(groups["n"]), number_of(groups["of"])
     part = groups["roman"]
-    return (int(part) if part.isdigit() else _roman(part)), _roman(groups["all"])
-
-
-def _roman(word: str) -> int | None:
-    """Value of a Roman number below 90, or None for letters that make none.
-
-    >>> _roman("XVII"), _roman("IX"), _roman("IIX")
-    (17, 9, None)
-    """
-    if re.fullmatch(r"(?:L?X{0,3}|XL)(?:IX|IV|V?I{0,3})", word) is None:
-        return None
-    values = [{"I": 1, "V": 5, "X": 10, "L": 50}[letter] for letter in word]
-    return sum(-v if v < max(values[i:]) else v for i, v in enumerate(values))
+    return (int(part) if part.isdigit() else roman_of(part)), roman_of(groups["all"])
 
 
 def _is_legend(text: str) -> bool:
@@ -281,14 +277,7 @@ def counted_nodes(text: str) -> int | None:
     """
     ratio = next((m for p in (_FRACTION, _OF) for m in p.finditer(text) if _plausible(m)), None)
     found = ratio or _COUNT.search(text)
-    return _number(found["n"]) if found is not None else None
-
-
-def _number(word: str | None) -> int | None:
-    lowered = (word or "").lower()
-    if lowered in {"no", "none"}:
-        return 0
-    return int(lowered) if lowered.isdigit() else _WORDS.get(lowered)
+    return number_of(found["n"]) if found is not None else None
 
 
 def _linked(text: str) -> bool:
