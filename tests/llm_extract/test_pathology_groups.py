@@ -173,3 +173,29 @@ def test_a_nodule_measured_beside_the_tumour_keeps_its_size(size):
 def test_segments_in_capitals(words):
     text = f"FINAL DIAGNOSIS\nA. LIVER, {words}, WEDGE RESECTION\nMETASTATIC ADENOCARCINOMA, 1.3 CM"
     assert [x.parts for x in record(text).lesions] == [("liver_segment_3",)]
+
+
+@pytest.mark.parametrize(
+    ("heading", "name", "found"),
+    [
+        ("Kidney, left, nephrectomy", "Lipoma", ("kidney", "lipoma")),
+        ("Colon, sigmoid, resection", "GIST", ("colon", "gist")),
+        ("Liver, right, resection", "Focal nodular hyperplasia", ("liver", "fnh")),
+        ("Liver, right, resection", "Cholangiocellular carcinoma", ("liver", "cholangiocarcinoma")),
+        ("Liver, left, resection", "Bile duct adenoma", ("liver", "adenoma")),
+        ("Bladder, resection", "Inverted papilloma", ("bladder", "benign_tumor")),
+        ("Uterus, hysterectomy", "Myoma", ("uterus", "leiomyoma")),
+        ("Colon, resection", "Adenocarcinoma arising in a tubular adenoma", ("colon", "colorectal_cancer")),
+    ],
+)
+def test_a_short_name_keeps_the_size_behind_it(heading, name, found):
+    lesions = record(f"FINAL DIAGNOSIS:\n{heading}: {name}, 1.9 cm.").lesions
+    assert [(x.organ, x.diagnosis, x.diameters_mm) for x in lesions] == [(*found, (19.0,))]
+
+
+def test_what_replaces_an_organ_is_a_tumour():
+    text = (
+        "DIAGNOSIS:\nRight ovary: Serous carcinoma.\n"
+        "GROSS:\nThe right ovary is replaced by a 7.4 x 6.1 x 5.0 cm solid tumor."
+    )
+    assert sizes(text) == [("ovary", (74.0, 61.0, 50.0), 1)]

@@ -254,6 +254,8 @@ def _named_by_organ(made: Mention) -> str | None:
         "esophagus",
     }:
         return made.diagnosis
+    if made.organ == "bladder" and "adeno" in word:
+        return made.diagnosis
     return _CARCINOMAS[made.organ]
 
 

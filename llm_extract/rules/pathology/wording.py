@@ -71,6 +71,11 @@ _LANDMARK_BEFORE = re.compile(
     r"|alongside)\s(?:the|this|that)\s(?:[a-z-]+\s){0,2}$",
     re.IGNORECASE,
 )
+_ARISING = re.compile(
+    r"\b(?:adeno)?carcinoma\b[^.;:,]{0,40}\baris(?:ing|es)\s(?:in|from|within|on|out of)\s(?:an?\s)?(?:[\w-]+\s){0,3}$",
+    re.IGNORECASE,
+)
+"""Before the lesion that a cancer arose from, which is no other one."""
 _EARLIER = re.compile(r"\b(?:prior|previous\w*)\s{1,2}(?:the\s|an?\s)?(?:\w+\s){0,3}$", re.IGNORECASE)
 _PRESENT = re.compile(r"\bpresence of\s{1,2}(?:the\s|an?\s|any\s)?(?:[\w-]+\s){0,3}$", re.IGNORECASE)
 _BACKGROUND = re.compile(
@@ -81,6 +86,8 @@ _BACKGROUND = re.compile(
     r"|component of|areas? of|features of|pattern of|subtypes? of)\s(?:an?\s|the\s)?(?:\w+[\s-]){0,3}$",
     re.IGNORECASE,
 )
+_CIRRHOTIC = re.compile(r"\b(?:regenerat\w+|cirrhotic|hyperplastic)\s(?:\w+\s)?$", re.IGNORECASE)
+"""Before the nodules of a whole organ that is nodular."""
 _IN_VESSELS = re.compile(
     r"\b(?:lymphatic|vascular|lymphovascular|perineural|venous)\s(?:\w+\s){0,2}(?:spaces?|channels?|vessels?|invasion"
     r"|permeation)\b[^.;]{0,40}\b(?:by|with|of)\s(?:\w+\s){0,3}$",
@@ -99,11 +106,13 @@ _UNINVOLVED = re.compile(
 _NO_STATEMENT = re.compile(
     r"primary tumou?r\s?(?:\(?p?T|:)|\(p[TNM]\)"
     r"|question|[a-z)]\s?\?\s?$|discrepan|attest|synchronous|insufficient|protocol|checklist"
-    r"|\b(?:usually|typically|generally)\b|mutation|immunohisto|immunopero|\bstain\w*"
-    r"|\bpositive for (?:ck|p\d|psa|ttf|cd|er\b|pr\b)|procedure:"
+    r"|\b(?:usually|typically|generally)\b|procedure:"
     r"|:\s?(?:no|none|absent|negative|unknown)\b"
     r"|\bTNM\b|AJCC|classified as|\bstage\b.{0,30}\btumou?r",
     re.IGNORECASE,
+)
+_STAINED = re.compile(
+    r"mutation|immunohisto|immunopero|\bstain\w*|\bpositive for (?:ck|p\d|psa|ttf|cd|er\b|pr\b)", re.IGNORECASE
 )
 _NOT_STATED = re.compile(
     r"cannot be (?:assessed|evaluated|determined)|not (?:specified|applicable|reported|identified|present|seen)",
@@ -121,7 +130,8 @@ MULTIFOCAL = re.compile(
     rf"|\b(?:tumou?r|carcinoma|disease)\s(?:is|are)\s(?:\w+\s)?{_MANY}\b"
     rf"|\bcarcinoma\b(?![ -]in[ -]situ)(?:(?!margin|situ|invasion)(?:[^.;:\n]|\.(?=\d))){{0,80}}?[,(]\s?{_MANY}\b"
     rf"(?=\s?(?:[.,;)]|$))"
-    rf"|\b{_MANY}\s(?:(?:prostatic|acinar|invasive|ductal)\s){{0,2}}(?:adenocarcinoma|carcinoma|tumou?rs?)\b",
+    rf"|\b{_MANY}\s(?:(?:prostatic|acinar|invasive|ductal)\s){{0,2}}(?:adenocarcinoma|carcinoma|tumou?rs?)\b"
+    r"(?!,?[ -]in[ -]?situ)",
     re.IGNORECASE,
 )
 """Says that a cancer has several foci, of which only the largest is measured."""
@@ -224,13 +234,27 @@ def is_aside(statement: Statement, head: Head) -> bool:
         head.start <= m.start and m.end - statement.start <= earlier.start() for m in statement.measurements
     ):
         return True
+    if _CIRRHOTIC.search(before[-40:]):
+        return True
     if _IN_VESSELS.search(before) or (_PRESENT.search(before) and not measured):
         return True
     if re.search(r"\b(?:non|un)-?\s?$|intra-?\s?epithelial\s$", before, re.IGNORECASE):
         return True
     if specific and _BACKGROUND.search(before) and head.mark.value.kind != "metastasis":
         return True
-    return _NO_STATEMENT.search(text) is not None or (not measured and _NOT_STATED.search(text) is not None)
+    if _NO_STATEMENT.search(text) is not None or _only_stains(statement, head):
+        return True
+    return not measured and _NOT_STATED.search(text) is not None
+
+
+def _only_stains(statement: Statement, head: Head) -> bool:
+    """True for a sentence on stains, which a diagnosis with its stains behind a comma is not."""
+    stained = _STAINED.search(statement.text)
+    if stained is None:
+        return False
+    listed = statement.sentence.section in {"diagnosis", "preamble"} and head.mark.value.diagnosis is not None
+    between = statement.text[head.mark.end - statement.start : max(0, stained.start())]
+    return not (listed and re.search(r"[,(]", between) is not None and "?" not in between)
 
 
 def is_known(statement: Statement, head: Head) -> bool:
@@ -244,7 +268,8 @@ def without_landmarks(statement: Statement, heads: Sequence[Head]) -> list[Head]
     kept: list[Head] = []
     for head in heads:
         before = statement.text[: head.mark.start - statement.start]
-        if kept and _LANDMARK_BEFORE.search(before) and kept[-1].polarity == "affirmed":
+        beside = kept and (_LANDMARK_BEFORE.search(before) or (_ARISING.search(before) and not head.plural))
+        if beside and kept[-1].polarity == "affirmed":
             kept[-1].end = head.end
         else:
             kept.append(head)
