@@ -45,7 +45,7 @@ def test_how_many_nodes_hold_tumour(sentence: str, count: int | None) -> None:
         "Lymph nodes: 23 examined, none positive.",
         "No metastasis in twenty-three lymph nodes.",
         "Twelve lymph nodes, none of which contain metastases.",
-        "The remaining 3 of 3 lymph nodes are free of tumor.",
+        "All 3 of 3 lymph nodes are free of tumor.",
     ],
 )
 def test_none_of_them_is_no_metastasis(sentence: str) -> None:
