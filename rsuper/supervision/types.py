@@ -65,9 +65,7 @@ class LesionTarget:
             )
         if not 0 <= self.weight <= 1:
             raise ValueError(f"weight is a certainty in [0, 1], got {self.weight}")
-        if self.slab is not None and (
-            len(self.slab) != 3 or self.slab[0] not in range(3) or self.slab[1] > self.slab[2]
-        ):
+        if self.slab is not None and (len(self.slab) != 3 or self.slab[0] not in range(3)):
             raise ValueError(
                 f"slab is (axis, first voxel, one past the last) of axis 0, 1 or 2, got {self.slab}"
             )
