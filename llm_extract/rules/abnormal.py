@@ -33,7 +33,7 @@ _NOT_LOST = (
 _NORMAL_NODE = re.compile(
     r"\b(?:normal|non-?pathological|non-?enlarged|not (?:pathologically )?enlarged|subcentimet\w+"
     r"|sub-centimet\w+|millimet\w+|small|reactive|benign|physiologic|non-?specific"
-    r"|not (?:\w+ ){0,3}pathologic\w*"
+    r"|(?:not|none of (?:them|these|which|those)) (?:\w+ ){0,3}pathologic\w*"
     r"|insignificant|(?<!loss of )(?<!loss of the )(?<!lost )(?<!without )(?<!without a )(?<!no )(?<!effaced )"
     r"(?<!absent )(?<!absence of )(?<!absence of the )(?<!obliterated )fatty hil(?:um|us)"
     + _NOT_LOST

@@ -37,7 +37,7 @@ _ASKED = re.compile(r"[\s)]{0,2}\?|\s(?:versus|vs\.?|or)\s")
 """Behind a name: "cyst?", "cyst versus a solid nodule"."""
 _CORTEX = re.compile(r"\b(?:with|showing|having)\s(?:[\w-]+\s){0,3}$", re.IGNORECASE)
 """Reads "nodes with cortical thickening": what a node looks like."""
-_FORMED = re.compile(r"(?:formation|structure)\b")
+_FORMED = re.compile(r"(?:formation|structure|shadow|image|opacity|density)s?\b")
 _DESCRIBED = re.compile(
     r"\s(?:(?:low|high|mixed|fluid|soft|tissue|fat|density|hypodense|hyperdense|attenuation|round|oval"
     r"|solid|cystic"

@@ -18,7 +18,8 @@ from llm_extract.rules.statements import Statement
 
 PRONOUN = re.compile(
     r"\W{0,4}(?:\w+,?\s){0,2}?(?:it|this|these|they|its|measur\w+|size[ds]?|dimensions?|maximum|max"
-    r"|currently|today|now|approximately|up to|which|the (?:larger|largest|smaller|other))\b",
+    r"|currently|today|now|approximately|up to|which|the (?:larger|largest|bigger|biggest|greatest|smaller|other"
+    r"|dominant|most (?:prominent|remarkable|conspicuous))|(?:larger|bigger|enlarged|large|big|prominent) ones?)\b",
     re.IGNORECASE,
 )
 _NOT_EXCLUDED = re.compile(r"\s" + CANNOT_BE + r"(?:excluded|ruled out)", re.IGNORECASE)

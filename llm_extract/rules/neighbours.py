@@ -34,8 +34,8 @@ _BED = re.compile(r"\s(?:bed|fossa)\b")
 
 
 _INSIDE = re.compile(
-    r"\b(?:falciform ligament|ligamentum (?:teres|venosum)|round ligament|fissures?|gallbladder (?:fossa|bed)|dome|sinus)\s"
-    r"(?:of|in)\s(?:the\s)?(?:(?:left|right|same)\s)?$"
+    r"\b(?:falciform ligament|ligamentum (?:teres|venosum)|round ligament|fissures?|gallbladder (?:fossa|bed)|dome"
+    r"|sinus)\s(?:of|in)\s(?:the\s)?(?:(?:left|right|same)\s)?$"
 )
 """Reads "adjacent to the falciform ligament of the liver": what is beside something inside an organ lies in it."""
 _LEVEL = re.compile(r"\blevel of\s(?:the\s)?(?:[\w-]+\s){0,2}$", re.IGNORECASE)

@@ -39,6 +39,9 @@ _NOT_OF_TISSUE = re.compile(
     r"\s(?:in\s)?(?:variant|size|calib\w+|caliber|position|width|course|diameter)\b(?!\s?(?:and|,))"
 )
 _WALL = re.compile(r"\bwall thickness\b")
+_CALIBRE = re.compile(r"\bcalib(?:er|re|ration)s?\b")
+_TUBE = frozenset({"esophagus"})
+"""Organs of which a report says that they hold nothing by calling their calibre normal."""
 _ALL_WALL = frozenset({"esophagus", "stomach", "colon", "bladder", "small_bowel"})
 """Organs that are all wall: where its thickness is normal there is no lesion."""
 _EXCEPTION = Cue(
@@ -58,12 +61,25 @@ _LIMITED = Cue(
     "not well", "partially", "lack of", "obscured", "grossly", "as far as", "portion", "motion",
 )  # fmt: skip
 _PIECE_OF_LUNG = re.compile(r"\blung (?:apices|apex|bases?)\b|\b(?:apices|apex|bases?) of the lungs?\b")
+_WALL_NOT_THICK = Cue(
+    r"\bwalls?\b[^.;,]{0,60}?\b(?:(?:is|are|was|were|appears?)\s)?(?:not\s(?:\w+ly\s)?(?:thick|increased)"
+    r"|of\s(?:normal|natural|usual)\s(?:wall\s)?thickness)"
+    r"|\bwall thickness(?:es)?\s(?:is|are|was|were)\s(?:\w+ly\s)?(?:natural|normal)\b"
+    r"|\bwithout\s(?:an?\s)?(?:\w+\s){0,3}?wall\s(?:thick|mass)",
+    "wall",
+)
 _NODES_NORMAL = Cue(
-    r"\b(?:not reach\w* (?:\w+ ){0,3}patholog\w+|not (?:in|of) (?:\w+ )?patholog\w+"
+    r"\b(?:none (?:of (?:them|these|which|those)\s)?(?:\w+\s){0,4}(?:patholog\w+|enlarged)"
+    r"|not reach\w* (?:\w+ ){0,3}patholog\w+|not (?:in|of) (?:\w+ )?patholog\w+"
     r"|not (?:pathologically )?enlarged|no(?:t)? (?:pathologic\w*|significant\w*) (?:enlarged|size)"
     r"|not pathological)\b",
     "patholog", "enlarged", "significant",
 )  # fmt: skip
+_NONE_OF_THEM = re.compile(
+    r"\W{0,3}(?:(?:but|and|however),?\s)?(?:none(?: of (?:them|these|those))?"
+    r"|(?:they|these|all(?: of them)?) (?:are|were|do|did) not)"
+    r"\s(?:\w+\s){0,4}(?:patholog\w+|enlarged)\b"
+)
 _OUTLINE = re.compile(
     r"\b(?:boundar|margin|border|edge|outline|contour|demarcat|interface|fat\b|evidence|distin)"
 )
@@ -83,7 +99,8 @@ def normal_organs(
         clause = low[_clause(text, match.start(), match.end())]
         of_size = _SIZE_ONLY.search(clause) is not None and _TISSUE.search(clause) is None
         of_wall = of_size and _WALL.search(clause) is not None
-        if of_size and not of_wall:
+        of_tube = of_size and _CALIBRE.search(clause) is not None
+        if of_size and not (of_wall or of_tube):
             continue
         if _NOT_OF_TISSUE.match(low, match.end()):
             continue
@@ -94,7 +111,7 @@ def normal_organs(
         for organ, side in subjects(statement, match.start(), match.end(), paired):
             if organ == "bone" and match[0] == "intact":
                 continue  # not broken, which says nothing of lesions
-            if of_wall and organ not in _ALL_WALL:
+            if of_size and organ not in (_ALL_WALL if of_wall else _TUBE):
                 continue
             piece = organ == "lung" and _PIECE_OF_LUNG.search(low) is not None
             status = "no_statement_on_lesions" if exception else "explicitly_lesion_free"
@@ -102,6 +119,7 @@ def normal_organs(
                 organ=organ, status=status, laterality=side, limited=weak or piece or organ in limited,
                 quote=text[:2000], quote_start=statement.start,
             )  # fmt: skip
+    yield from _thin_walls(statement, limited)
     if _NODES_NORMAL.search(statement.low) and any(
         m.category in {"place", "finding"} and is_node(m) for m in statement.marks
     ):
@@ -112,6 +130,32 @@ def normal_organs(
             quote_start=statement.start,
             limited=is_limited(statement),
         )
+
+
+def _thin_walls(statement: Statement, limited: frozenset[str]) -> Iterator[OrganDraft]:
+    """Reads "Esophagus without wall thickening", "its walls are not thick" of organs that are nothing but wall."""
+    match = _WALL_NOT_THICK.search(statement.low)
+    if match is None:
+        return
+    clause = _clause(statement.text, match.start(), match.end())
+    low, high = statement.start + clause.start, statement.start + clause.stop
+    named = (m.value.organ for m in statement.of("place") if low <= m.start < high)
+    for organ in dict.fromkeys(organ for organ in named if organ in _ALL_WALL):
+        yield OrganDraft.of_own(
+            organ=organ, status="explicitly_lesion_free", limited=is_limited(statement) or organ in limited,
+            quote=statement.text[:2000], quote_start=statement.start,
+        )  # fmt: skip
+
+
+def none_of_them(statement: Statement, before: Statement) -> Iterator[OrganDraft]:
+    """Reads "none of them is of pathological size" behind a sentence on nodes."""
+    if _NONE_OF_THEM.match(statement.low) is None or statement.of("place", "finding"):
+        return
+    if any(m.category in {"place", "finding"} and is_node(m) for m in before.marks):
+        yield OrganDraft.of_own(
+            organ="lymph_node", status="explicitly_lesion_free", limited=is_limited(statement),
+            quote=statement.text[:2000], quote_start=statement.start,
+        )  # fmt: skip
 
 
 def _clears_lung(statement: Statement, start: int, end: int) -> bool:

@@ -9,7 +9,7 @@ from llm_extract.cues import Cue
 from llm_extract.drafts import OrganDraft
 from llm_extract.records import Laterality, OrganScope
 from llm_extract.rules.making import Denial
-from llm_extract.rules.normal_organs import is_limited, is_node, normal_organs
+from llm_extract.rules.normal_organs import is_limited, is_node, none_of_them, normal_organs
 from llm_extract.rules.statements import Statement
 from llm_extract.rules.subjects import WHOLE_PANCREAS, is_airway
 
@@ -75,9 +75,11 @@ def organ_drafts(
     by_statement: dict[int, list[Denial]] = {}
     for denial in denials:
         by_statement.setdefault(id(denial.statement), []).append(denial)
-    for statement in statements:
+    for before, statement in zip((None, *statements), statements, strict=False):
         if not statement.current or len(drafts) >= MAX_STATEMENTS:
             continue
+        if before is not None and before.current:
+            drafts += none_of_them(statement, before)
         drafts += _denied(by_statement.get(id(statement), ()), limited, paired)
         drafts += normal_organs(statement, limited, paired)
         drafts += _mentioned(statement, named)

@@ -62,3 +62,22 @@ def test_a_result_without_findings_before_it_holds_them():
 def test_a_number_behind_a_segment_of_the_lung_counts_the_nodules():
     (lesion,) = read("In the left lower lobe superior segment two nodules, 3 mm each, are unchanged.").lesions
     assert (lesion.count, lesion.count_kind) == (2, "exact")
+
+
+GROUPS = {
+    "Lymph nodes in the mediastinum and both hila; enlarged ones reach a short axis of 17 mm at the right hilum.": (
+        17.0, "right",
+    ),
+    "Multiple lymph nodes are present in both axillae; the bigger ones reach 15 mm.": (15.0, "unknown"),
+    "Numerous nodules in both lungs. The most remarkable is 9 mm in the left upper lobe.": (9.0, "left"),
+    "Numerous nodules in both lungs, with the prominent one measuring 9 mm in the left upper lobe.": (9.0, "left"),
+    "Multiple cysts in both kidneys; big ones reach 31 mm on the right.": (31.0, "right"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", GROUPS)
+def test_the_larger_ones_of_a_group_give_its_size(text):
+    remainder, index = read(text).lesions
+    size, side = GROUPS[text]
+    assert (remainder.group_role, remainder.size_max_mm, remainder.diameters_mm) == ("remainder", size, ())
+    assert (index.group_role, index.diameters_mm, index.laterality) == ("index", (size,), side)

@@ -264,6 +264,9 @@ LESIONS = {
     "A lytic area in the left third rib.": ("lesion", "unknown", ()),
     "A nodular low-density shadow in the liver.": ("lesion", "hypo", ()),
     "Nodular high-density shadows in both lungs.": ("lesion", "hyper", ()),
+    "Right breast nodule shadow, please combine with ultrasound.": ("nodule", "unknown", ()),
+    "A mass shadow of the left kidney, further examination is advised.": ("mass", "unknown", ()),
+    "A 9 mm nodule image in the left lung.": ("nodule", "unknown", (9.0,)),
     "Polycystic kidney disease.": ("cyst", "unknown", ()),
     "Space occupation in the nasopharynx.": ("mass", "unknown", ()),
 }
