@@ -112,7 +112,8 @@ _NO_STATEMENT = re.compile(
     re.IGNORECASE,
 )
 _STAINED = re.compile(
-    r"mutation|immunohisto|immunopero|\bstain\w*|\bpositive for (?:ck|p\d|psa|ttf|cd|er\b|pr\b)", re.IGNORECASE
+    r"mutation|immunohisto|immunopero|\bstain\w*|\bpositive for (?:ck|p\d|psa|ttf|cd|er\b|pr\b)",
+    re.IGNORECASE,
 )
 _NOT_STATED = re.compile(
     r"cannot be (?:assessed|evaluated|determined)|not (?:specified|applicable|reported|identified|present|seen)",
