@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -21,9 +22,31 @@ from rsuper.supervision.types import LesionTarget, StatedAttenuation
 class _Criterion(nn.Module):
     """Holds keyword settings of a loss."""
 
+    loss: ClassVar[Callable[..., Any]]
+
     def __init__(self, **settings: Any) -> None:
         super().__init__()
+        possible = self.possible_settings()
+        for name in settings:
+            if name not in possible:
+                raise TypeError(
+                    f"{type(self).__name__} has no setting {name!r}; settings are {', '.join(possible) or 'none'}"
+                )
         self.settings = settings
+
+    @classmethod
+    def possible_settings(cls) -> tuple[str, ...]:
+        """What may be fixed at construction: the loss's keywords that the call does not take.
+
+        >>> AttenuationCriterion.possible_settings()
+        ('margin_hu', 'scale_hu')
+        """
+        taken = inspect.signature(cls.forward).parameters
+        return tuple(
+            name
+            for name, parameter in inspect.signature(cls.loss).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY and name not in taken
+        )
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
@@ -31,6 +54,8 @@ class _Criterion(nn.Module):
 
 class SegmentationCriterion(_Criterion):
     """:func:`rsuper.losses.segmentation_loss` with fixed settings; call with (logits, labels, known)."""
+
+    loss = staticmethod(segmentation_loss)
 
     def forward(
         self,
@@ -52,6 +77,8 @@ class BallCriterion(_Criterion):
     1.0
     """
 
+    loss = staticmethod(ball_loss)
+
     def forward(
         self,
         logits: Float[Tensor, "P D H W"],
@@ -70,6 +97,8 @@ class BallCriterion(_Criterion):
 class VolumeCriterion(_Criterion):
     """:func:`rsuper.losses.volume_loss` with fixed settings."""
 
+    loss = staticmethod(volume_loss)
+
     def forward(
         self,
         logits: Float[Tensor, "P D H W"],
@@ -85,6 +114,8 @@ class VolumeCriterion(_Criterion):
 
 class PresenceCriterion(_Criterion):
     """:func:`rsuper.losses.presence_loss` with fixed settings."""
+
+    loss = staticmethod(presence_loss)
 
     def forward(
         self,
@@ -104,6 +135,8 @@ class PresenceCriterion(_Criterion):
 class AttenuationCriterion(_Criterion):
     """:func:`rsuper.losses.attenuation_loss` with fixed settings."""
 
+    loss = staticmethod(attenuation_loss)
+
     def forward(
         self,
         logits: Float[Tensor, "P D H W"],
@@ -122,6 +155,8 @@ class AttenuationCriterion(_Criterion):
 
 class MalignancyCriterion(_Criterion):
     """:func:`rsuper.losses.malignancy_loss`."""
+
+    loss = staticmethod(malignancy_loss)
 
     def forward(
         self,
