@@ -116,7 +116,9 @@ def test_every_verb_says_the_next_command(path_through, toy_dataset):
     base, _ = path_through
     out = base / "out"
     assert "Next: rsuper prepare" in call("check", toy_dataset).stdout
-    assert "--policy all_lesions --out prepared" in call("check", toy_dataset, "--policy", "all_lesions").stdout
+    assert (
+        "--policy all_lesions --out prepared" in call("check", toy_dataset, "--policy", "all_lesions").stdout
+    )
     assert "Next: rsuper train" in call("prepare", toy_dataset, "--out", base / "prepared").stdout
     config = ("--config", base / "config.yaml", "--network", FACTORY)
     assert "Next: rsuper predict" in call("train", base / "prepared", "--out", base / "run", *config).stdout
