@@ -478,3 +478,23 @@ def test_satellites_of_a_liver_stay_there_and_all_lesions_together_give_the_tumo
     )
     assert ("bile_duct", "tumor", (), 1, "exact") in found
     assert ("liver", "nodule", (), None, "multiple_unknown") in found
+
+
+@pytest.mark.parametrize(
+    ("heading", "place"),
+    [
+        ("RIGHT HEMIDIAPHRAGM, STRIPPING -", ("peritoneum", "right")),
+        ("LEFT DIAPHRAGM NODULE, EXCISION -", ("soft_tissue", "left")),
+        ("PERITONEUM, SPLENIC FLEXURE, EXCISION:", ("peritoneum", "unknown")),
+        ("Peritoneal nodule over the sigmoid colon, biopsy:", ("peritoneum", "unknown")),
+    ],
+)
+def test_a_deposit_lies_where_its_heading_says_and_not_in_the_organ_it_came_from(heading, place):
+    text = f"DIAGNOSIS:\nPART 1: LEFT OVARY, OOPHORECTOMY -\nSEROUS CARCINOMA.\nPART 2: {heading}\nSEROUS CARCINOMA."
+    found = [(x.organ, x.laterality) for x in record(text).lesions]
+    assert found == [("ovary", "left"), place]
+
+
+def test_two_organs_of_one_heading_are_no_lining():
+    text = "DIAGNOSIS:\nPeritoneum and sigmoid colon, resection: Colonic adenocarcinoma, 4 cm."
+    assert [x.organ for x in record(text).lesions] == ["colon"]

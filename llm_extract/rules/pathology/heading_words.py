@@ -16,7 +16,7 @@ PROCEDURE = re.compile(
     r"|TURBT?|TURP|turbt?|removal|debulking|transplant\w*|explant\w*|fine needle|aspirat\w+|washings?"
     r"|cytology|brushings?"
     r"|shave|donuts?|polypectomy|ectomy|whipple|product of|core|cores|procedure|operation|sampling"
-    r"|sectorectomy)\b",
+    r"|sectorectomy|stripping|enucleation|debridement)\b",
     re.IGNORECASE,
 )
 PIECE = re.compile(

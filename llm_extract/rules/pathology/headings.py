@@ -16,11 +16,27 @@ IMPLANT = re.compile(r"\b(?:implants?|mesenter\w+|serosal nodule)\b", re.IGNOREC
 PELVIC = re.compile(r"\b(?:pelvi[cs]|abdominal|abdomen|side\s?wall|presacral|cuff)\b", re.IGNORECASE)
 BESIDE = re.compile(
     r"\b(?:(?:para|peri|infra|sub|supra)-?\s?(?:colic|splenic|hepatic|gastric|rectal|caecal|cecal|umbilical)"
-    r"|cul[-\s]de[-\s]sac|gutter|diaphragm\w*|falciform|umbilic\w+|mesocolon|lesser sac|ligament)\b",
+    r"|cul[-\s]de[-\s]sac|gutter|(?:hemi-?)?diaphragm\w*|falciform|umbilic\w+|mesocolon|lesser sac|ligament)\b",
     re.IGNORECASE,
 )
 """Places outside every organ whose tumours are deposits on the peritoneum."""
 _TRUNK = frozenset({"lymph_node", "bone"})
+
+
+def lies_on_lining(text: str, marks: Sequence[Mark]) -> bool:
+    """True for "Peritoneum, splenic flexure": a piece of the lining, and the part of an organ that it lies on.
+
+    Args:
+        text: the report.
+        marks: those of a heading.
+    """
+    places = [m for m in marks if m.category == "place" and m.value.organ]
+    if len(places) < 2 or places[0].value.organ != "peritoneum" or places[0].value.part:
+        return False
+    gaps = [text[one.end : other.start] for one, other in itertools.pairwise(places)]
+    return all(m.value.part or m.value.organ == "peritoneum" for m in places) and not any(
+        re.search(r"\band\b|&|\+|/|\bwith\b", gap, re.IGNORECASE) for gap in gaps
+    )
 
 
 def names_whole(text: str, marks: Sequence[Mark]) -> bool:

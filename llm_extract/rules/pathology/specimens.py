@@ -33,6 +33,7 @@ from llm_extract.rules.pathology.headings import (
     BESIDE,
     IMPLANT,
     PELVIC,
+    lies_on_lining,
     names_whole,
     only_places,
     organs_of,
@@ -265,6 +266,7 @@ class SpecimenReader:
             or IMPLANT.search(body)
             or (organ == "other" and PELVIC.search(body))
             or ("peritoneum" in organs and self.main not in organs and organ != "peritoneum")
+            or lies_on_lining(self._text, marks)
         ):
             organ, organs = "peritoneum", ("peritoneum",)
         elif organ != "lymph_node" and self.main in organs:
@@ -287,12 +289,10 @@ class SpecimenReader:
         location = Location(
             organ, parts, place.relation if parts else "unknown", lateral, spans, side_spans if side else ()
         )
-        numbered = NUMBERED_TUMOUR.search(body) is not None
-        margin = MARGIN.search(body) is not None
-        sampled = PIECE.search(body) is not None
         times = TIMES.search(body)
         return Specimen(
-            label, organ, organs, location, margin=margin, is_tumour=numbered, sampled=sampled,
+            label, organ, organs, location, margin=MARGIN.search(body) is not None,
+            is_tumour=NUMBERED_TUMOUR.search(body) is not None, sampled=PIECE.search(body) is not None,
             times=int(times["n"]) if times is not None else None,
         )  # fmt: skip
 
