@@ -288,10 +288,24 @@ def _forms(phrases: Sequence[str], category: str, value: Any) -> Iterator[tuple[
                 yield plural, _Entry(category, value, plural=True)
 
 
+_BRITISH = (
+    ("tumor", "tumour"),
+    ("hemangio", "haemangio"),
+    ("hemorrhag", "haemorrhag"),
+    ("esophag", "oesophag"),
+)
+
+
 def _spellings(phrase: str) -> Iterable[str]:
-    yield phrase
-    if "-" in phrase:
-        yield phrase.replace("-", " ")
+    """A phrase as it is, without its hyphens, and in British spelling."""
+    british = phrase
+    for american, other in _BRITISH:
+        if other not in british:
+            british = british.replace(american, other)
+    for spelled in (phrase, british) if british != phrase else (phrase,):
+        yield spelled
+        if "-" in spelled:
+            yield spelled.replace("-", " ")
 
 
 _PLURAL_ENDINGS = ("ies", "ases", "oses", "ses", "foci", "mata", "mets", "densities", "leiomyomata")
