@@ -102,6 +102,18 @@ _NOUN_THEN_DATE = re.compile(
     r"\s{0,2}(?:mass|tumou?r|lesion|nodule|cyst|node)\s(?:in|on|from|dated)\s(?:\w{3,10}\s)?"
     r"(?:(?:19|20)\d\d\b|\d{1,2}[./-]\d{1,2}[./-]\d{2,4})",
 )
+_OPENS_EARLIER = re.compile(
+    r"\W{0,3}(?:in|on|at)\s(?:the|his|her|their|an?)\s(?:patient's\s)?(?:previous|prior|earlier|old|last)\s(?:\w+\s){0,2}"
+    r"(?:examinations?|exams?|stud(?:y|ies)|cts?|scans?|imaging|mri?|pet\S{0,5}|tomograph\w+)\b"
+)
+"""Opens a sentence whose lengths are of an earlier study until it comes to the present one."""
+_IS_AFTER = re.compile(r"\b(?:is|are|has|have|now|currently?|today)\b")
+_NOUN_EARLIER = re.compile(
+    r"\s{0,2}(?:mass|tumou?r|lesion|nodule|cyst|node)\s[^.;,\d]{0,60}?\b(?:in|on)\s(?:the|his|her)\s(?:previous|prior|last|old)"
+    r"\s\w{2,14}\s(?:is|was|are|were|has|have)\b"
+)
+"""Behind "the 7 mm" and before the next length."""
+_IS_MEASURED = re.compile(r",\s[^.;]{0,60}\b(?:is|are)\s(?:\w+\s)?measur\w+\b[^.;,]{0,20}$")
 _MAIN_VERB = re.compile(r",\s(?:was|were|measured)\b")
 _NEXT_IS_HERS = re.compile(
     r"(?:prior|previous|previously|earlier|old|before|baseline|formerly|last)\W{0,3}(?:\w{1,12}\W{0,3}){0,2}$",
@@ -161,9 +173,14 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
         )
     ):
         return True
+    first = len(context) <= len(left)
+    if _OPENS_EARLIER.match(context) and (first or not _IS_AFTER.search(left)):
+        return True
+    if followed and _NOUN_EARLIER.match(right):
+        return True
     if _NOUN_THEN_DATE.match(right) or _PLACED_EARLIER.match(right):
         return True
     past = _DATED_PAST.search(left)
     if past is None or _LEFT_NOW.search(left):
         return False
-    return left is context or not _MAIN_VERB.search(past[0])
+    return left is context or not (_MAIN_VERB.search(past[0]) or _IS_MEASURED.search(past[0]))

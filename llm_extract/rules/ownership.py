@@ -70,6 +70,26 @@ _BESIDE = re.compile(r"[\s,(]{0,2}(?:(?:of|is|about|approximately)\s){0,2}")
 _DEPTH = re.compile(
     r"\b(?:depth|thickness|invades?|invading|invasion|infiltrat\w+|penetrat\w+)\b[^.;,]{0,30}$"
 )
+_OWNED = re.compile(
+    r"\b(?:stones?|calcul(?:us|i)|\w*lithiasis|effusions?|hernias?|diverticul\w+|splenules?|accessory spleens?|stents?"
+    r"|aneurysms?|collections?|calcifications?|veins?|arter(?:y|ies)|aorta|ducts?|cbd|calib(?:er|re)|thrombus)"
+    r"[\s:]{0,2}(?:(?:of|is|are|was|measur\w+|with|up to|about|approximately|an?|the|diameter|size|\w+al|maximum)"
+    r"\s){0,5}\(?$"
+)
+_BESIDE_IT = re.compile(
+    r"\b(?:adjacent to|near|vicinity of|next to|beside|along|abutting|behind|in|from)\s(?:the\s)?(?:\w+\s){0,2}$"
+)
+_OWN_ENDS = re.compile(r"[,;)]|\b(?:and|in|at|on|is|are|with|there)\b")
+
+
+def _is_owned(low: str, start: int, end: int, head_start: int) -> bool:
+    """Reads "a stone of 11 mm and a cyst": the size right behind what is no lesion, apart from the one that follows."""
+    owner = _OWNED.search(low, max(0, start - 90), start)
+    if owner is None or _BESIDE_IT.search(low, max(0, owner.start() - 40), owner.start()):
+        return False
+    return _OWN_ENDS.search(low, end, head_start) is not None
+
+
 _REACHES_AND = re.compile(
     r"\s(?:also\s)?(?:invades?|infiltrates?|abuts?|encases?|extends? (?:in)?to)\s"
     r"(?:[\w-]+\s){1,6}and\s(?:now\s)?measures?\s(?:\w+\s){0,2}"
@@ -89,6 +109,10 @@ def lesion_size(statement: Statement, measurement: Measurement, head: Head) -> U
     ):
         return "margin"
     following = _following_noun(text[end:])
+    if end <= head_start and _EXTENT.search(text[:start]):
+        return "other"
+    if end <= head_start and _is_owned(text, start, end, head_start):
+        return plain_reason(statement, measurement, pathology=False) or "other"
     if end <= head_start:
         return (
             following
@@ -157,7 +181,7 @@ def _following_noun(after: str) -> UnusedReason | None:
     window = after[:46]
     stop = re.search(
         r"[.,;:()]|\b(?:in|of|and|with|is|are|at|on|to|adjacent|next|near|beside|between|behind|close|abutting|along"
-        r"|mass|lesion|nodule|cyst|tumou?r|metasta\w+|x)\b",
+        r"|mass|lesion|nodule|cyst|tumou?r|metasta\w+|x|\w+ing\s(?:the|an?|its|both|to|into|from))\b",
         window,
     )
     window = window[: stop.start()] if stop else window

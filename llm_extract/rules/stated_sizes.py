@@ -36,9 +36,13 @@ _PART_BEHIND = re.compile(
 _LENGTH_OF = re.compile(
     r"[\s:]{0,2}(?:(?:is|are|was|were|measures?|measuring|measured|spans?|of|an?|the|in|at|its|size[ds]?|length|long|axis"
     r"|dimensions?|diameter|cranio-?caudal(?:ly)?|vertical|span|normal|enlarged|mildly|slightly|approximately|about|up|to"
-    r"|with|has|having|longest|maximum|height|width|ap|antero-?posterior|transverse)"
-    r"[\s,:]{1,2}){0,10}"
+    r"|with|has|having|longest|maximum|height|width|ap|antero-?posterior|transverse|increased|decreased)"
+    r"[\s,:(]{1,2}){0,10}"
 )
+_OF_WHICH = re.compile(
+    r",?\s(?:the\s)?(?:[\w-]+\s){0,2}(?:axis|length|size|diameter|dimension)s?\sof\swhich\s(?:is|was|measures?)\s(?:\w+\s)?"
+)
+"""Reads "in the spleen, the long axis of which is 13 cm, a nodule"."""
 _AXES = r"(?:long(?:est)?|axis|length|cranio-?caudal|vertical|longitudinal|height|span|ap|antero-?posterior|transverse)"
 _SUBJECT = re.compile(
     r"(?:^|[.;:,(]\s{0,2}|\b(?:and|while)\s)(?:the\s)?"
@@ -111,6 +115,8 @@ def of_whole_organ(statement: Statement, size: Measurement, head: Head) -> bool:
     if not before or before[-1].category != "place" or before[-1].value.adjective:
         return False
     place, low, offset = before[-1], statement.low, statement.start
+    if place.value.part is None and _OF_WHICH.fullmatch(low, place.end - offset, size.start - offset):
+        return True
     if not _LENGTH_OF.fullmatch(low, place.end - offset, size.start - offset):
         return False
     if not _SUBJECT.search(low[max(0, place.start - offset - 40) : place.start - offset]):

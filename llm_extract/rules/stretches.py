@@ -52,6 +52,7 @@ def share_stretches(statement: Statement, heads: list[Head]) -> None:
     """Cut the sentence between its findings, at the last separator before each finding's own noun phrase."""
     end_of_text = statement.start + len(statement.text)
     start = max(statement.start, statement.title_end)
+    start = _behind_other_thing(statement, heads[0], start) if heads else start
     for position, head in enumerate(heads):
         head.start = start
         behind = heads[position + 1].mark.start if position + 1 < len(heads) else end_of_text
@@ -62,6 +63,27 @@ def share_stretches(statement: Statement, heads: list[Head]) -> None:
         following = heads[position + 1]
         start = cut_between(statement, max(last, head.mark.end), following.mark.start)
         head.end = _before_other_process(statement, head, last, start)
+
+
+_THING = re.compile(
+    r"\b(?:stones?|calcul(?:us|i)|\w*lithiasis|hydronephrosis|effusions?|atelectasis|consolidations?|fractures?|diverticul\w+"
+    r"|hernias?)\b"
+)
+"""What is no lesion, has a place of its own, and is told before the first one."""
+_NEXT_THING = re.compile(r"[,;]\s(?:and\s)?(?=(?:an?|one|two|multiple|several|\d+)\s)")
+
+
+def _behind_other_thing(statement: Statement, head: Head, start: int) -> int:
+    """Reads "a stone in the lower pole of the kidney, and a cyst in the upper pole": its place is not the first."""
+    low, offset = statement.low, statement.start
+    thing = _THING.search(low, start - offset, head.mark.start - offset)
+    if thing is None:
+        return start
+    cuts = [m.start() + offset for m in _NEXT_THING.finditer(low, thing.end(), head.mark.start - offset)]
+    places = [m.start for m in statement.of("place", "short")]
+    if not cuts or not any(start <= at < cuts[-1] for at in places):
+        return start
+    return cuts[-1] if any(at >= head.mark.end for at in places) else start
 
 
 def _before_other_process(statement: Statement, head: Head, last: int, end: int) -> int:

@@ -80,6 +80,27 @@ SIZES: dict[str, list[tuple[Any, ...]]] = {
         ("liver", (21.0, 14.0), ()),
         ("liver", (7.0,), ()),
     ],
+    "In the spleen, the long axis of which is 14 cm, an 8 mm hypodense nodule is observed.": [
+        ("spleen", (8.0,), ())
+    ],
+    "The size of the spleen increased (143 mm) and a hypodense nodule of 11 mm was observed.": [
+        ("spleen", (11.0,), ())
+    ],
+    "A stone of 7 mm in the lower pole of the left kidney, and a 14 mm cyst in the upper pole.": [
+        ("kidney", (14.0,), ())
+    ],
+    # a sentence that an earlier study opens
+    "In the previous examination, the nodule of 6 mm in the lingula is 9 mm in the current examination.": [
+        ("lung", (9.0,), (6.0,))
+    ],
+    "On the prior CT, a nodule of 6 mm was seen in the lingula.": [("lung", (), (6.0,))],
+    "The 6 mm nodule in the lingula in the previous study is now measured as 9 mm.": [
+        ("lung", (9.0,), (6.0,))
+    ],
+    "While it was 13 mm in the previous study, the nodule in the lingula is measured 9 mm.": [
+        ("lung", (9.0,), (13.0,))
+    ],
+    "Compared with the previous study, the 6 mm nodule in the lingula is stable.": [("lung", (6.0,), ())],
     # what it was, and what it is now
     "The nodule of the right upper lobe was 7 mm, now 12 mm.": [("lung", (12.0,), (7.0,))],
     "The renal mass was 31 mm and is now 38 mm.": [("kidney", (38.0,), (31.0,))],
@@ -137,6 +158,11 @@ PLACES: dict[str, list[tuple[Any, ...]]] = {
     "A malignant mass in the right upper lobe. No change in size. The mass extends to the left main bronchus.": [
         ("lung", ("lung_right_upper_lobe",), "right")
     ],
+    # what another thing has before it
+    "A stone in the lower pole of the left kidney, and a 14 mm cyst in the upper pole.": [
+        ("kidney", ("kidney_upper_pole",), "unknown")
+    ],
+    "Stones of the left kidney and a cyst of its upper pole.": [("kidney", ("kidney_upper_pole",), "left")],
     # a place that only a number or a shared noun names
     "Haemangiomas in segments 6 (31 mm) and 3 (11 mm).": [
         ("liver", ("liver_segment_6",), "n/a"),
