@@ -35,7 +35,9 @@ _TITLES: dict[str, str] = {
     ),
     "addendum": ("addendum; corrected report; correction; addenda"),
     "recommendation": ("recommendation; recommendations; follow-up; recommendation(s); follow up; plan"),
-    "note": ("note; notes; disclaimer; references; electronically signed"),
+    "note": (
+        "note; notes; disclaimer; references; electronically signed; keywords; key words; tags; index terms"
+    ),
     "diagnosis": (
         "diagnosis; final diagnosis; pathologic diagnosis; final pathologic diagnosis; pathological "
         "diagnosis; diagnoses; final diagnoses; histopathologic diagnosis; histological diagnosis; anatomic "

@@ -38,6 +38,16 @@ _TITLE_AT_START = re.compile(
 )
 _TITLE = re.compile(r"[\s.;:,*](?:(?<=[\n.;:,*])|(?<=[\s.;:,*]\s))" + _TITLE_AT_START.pattern)
 """Behind the end of a line or of a statement; begins with one character of a few, which is found quickly."""
+_LONGEST_TAIL, _FEWEST_WORDS, _FEWEST_BARE = 600, 5, 3
+_KEYWORD = re.compile(
+    r"(?!(?:no|without|normal|there|mild|small|large|multiple|left|right|bilateral|stable|possible|probable|likely)\b)"
+    r"[a-z][a-z-]{1,20}(?:\s(?!(?:is|are|of|in|with|and|the|at|on|to|normal)\b)[a-z-]{1,20}){0,3}"
+)
+_BARE_WORD = re.compile(
+    r"(?:ct|mri|pet)(?:\s\w+)?|radiology|imaging|ultrasound|abdomen|abdominal|pelvi[cs]|chest|thorax|head|neck|brain|liver"
+    r"|spleen|pancreas|kidneys?|bladder|lungs?|lymph nodes?|breasts?|prostate|uterus|ovary|colon|bones?|oncology|cancer"
+)
+"""A word for an organ or an examination with nothing said of it."""
 _CLOSING = frozenset({"result", "results"})
 """Titles of the findings that close a report whose findings have a title of their own."""
 _TAIL = re.compile(r"(?:(?<=[.;)?]\s)[\"“]|(?<=[.;)?])[\"“]|(?<=\s)[•·])\s{0,2}(?=[A-Z])")
@@ -136,6 +146,9 @@ def split_sections(text: str) -> tuple[Section, ...]:
         starts = _reopen(text, starts)
     if starts[-1][1] in {"preamble", "findings"} and all(name != "impression" for _, name in starts):
         starts += _tail(text, starts[-1][0])
+    words = _keywords_at_end(text)
+    if words is not None and words > starts[-1][0]:
+        starts.append((words, "note"))
     ends = [start for start, _ in starts[1:]] + [len(text)]
     return tuple(
         Section(start=start, end=end, name=name) for (start, name), end in zip(starts, ends, strict=True)
@@ -191,6 +204,19 @@ def _tail(text: str, start: int) -> list[tuple[int, str]]:
     if opening is None or _TAIL.search(text, start, opening.start()) is not None:
         return []
     return [(opening.start(), "impression")]
+
+
+def _keywords_at_end(text: str) -> int | None:
+    """Where the bare words begin under which a text was filed: "ct abdomen, pelvis, kidney, renal mass, bladder,"."""
+    tail = text[-_LONGEST_TAIL:].rstrip(" .,\n\t\r")
+    opened = max(tail.rfind(mark) for mark in ".;:\n") + 1
+    items = [item.strip() for item in tail[opened:].split(",")]
+    bare = sum(_BARE_WORD.fullmatch(item) is not None for item in items)
+    if opened == 0 or len(items) < _FEWEST_WORDS or bare < _FEWEST_BARE or tail[opened - 1] == ":":
+        return None
+    if not all(_KEYWORD.fullmatch(item) for item in items):
+        return None
+    return max(len(text) - _LONGEST_TAIL, 0) + opened
 
 
 def _alone(text: str, match: re.Match[str]) -> bool:

@@ -251,6 +251,21 @@ def _compounds(statement: Statement, marks: Sequence[Mark]) -> list[tuple[Mark, 
     return joined
 
 
+_OF_LUNG = re.compile(
+    r"\b(?:intra-?\s?pulmonary|pulmonary|peri-?\s?fissural|fissural|sub-?pleural|intra-?mammary)\s$"
+)
+
+
+def _is_node_of_lung(statement: Statement, head: Head, mark: Mark, between: str) -> bool:
+    """Reads "a nodule on the fissure, considered an intrapulmonary lymph node": what the nodule is."""
+    if mark.value.kind != "lymph_node" or head.mark.value.kind not in {"nodule", "lesion"}:
+        return False
+    low = statement.low[: mark.start - statement.start]
+    inside = _OF_LUNG.search(low)
+    before = between[: len(between) - len(inside[0])] if inside is not None else ""
+    return inside is not None and not mark.plural and hedges.names_other(before)
+
+
 def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool:
     """True if ``mark`` only names the finding before it."""
     after = statement.text[mark.end - statement.start :]
@@ -260,7 +275,7 @@ def _is_name(statement: Statement, head: Head, mark: Mark, between: str) -> bool
         head.mark.end <= m.start < mark.start and m.tense == "current" for m in statement.measurements
     )
     new_size = own_size and _adjacent_size(statement, mark) and not _links_to_size(statement, head, mark)
-    if new_size or mark.value.needs == "qualified":
+    if new_size or (mark.value.needs == "qualified" and not _is_node_of_lung(statement, head, mark, between)):
         return False
     if not head.names and _ANOTHER_HEDGED.search(between):
         return False

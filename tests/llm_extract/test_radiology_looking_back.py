@@ -81,3 +81,32 @@ def test_the_larger_ones_of_a_group_give_its_size(text):
     size, side = GROUPS[text]
     assert (remainder.group_role, remainder.size_max_mm, remainder.diameters_mm) == ("remainder", size, ())
     assert (index.group_role, index.diameters_mm, index.laterality) == ("index", (size,), side)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "has been considered an intrapulmonary lymph node",
+        "is thought to be an intrapulmonary lymph node",
+        "may be a perifissural lymph node",
+        ", compatible with an intrapulmonary lymph node",
+    ],
+)
+def test_a_nodule_read_as_a_node_of_the_lung_is_one_lesion_with_its_size(words):
+    text = f"Tiny nodules are seen in both lungs. Apart from these, a nodule of 11 x 6 mm at the left fissure {words}."
+    many, single = read(text).lesions
+    assert (many.laterality, many.diameters_mm) == ("bilateral", ())
+    assert (single.organ, single.diameters_mm, single.laterality, single.count) == (
+        "lung",
+        (11.0, 6.0),
+        "left",
+        1,
+    )
+    assert single.diagnosis_certainty in {"probable", "possible"}
+
+
+def test_a_nodule_beside_an_enlarged_node_is_none():
+    organs = {
+        x.organ for x in read("A 5 mm nodule in the left lung and an enlarged node at the hilum.").lesions
+    }
+    assert organs == {"lung", "lymph_node"}

@@ -78,3 +78,31 @@ def test_sections_tile_the_text_and_sentences_lie_in_order(text):
 
 def test_sentences_have_a_greatest_length():
     assert max(s.end - s.start for s in split_sentences("word " * 2000)) <= MAX_SENTENCE_CHARS
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        ".radiology, chest pain, liver mass, ct abdomen, pelvis, kidney, cysts, spleen,",
+        ".\nct chest, lung, lymph node, metastasis, oncology, neck",
+        ". Keywords: liver, mass, cyst",
+    ],
+)
+def test_words_that_a_report_is_filed_under_are_a_note(tail):
+    text = "FINDINGS: A cyst of the liver is seen, likely simple" + tail
+    assert split_sentences(text)[-1].section == "note"
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "\nIMPRESSION: renal mass, liver metastases, lung nodules, ascites, splenomegaly",
+        "\nliver, spleen, pancreas, kidneys, bladder are normal",
+        "\nliver, spleen, pancreas, kidneys, no bladder mass",
+        "\nrenal mass, liver metastases, lung nodules, ascites, splenomegaly",
+        "\nliver, spleen, pancreas: normal",
+    ],
+)
+def test_a_list_that_says_something_is_no_list_of_keywords(tail):
+    text = "FINDINGS: A cyst of the liver is seen, likely simple." + tail
+    assert split_sentences(text)[-1].section in {"findings", "impression"}
