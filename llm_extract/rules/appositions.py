@@ -17,7 +17,8 @@ _LAST_COMMA = re.compile(
 )
 _NO_MORE = re.compile(
     r"[\s.)]{0,3}(?:(?:or|vs\.?|versus)\s[^.;,]{3,60}|,\s(?:previously|formerly|prior|was|stable|unchanged|lr-?\w"
-    r"|li-?rads)\b[^;]{0,60}|,\s\d[\d.x ]{0,14}[cm]m\s(?:on|in|at|previously)\b[^;]{0,60})?[\s.)]{0,3}"
+    r"|li-?rads)\b[^;]{0,60}|,\s(?:the\s(?:larg|bigg)|up to\b|measuring\b|all\b)[^;]{0,120}"
+    r"|,\s\d[\d.x ]{0,14}[cm]m\s(?:on|in|at|previously)\b[^;]{0,60})?[\s.)]{0,3}"
 )
 """Behind a name nothing follows but another one, or what the lesion was before."""
 

@@ -112,7 +112,10 @@ def resolve(
     segments = liver_segments(text, [r for r in references if not is_asked(text, r.end)], organ, places)
     if segments and organ is None:
         organ = "liver"
-    vertebrae = vertebra_levels(text, [r for r in references if not is_landmark(text, r.start)], organ)
+    levels = [
+        r for r in references if not is_landmark(text, r.start) or (organ == "bone" and _is_at(text, r))
+    ]
+    vertebrae = vertebra_levels(text, levels, organ)
     if vertebrae and organ in {None, "other"}:
         organ = "bone"
     parts: dict[str, tuple[int, int]] = {**segments, **(vertebrae if organ == "bone" else {})}
@@ -176,6 +179,14 @@ def _is_elsewhere(text: str, mark: Mark, organ: str, head: Mark | None) -> bool:
     if organ == "lymph_node":
         return _OWN_HILUM.search(text, max(0, mark.start - 18), mark.end + 14) is not None
     return is_neighbour(text, mark, head)
+
+
+_AT = re.compile(r"(?:\bat|\bat (?:the )?level of)\s(?:the\s)?$", re.IGNORECASE)
+
+
+def _is_at(text: str, reference: Reference) -> bool:
+    """Reads "a lytic lesion at L3": for a lesion of bone the level is the place."""
+    return _AT.search(text[max(0, reference.start - 24) : reference.start]) is not None
 
 
 _NEXT_WORD = re.compile(r"\s(?:(?!(?:is|are|was|were|in|at|of|on)\s)\w+\s)?")

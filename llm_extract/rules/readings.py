@@ -57,6 +57,7 @@ _CLAUSE_HEAD = re.compile(
     r"(?P<words>(?:(?!(?:in|of|with|at|on|no|not|without|another|other|additional|further|second|new|also|there)\b)"
     r"[\w-]+\s){0,3})$"
 )
+_QUERY = re.compile(r"\s?\?\s?(?:$|[.,;)])")
 _OPENING_NAME = re.compile(
     r"\W{0,4}(?:(?!(?:in|of|with|at|on|no|not|without|another|other|additional|further|second|new|also|there)\b)"
     r"[\w-]+\s){0,2}"
@@ -179,7 +180,8 @@ def clause_head(between: str, after: str) -> str | None:
     Behind "and" only a verb makes it a clause.
     """
     match = _CLAUSE_HEAD.search(between)
-    if match is None or hedge_behind(after) is None:
+    asked = match is not None and match["mark"] != "and" and _QUERY.match(after) is not None
+    if match is None or (hedge_behind(after) is None and not asked):
         return None
     return match["words"] if match["mark"] != "and" or _HAS_VERB.match(after) is not None else None
 

@@ -32,6 +32,7 @@ NAMED = {
     "A 12 mm lesion is seen in the liver. Biopsy is recommended to exclude metastasis.": ("metastasis", "possible"),
     "Nodule of 9 mm in the right upper lobe, which may be related to metastasis.": ("metastasis", "possible"),
     "A 19 mm lesion is seen in the spleen, which may be secondary to lymphoma involvement.": ("lymphoma", "possible"),
+    "In the L2 a sclerotic focus of 6 mm, bone island?, is observed.": ("bone_island", "possible"),
     "A 12 mm lesion is seen in the spleen. A haemangioma is likely.": ("hemangioma", "possible"),
     "Dense focus of the right kidney, 8 mm, haemorrhagic cyst versus solid nodule.": ("cyst", "possible"),
     "Foci of up to 4 mm in both kidneys are too small to characterise, statistically cysts.": ("cyst", "probable"),
@@ -55,6 +56,7 @@ LAST_WORD = {
     "In segment 8 there is a mass of 2.4 x 2.1 cm (series 6 image 29) with washout, LR-5, definite HCC, previously"
     " 1.7 cm.": ("hcc", 17.0),
     "In the left kidney a 3 cm mass with a capsule, RCC, unchanged.": ("rcc", None),
+    "In the liver multiple lesions of low density, cysts, all under 5 mm.": ("cyst", None),
 }
 
 

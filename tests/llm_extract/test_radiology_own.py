@@ -256,3 +256,25 @@ CHANGES = {
 @pytest.mark.parametrize("text", CHANGES)
 def test_a_title_tells_the_change_of_its_lines(text: str) -> None:
     assert [x.change for x in read(text).lesions] == CHANGES[text]
+
+
+NOT_OURS = {
+    "Calculus of 11 mm and a 25 mm cyst in the left kidney.": [(25.0,)],
+    "Left renal pelvis stone 11 mm, left kidney upper pole 25 mm cyst.": [(25.0,)],
+    "In the right kidney, a calculus 6 mm in diameter and a 21 mm angiomyolipoma are seen.": [(21.0,)],
+    "A stone measuring 9 mm, a 14 mm polyp in the gallbladder.": [(14.0,)],
+    "Aorta 38 mm, liver cyst 12 mm.": [(12.0,)],
+    "CBD 9 mm, pancreatic head mass 32 mm.": [(32.0,)],
+    "Portal vein is 15 mm, a 9 mm hypodense lesion in segment 4.": [(9.0,)],
+    "Pleural effusion of 12 mm on the left, a 6 mm nodule in the lingula.": [(6.0,)],
+    "Calcifications, 6 mm cyst in the liver.": [(6.0,)],
+    "In the dilated common bile duct 9 mm polypoid mass.": [(9.0,)],
+    "A mass of 6x4 cm encasing the celiac trunk is seen in the pancreas.": [(60.0, 40.0)],
+    "A 3 cm mass compressing the common bile duct in the pancreatic head.": [(30.0,)],
+    "A 5 mm nonobstructing calculus in the left kidney.": [],
+}
+
+
+@pytest.mark.parametrize("text", NOT_OURS)
+def test_the_size_right_behind_what_is_no_lesion_is_its_own(text):
+    assert [lesion.diameters_mm for lesion in read(text).lesions] == NOT_OURS[text]

@@ -321,3 +321,14 @@ def test_a_lesion_beside_another_lies_in_its_organ_and_on_its_side(text):
     last = read(text).lesions[-1]
     assert (last.organ, last.laterality) == BESIDE[text]
     assert not last.parts
+
+
+@pytest.mark.parametrize("words", ["at L3", "at the level of L3", "in the L3 vertebra"])
+def test_the_level_of_a_lesion_of_bone_is_its_place(words):
+    (lesion,) = read(f"A lytic lesion {words}, 12 mm.").lesions
+    assert place(lesion) == ("bone", ("bone_vertebra_l3",), "unknown")
+
+
+def test_a_phase_is_no_vessel():
+    text = "Mass in the pancreatic tail, hypovascular on the arterial phase, another smaller one of 8 mm in the head."
+    assert {lesion.organ for lesion in read(text).lesions} == {"pancreas"}
