@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from llm_extract.cues import Cue
 from llm_extract.lower_case import lowered
 from llm_extract.references import Reference, scan_references
+from llm_extract.size_words import WordLength, lengths_in_words
 from llm_extract.tense import is_prior
 
 MAX_MEASUREMENTS = 1000
@@ -58,24 +58,6 @@ _CHAIN = _chain(_NUMBER)
 _SPACED_CHAIN = _chain(rf"(?:\d{{1,2}}(?:\s\.\s?|\.\s)\d(?!\d)|{_NUMBER})", blanks=12)
 _NUMBER_START = re.compile(r"[\d.](?:(?<![\w.,/].)|(?<=[a-z]{3},.)|(?<=easures.)|(?<=easuring.))")
 _HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|r)|milim|sub-?\s?cent")
-
-_WORDS = {
-    "half a": 0.5, "one": 1, "a": 1, "one and a half": 1.5, "two": 2, "two and a half": 2.5, "three": 3,
-    "three and a half": 3.5, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
-    "eleven": 11, "twelve": 12,
-}  # fmt: skip
-_WORD_LENGTH = re.compile(
-    r"\b(?P<word>" + "|".join(sorted(map(re.escape, _WORDS), key=len, reverse=True)) + r")[\s-]"
-    r"(?P<unit>(?:milli?|centi)met(?:er|re)s?|mm|cm)\b",
-)
-_LETTER_BEFORE_UNIT = re.compile(r"[\s-](?<=[a-z][\s-])(?:milli?met|centimet|[mc]m)")
-"""What every length in words holds, found quickly."""
-_SIZE_WORD = Cue(
-    r"\b(?P<word>sub-?\s?centimet(?:er|re|ric)s?|sub-?\s?cm|milli?met(?:ric(?:al)?|er-sized|re-sized)"
-    r"|milli?met(?:er|re)s?\s(?:in\s)?(?:siz(?:ed?|es)|dimensions?|diameters?)|milli?met(?:er|re) order"
-    r"|sub-?\s?milli?met(?:er|re|ric)s?)\b",
-    "sub", "mill",
-)  # fmt: skip
 
 _APPROXIMATE = re.compile(
     r"(?:approximately|approximate|approx\.?|about|around|roughly|circa|\bca\.|nearly|almost"
@@ -178,7 +160,7 @@ def scan_measurements(
         return ()
     marks = scan_references(text) if references is None else references
     atoms = _read_atoms(low, marks, _CHAIN if writing == "typed" else _SPACED_CHAIN)
-    found = [*_combine(low, atoms), *_worded(low)]
+    found = [*_combine(low, atoms), *(_of_words(words) for words in lengths_in_words(low))]
     found.sort(key=lambda item: (item.start, -item.end))
     kept: list[_Found] = []
     for item in found:
@@ -331,16 +313,17 @@ def _qualifier(low: str, atom: _Atom) -> Qualifier:
     return "approximate" if _APPROXIMATE.search(before) else "exact"
 
 
-def _worded(low: str) -> Iterator[_Found]:
-    for match in _WORD_LENGTH.finditer(low) if _LETTER_BEFORE_UNIT.search(low) else ():
-        value = _WORDS[match["word"].lower()] * _factor(match["unit"])
-        if match["word"].lower() in {"a", "one"} and match["unit"][0] in "mM":
-            continue
-        yield _Found(match.start(), match.end(), (value,), "exact", "stated", 0.5 * _factor(match["unit"]))
-    for match in _SIZE_WORD.finditer(low):
-        word = match["word"].lower().replace(" ", "").replace("-", "")
-        bound = 1.0 if word.startswith("submil") else 10.0
-        yield _Found(match.start(), match.end(), (bound,), "upper_bound", "stated", 0.0, worded=True)
+def _of_words(words: WordLength) -> _Found:
+    qualifier: Qualifier = "upper_bound" if words.is_bound else "exact"
+    return _Found(
+        words.start,
+        words.end,
+        (words.value_mm,),
+        qualifier,
+        "stated",
+        words.precision_mm,
+        worded=words.is_bound,
+    )
 
 
 def _finish(low: str, found: list[_Found], bounds: tuple[int, ...]) -> Iterator[Measurement]:

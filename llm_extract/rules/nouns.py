@@ -7,6 +7,7 @@ import re
 from llm_extract.cues import Cue
 from llm_extract.lower_case import lowered
 from llm_extract.measurements import Measurement
+from llm_extract.rules.contents import is_content
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.statements import Statement
 
@@ -102,23 +103,6 @@ _OR_LESION = re.compile(
 _CALCIFIED = re.compile(r"\b(?:calcifi\w+|plaques?|atheroscl\w+)\b", re.IGNORECASE)
 _LOOK = re.compile(r"\b(?:appearances?|densit(?:y|ies)|structures?|areas?)$", re.IGNORECASE)
 _OF_LOOK = re.compile(r"\b(?:in|of|with)\s(?:an?\s)?(?:[\w-]+\s){1,2}$", re.IGNORECASE)
-_INSIDE = re.compile(
-    r"\s(?:inside|therein|within(?: it)?|in it|in its (?:interior|centre|center))"
-    r"(?=[\s,.;]*(?:$|[,.;]|and\b))",
-    re.IGNORECASE,
-)
-_PARENT = re.compile(
-    r"\b(?:mass|lesion|cyst|nodule|tumou?r)\b[^.;]*"
-    r"\b(?:with|contain\w*|has|having|show\w*)\b[^.;]*$",
-    re.IGNORECASE,
-)
-"""Reads "a mass with nodules inside": what a lesion holds is no lesion of its own."""
-_CONTENT = Cue(
-    r"\b(?:with|contain\w*|having|has|show\w*)\s(?:an?\s)?(?:(?!(?:in|of|and|on|at)\b)[\w.,×-]+\s){0,4}?"
-    r"(?:mural|central|internal|intracystic|intralesional|intratumou?ral)\s(?:[\w-]+\s){0,2}$",
-    "mural", "central", "internal", "intra",
-)  # fmt: skip
-"""Given lower case."""
 _SPREAD_OUT = Cue(
     r"\b(?:diffuse\w*|patchy|linear|line-like|strip(?:e|-like|s)?|cylindrical|band-?like|flaky"
     r"|cloud-?like|streaky|speckled|flocculent|ground[- ]glass|infiltrat\w+|reticular|consolidat\w+"
@@ -159,7 +143,7 @@ def counts(statement: Statement, mark: Mark) -> bool:
         stone = _STONE.search(lowered(after[:110]))
         if stone is not None and (stone["read"] or not sizes_near(statement, mark)):
             return False
-    if (_INSIDE.match(after) and _PARENT.search(before)) or _is_content(statement, mark, before):
+    if is_content(statement, mark, before, after):
         return False
     if mark.value.diagnosis is None and (
         (_LOOK.search(noun) and _is_attribute(statement, mark)) or _is_its_look(mark, before, after)
@@ -172,15 +156,6 @@ def _is_its_look(mark: Mark, before: str, after: str) -> bool:
     """Reads "its contour and density are natural": how an organ looks, no density in it."""
     looks = mark.value.needs == "size" and _IS_NATURAL.match(after) is not None
     return looks and (_ITS.search(before) is not None or before.endswith(", "))
-
-
-def _is_content(statement: Statement, mark: Mark, before: str) -> bool:
-    """Reads "a cystic mass with a mural nodule": what a finding holds is no finding beside it."""
-    match = _CONTENT.search(lowered(before[-90:]))
-    if match is None or mark.value.kind not in {"nodule", "lesion", "cyst"}:
-        return False
-    at = mark.start - len(match[0])
-    return any(m.category == "finding" and m.end <= at for m in statement.marks)
 
 
 _NOT_OF_AIR = re.compile(
