@@ -16,6 +16,7 @@ from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import measured, wording
 from llm_extract.rules.pathology.absorbing import members_apart
+from llm_extract.rules.pathology.counts import in_groups, with_others
 from llm_extract.rules.pathology.free import (
     at_margins,
     free_organs,
@@ -299,12 +300,13 @@ class PathologyReader(ListReader):
             )
 
     def _reduce(self) -> None:
-        tumours = gather(self._sightings, main=self._main)
+        tumours = in_groups(gather(self._sightings, main=self._main), self.reading.text)
         tumours = [t for t in tumours if not _is_empty(t.first)]
         kept = [m for t in tumours for m in (*members_apart(t), t.rest) if m is not None]
         self._as_metastases(kept)
         self._place_at_sites(kept)
         self._add_further_foci(kept)
+        kept += with_others(kept, self.reading.text, self._link)
         held = {m.id for mention in kept for m in mention.sizes}
         for sighting in self._sightings:
             for size in sighting.mention.sizes:
