@@ -119,6 +119,7 @@ class Lexicon:
         from spacy.matcher import PhraseMatcher
         from spacy.tokenizer import Tokenizer
 
+        self._paired = frozenset(name for name, organ in anatomy.organs.items() if organ.paired)
         self.nlp = spacy.blank("en")
         # the default tokenizer takes quadratic time over runs of punctuation; this one is linear
         self.nlp.tokenizer = Tokenizer(self.nlp.vocab, infix_finditer=re.compile(r"[^\w\s]").finditer)
@@ -180,6 +181,15 @@ class Lexicon:
         kept = [(word, start) for word, start in words if word.strip(" ")]
         return NewDoc(self.nlp.vocab, words=[word for word, _ in kept]), [start for _, start in kept]
 
+    def _lettered_side(self, text: str, mark: Mark) -> Mark | None:
+        """The side in "L kidney" and "R adrenal nodule"; a capital letter alone before the name of a paired organ."""
+        side = _LETTERS.get(text[max(0, mark.start - 2) : mark.start])
+        if side is None or (mark.start > 2 and text[mark.start - 3] not in _BEFORE_LETTER):
+            return None
+        short = mark.category == "short"
+        organs = {o for o, _ in mark.value.candidates} if short else {getattr(mark.value, "organ", None)}
+        return Mark(mark.start - 2, mark.start - 1, "side", side) if organs & self._paired else None
+
     def find(self, text: str) -> Marks:
         """All known phrases, longest first where they overlap; one phrase may have several meanings."""
         doc, starts = self._tokens(text)
@@ -201,6 +211,7 @@ class Lexicon:
             taken[first:last] = b"\1" * (last - first)
             start, end = starts[first], starts[last - 1] + lengths[last - 1]
             kept += [Mark(start, end, e.category, e.value, e.plural) for e in self._entries[key]]
+        kept += [side for mark in kept if (side := self._lettered_side(text, mark)) is not None]
         kept.sort(key=_START)
         return Marks(kept)
 
@@ -255,6 +266,7 @@ def _done_words(phrases: Sequence[str]) -> Iterator[str]:
                 yield f"post{phrase}"
 
 
+_LETTERS, _BEFORE_LETTER = {"L ": "left", "R ": "right"}, frozenset(" \n\t(,.;:")
 _SIDES = frozenset({"left", "right", "bilateral", "midline"})
 
 

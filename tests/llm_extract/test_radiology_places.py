@@ -332,3 +332,18 @@ def test_the_level_of_a_lesion_of_bone_is_its_place(words):
 def test_a_phase_is_no_vessel():
     text = "Mass in the pancreatic tail, hypovascular on the arterial phase, another smaller one of 8 mm in the head."
     assert {lesion.organ for lesion in read(text).lesions} == {"pancreas"}
+
+
+LETTERED = {
+    "L kidney: 3.5cm exophytic mass.": ("kidney", "left"),
+    "1 cm R adrenal nodule.": ("adrenal_gland", "right"),
+    "4 mm nodule in L lower lobe.": ("lung", "left"),
+    "B/L renal cysts up to 2 cm.": ("kidney", "bilateral"),
+    "8 mm lytic lesion of the L spine.": ("bone", "unknown"),
+}
+
+
+@pytest.mark.parametrize("text", LETTERED)
+def test_a_capital_letter_is_a_side_before_a_paired_organ(text):
+    (lesion,) = read(text).lesions
+    assert (lesion.organ, lesion.laterality) == LETTERED[text]
