@@ -6,24 +6,30 @@ import difflib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 
-from llm_extract.anatomy import load_anatomy
+from llm_extract.anatomy import Anatomy, load_anatomy
 from rsuper.data.class_map import LESION_SUFFIX
 from rsuper.errors import UsageError
 from rsuper.supervision import organ_of_class
 from rsuper.supervision.types import CaseTargets
 
 
-def require_channels(channels: Sequence[str], masks: Collection[str]) -> None:
-    """Refuse a misspelt channel: it would never learn anything.
+def require_channels(channels: Sequence[str], masks: Collection[str], anatomy: Anatomy | None = None) -> None:
+    """Refuse a misspelt channel, which would never learn anything, and one that is there twice.
 
     Args:
         channels: what each output channel is.
         masks: names of the masks of this case; a structure of one's own is known by its mask.
+        anatomy: the table of organs; the built-in one by default.
 
     Raises:
-        UsageError: ``unknown_channel``.
+        UsageError: ``unknown_channel`` or ``channel_twice``.
     """
-    anatomy = load_anatomy()
+    anatomy = anatomy or load_anatomy()
+    twice = [name for number, name in enumerate(channels) if name in channels[:number]]
+    if twice:
+        raise UsageError(
+            f"two channels are {twice[0]}", code="channel_twice", hint="each output of a network is one thing"
+        )
     known = {organ.lesion_class for organ in anatomy.organs.values()} | set(masks)
     for organ in anatomy.organs.values():
         known |= {organ.name, organ.class_name, *anatomy.organ_structures(organ.name)}

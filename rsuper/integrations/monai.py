@@ -18,6 +18,7 @@ from monai.data import MetaTensor, list_data_collate
 from monai.transforms import MapTransform, Randomizable, SpatialCrop, SpatialPad
 from torch import Tensor
 
+from llm_extract.anatomy import Anatomy
 from rsuper.errors import DataError
 from rsuper.integrations.affine_spacing import affine_spacing_mm
 from rsuper.integrations.target_batch import supervision_batch
@@ -46,6 +47,7 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
         heads: ``softmax`` if exactly one channel (or background) holds at a voxel.
         margins_mm: organ or class -> margin of its region; the table's margins by default.
         policy: which reported lesions count, from :func:`rsuper.supervision.load_policy`; None: ``tumours``.
+        anatomy: organs of your own; see :func:`rsuper.integrations.target_map`.
         targets_key: where the map is put.
     """
 
@@ -58,6 +60,7 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
         heads: Heads = "sigmoid",
         margins_mm: Mapping[str, float] | None = None,
         policy: SupervisionPolicy | None = None,
+        anatomy: Anatomy | None = None,
         targets_key: str = TARGETS,
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
@@ -66,6 +69,7 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
         self.heads: Heads = heads
         self.margins_mm = margins_mm
         self.policy = policy
+        self.anatomy = anatomy
         self.targets_key = targets_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -89,6 +93,7 @@ class ReportTargetsd(MapTransform):  # type: ignore[misc] # MONAI is untyped
             case_id=str(rest.get("case_id", "case")),
             margins_mm=self.margins_mm,
             policy=self.policy,
+            anatomy=self.anatomy,
         )
         meta = {META_KEY: made.key.model_dump_json()}
         rest[self.targets_key] = MetaTensor(made.codes, affine=affine, meta=meta)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rsuper.errors import DataError
 from rsuper.integrations.target_key import LesionKey, PairKey, TargetKey
+from rsuper.morphology import spacing_rows
 from rsuper.supervision.types import LesionTarget, PairTarget, SupervisionBatch
 
 # Nearest neighbour on a turned grid loses or gains a few border voxels; less than this share is not a cut.
@@ -35,12 +37,14 @@ def supervision_batch(
     Args:
         codes: [B,1,D,H,W], or B maps [1,D,H,W]; whole numbers of any dtype, on any device.
         keys: the key of each map.
-        spacing_mm: [B,3] voxel size after augmentation, array order: a zoom by 1.2 turns 3 mm into 2.5 mm, so that the
-            millimetres of the report keep their meaning. None is the spacing of the keys: nothing was zoomed.
+        spacing_mm: [B,3], or 3 numbers for all: voxel size after augmentation, array order. A zoom by 1.2 turns 3 mm
+            into 2.5 mm, so that the millimetres of the report keep their meaning. None is the spacing of the keys:
+            nothing was zoomed.
         image_hu: HU of the crops, for the attenuation term only.
 
     Raises:
         DataError: ``target_map_interpolated``, ``target_region_grew`` or ``target_keys_differ``.
+        ValueError: codes, keys, spacing and image do not fit each other.
 
     >>> from rsuper.integrations import target_map
     >>> liver = torch.ones(8, 8, 8)
@@ -55,7 +59,10 @@ def supervision_batch(
             code="target_keys_differ",
             hint="make all target maps with the same channels",
         )
-    rows = [key.spacing_mm for key in keys] if spacing_mm is None else [_triple(row) for row in spacing_mm]
+    _check_shapes(codes, keys, image_hu)
+    stated = [key.spacing_mm for key in keys] if spacing_mm is None else spacing_mm
+    table = stated if isinstance(stated, Tensor) else torch.from_numpy(np.asarray(stated, np.float64))
+    rows = spacing_rows(table, len(keys))
     samples = [
         _Sample(_whole(volume, key), key, row) for volume, key, row in zip(codes, keys, rows, strict=True)
     ]
@@ -165,8 +172,7 @@ class _Sample:
 
 def _whole(volume: Tensor, key: TargetKey) -> Tensor:
     """The codes as int64 [D,H,W]; negative ones are padding."""
-    codes = volume.as_subclass(Tensor)
-    codes = codes[0] if codes.ndim == 4 else codes
+    codes = volume.as_subclass(Tensor)[0]
     whole = codes.to(torch.int64)
     exact = not codes.is_floating_point() or bool((whole == codes).all())
     if not exact or int(whole.amax()) >= len(key.codes):
@@ -179,6 +185,12 @@ def _whole(volume: Tensor, key: TargetKey) -> Tensor:
     return whole.clamp_(min=0)
 
 
-def _triple(row: Sequence[float] | Tensor) -> tuple[float, float, float]:
-    first, second, third = (float(value) for value in row)
-    return first, second, third
+def _check_shapes(codes: Sequence[Tensor] | Tensor, keys: Sequence[TargetKey], image: Tensor | None) -> None:
+    """Maps [1,D,H,W] on one grid, a key each, and an image that goes with them."""
+    if len(codes) != len(keys):
+        raise ValueError(f"each target map takes its key, got {len(codes)} maps and {len(keys)} keys")
+    shapes = [tuple(volume.shape) for volume in codes]
+    if any(len(shape) != 4 or shape[0] != 1 or shape != shapes[0] for shape in shapes):
+        raise ValueError(f"target maps are [1,D,H,W] of one size, got {', '.join(map(str, shapes))}")
+    if image is not None and tuple(image.shape) != (len(codes), *shapes[0]):
+        raise ValueError(f"image_hu is [B,1,D,H,W] = {(len(codes), *shapes[0])}, got {tuple(image.shape)}")

@@ -27,6 +27,9 @@ def target_crop(made: TargetMap, size: Sequence[int], rng: np.random.Generator) 
     Returns:
         Slices into [D,H,W].
 
+    Raises:
+        ValueError: the size is not three positive numbers of voxels.
+
     >>> liver = torch.zeros(40, 40, 40)
     >>> liver[10:20, 10:20, 10:20] = 1
     >>> from rsuper.integrations import target_map
@@ -34,6 +37,10 @@ def target_crop(made: TargetMap, size: Sequence[int], rng: np.random.Generator) 
     >>> made.codes[:, *target_crop(made, (20, 20, 20), np.random.default_rng(0))].shape
     torch.Size([1, 20, 20, 20])
     """
+    if len(size) != 3 or min(size) < 1:
+        raise ValueError(
+            f"size is three numbers of voxels (D, H, W), such as (96, 96, 96), got {tuple(size)}"
+        )
     codes = made.codes.as_subclass(Tensor)[0].to(torch.int64)
     focus = _focus(codes, made.key, rng)
     box = None if focus is None else bounding_box(focus)

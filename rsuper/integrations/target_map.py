@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from torch import Tensor
 
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import ReportRecord
-from llm_extract.reports import Report
 from rsuper.data.class_map import LESION_SUFFIX
-from rsuper.errors import DataError
+from rsuper.errors import DataError, UsageError
+from rsuper.integrations.case_reports import records_of
 from rsuper.integrations.channel_names import require_channels, warn_without_organ
 from rsuper.integrations.softmax_heads import make_exclusive
 from rsuper.integrations.target_batch import supervision_batch
@@ -63,6 +63,7 @@ def target_map(
     case_id: str = "case",
     margins_mm: Mapping[str, float] | None = None,
     policy: SupervisionPolicy | None = None,
+    anatomy: Anatomy | None = None,
 ) -> TargetMap:
     """The targets of one case from its reports and its masks.
 
@@ -78,10 +79,13 @@ def target_map(
         case_id: for messages.
         margins_mm: organ or class -> margin of its region; the table's margins by default.
         policy: which reported lesions count, from :func:`rsuper.supervision.load_policy`; None: ``tumours``.
+        anatomy: organs of your own, from ``llm_extract.anatomy.load_anatomy(Path("mine.yaml"))``; the built-in table
+            by default.
 
     Raises:
         DataError: the masks do not fit together, or there are none.
-        UsageError: ``unknown_channel``.
+        UsageError: ``unknown_channel``, ``channel_twice`` or ``unknown_heads``.
+        TypeError: a report is neither a text nor a record.
 
     Warns:
         UserWarning: a lesion class can learn nothing from reports, because its organ has no mask in this case.
@@ -93,30 +97,32 @@ def target_map(
     >>> made.key.states
     {'pancreas_lesion': 'reported'}
     """
-    said = [reports] if isinstance(reports, str | ReportRecord) else list(reports)
     arrays = as_bool({name: _volume(mask) for name, mask in masks.items()})
-    require_channels(channels, arrays)
+    require_channels(channels, arrays, anatomy)
     lesion_classes = tuple(name for name in channels if name.endswith(LESION_SUFFIX))
     drawn = frozenset(name for name in lesion_classes if name in arrays)
     targets = build_case_targets(
-        [
-            item if isinstance(item, ReportRecord) else _read(item, f"report-{number}")
-            for number, item in enumerate(said)
-        ],
+        records_of(reports, anatomy),
         {name: mask for name, mask in arrays.items() if not name.endswith(LESION_SUFFIX)},
         case_id=case_id,
         spacing_mm=spacing_mm,
         lesion_classes=lesion_classes,
         voxel_labelled=drawn,
+        anatomy=anatomy,
         margins_mm=margins_mm,
         policy=policy,
     )
     warn_without_organ(targets, arrays)
-    return encode_targets(targets, arrays, channels=channels, heads=heads)
+    return encode_targets(targets, arrays, channels=channels, heads=heads, anatomy=anatomy)
 
 
 def encode_targets(
-    targets: CaseTargets, masks: Mapping[str, Mask], *, channels: Sequence[str], heads: Heads = "sigmoid"
+    targets: CaseTargets,
+    masks: Mapping[str, Mask],
+    *,
+    channels: Sequence[str],
+    heads: Heads = "sigmoid",
+    anatomy: Anatomy | None = None,
 ) -> TargetMap:
     """The targets of a case as a label map.
 
@@ -127,17 +133,25 @@ def encode_targets(
         channels: what each output channel is; the names of ``targets.classes`` are lesion classes.
         heads: ``softmax``: background or one channel holds at a voxel. Then the label of an organ means organ or lesion
             of it (see :func:`softmax_classes`), open where a report leaves open whether a voxel beside it is lesion.
+        anatomy: the table of organs that the targets were made with; the built-in one by default.
 
     Raises:
         DataError: ``drawn_mask_missing``, ``mask_grid_mismatch`` or ``too_many_masks``.
+        UsageError: ``unknown_heads``.
     """
+    if heads not in get_args(Heads):
+        raise UsageError(
+            f"heads are sigmoid or softmax, got {heads!r}",
+            code="unknown_heads",
+            hint="softmax: exactly one channel, or background, holds at a voxel",
+        )
     painter = _Painter(targets)
     channels = tuple(channels)
     lesions = [name for name in channels if name in targets.classes]
     labels, known = _labels(targets, masks, channels)
     if heads == "softmax":
         make_exclusive(labels, known, lesions)
-    anatomy = load_anatomy()
+    anatomy = anatomy or load_anatomy()
     parts: dict[str, Any] = {
         "labels": [painter.number(labels[name]) for name in channels],
         "known": [painter.number(known[name]) for name in channels],
@@ -161,12 +175,6 @@ def encode_targets(
         **parts,
     )
     return TargetMap(codes=codes, key=key)
-
-
-def _read(text: str, report_id: str) -> ReportRecord:
-    from llm_extract.rules import extract_record  # spaCy is loaded only where a text is read
-
-    return extract_record(Report(report_id=report_id, text=text))
 
 
 def _volume(mask: ArrayLike) -> NDArray[np.generic]:
@@ -197,12 +205,7 @@ class _Painter:
         """The number of a mask; the same mask twice gets one number."""
         array = np.ascontiguousarray(mask)
         if array.shape != self.targets.shape:
-            raise DataError(
-                f"a mask has shape {array.shape} (D, H, W), the targets {self.targets.shape}",
-                code="mask_grid_mismatch",
-                case_id=self.targets.case_id,
-                hint="resample all masks to the grid of the CT",
-            )
+            raise _other_grid("a mask", array, self.targets)
         box = bounding_box(torch.from_numpy(array)) or (slice(0, 0), slice(0, 0), slice(0, 0))
         inside = array[box]
         name = repr(box).encode() + np.packbits(inside).tobytes()
@@ -256,9 +259,20 @@ def _labels(
                 case_id=targets.case_id,
                 hint=f"add it as masks[{name!r}]",
             )
+        if voxels is not None and voxels.shape != targets.shape:
+            raise _other_grid(name, voxels, targets)
         crop = crop_label(targets, name, (0, 0, 0), targets.shape, voxels=voxels)
         labels[name], known[name] = crop.label, crop.known
     return labels, known
+
+
+def _other_grid(name: str, mask: Mask, targets: CaseTargets) -> DataError:
+    return DataError(
+        f"{name} has shape {mask.shape} (D, H, W), the targets {targets.shape}",
+        code="mask_grid_mismatch",
+        case_id=targets.case_id,
+        hint="resample all masks to the grid of the CT",
+    )
 
 
 def _host(masks: Mapping[str, Mask], lesion_class: str, anatomy: Anatomy) -> Mask | None:
