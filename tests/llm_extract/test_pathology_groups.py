@@ -199,3 +199,44 @@ def test_what_replaces_an_organ_is_a_tumour():
         "GROSS:\nThe right ovary is replaced by a 7.4 x 6.1 x 5.0 cm solid tumor."
     )
     assert sizes(text) == [("ovary", (74.0, 61.0, 50.0), 1)]
+
+
+def test_a_cancer_that_involves_a_list_of_organs_lies_in_each_of_them():
+    text = (
+        "DIAGNOSIS:\nOvaries, tubes, uterus, cervix, omentum:\n"
+        "Papillary serous carcinoma involving both ovaries, omentum, and serosa of the uterus.\n"
+        "The right ovarian tumor measures 6.3 cm and the left ovarian tumor 4.1 cm.\n"
+        "GROSS:\nThe right ovary is replaced by a 6.3 x 5.9 x 5.0 cm solid tumor. The left ovary is enlarged,"
+        " 5.2 x 4 x 3 cm, and contains a 4.1 x 3.6 x 3 cm mass."
+    )
+    found = sorted((x.organ, x.laterality, x.diameters_mm) for x in record(text).lesions)
+    assert found == [
+        ("ovary", "left", (41.0, 36.0, 30.0)),
+        ("ovary", "right", (63.0, 59.0, 50.0)),
+        ("peritoneum", "unknown", ()),
+        ("uterus", "n/a", ()),
+    ]
+
+
+def test_the_bowel_that_a_colon_cancer_grows_into_has_no_lesion_of_its_own():
+    text = (
+        "DIAGNOSIS:\nColon, sigmoid, resection: Adenocarcinoma involving the bladder and small bowel, 5.1 cm."
+    )
+    assert sizes(text) == [("colon", (51.0,), 1)]
+
+
+def test_numbered_tumours_are_what_the_diagnosis_names():
+    text = (
+        "DIAGNOSIS:\nLiver, resection: multifocal hepatocellular carcinoma.\n"
+        "Tumor size: tumor 1: 6.6 x 6.0 cm; tumor 2: 2.1 cm; tumor 3: 1.0 cm."
+    )
+    found = [(x.diagnosis, x.diameters_mm, x.count) for x in record(text).lesions]
+    assert sorted(found) == [("hcc", (10.0,), 1), ("hcc", (21.0,), 1), ("hcc", (66.0, 60.0), 1)]
+
+
+def test_the_adrenal_gland_of_a_nephrectomy_lies_on_its_side():
+    text = "DIAGNOSIS:\nKidney, right, nephrectomy: Renal cell carcinoma, 8.0 cm. Adrenal: cortical nodule, 0.8 cm."
+    assert [(x.organ, x.laterality) for x in record(text).lesions] == [
+        ("kidney", "right"),
+        ("adrenal_gland", "right"),
+    ]

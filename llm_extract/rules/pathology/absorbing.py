@@ -110,14 +110,22 @@ def follows(words: re.Pattern[str], mention: Mention) -> bool:
 
 
 def members_apart(tumour: Tumour) -> list[Mention]:
-    """The lesions of a counted group, where the gross description places and measures each of them."""
+    """The lesions of a counted group, where each is measured and placed: in a part, or on its side."""
     held = tumour.mention
-    own = [
-        s.mention for s in tumour.sightings if s.rank == GROSS and s.mention.sizes and s.mention.count == 1
+    sized = [
+        s for s in tumour.sightings if s is not tumour.first and s.mention.sizes and s.mention.count == 1
     ]
+    own = [s.mention for s in sized if s.rank == GROSS]
     parts = {m.location.parts for m in own}
-    if held.count != len(own) or len(own) < 2 or len(parts) < len(own) or () in parts:
-        return [held]
+    placed = held.count == len(own) and len(own) >= 2 and len(parts) == len(own) and () not in parts
+    if not placed:
+        if held.count != 2 or held.location.laterality != "bilateral":
+            return [held]
+        fullest = sorted((s.mention for s in sized), key=lambda m: count(m.sizes))
+        sides = {m.location.laterality: m for m in fullest}
+        if not {"left", "right"} <= set(sides):
+            return [held]
+        own = [sides["right"], sides["left"]]
     return [
         replace(
             held,

@@ -10,6 +10,7 @@ from llm_extract.anatomy import Anatomy
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import WEAK, Location
 from llm_extract.rules.mentions import Mention
+from llm_extract.rules.pathology.specimens import Specimen
 from llm_extract.rules.statements import Statement
 
 _LOBES = {
@@ -30,6 +31,13 @@ _FAT = re.compile(
     re.IGNORECASE,
 )
 _NEXT_ITEM = re.compile(r"[,;]\s{0,2}\n\s{0,4}(?:[A-Z]\s{0,1}[.)]\s?)?$")
+_OPENING = re.compile(
+    r"\W{0,4}(?:(?:[A-Z]|\d{1,2})\s?[.):]{1,2}\s{0,2})?[\"“]?(?:the\s|an?\s|some\s|(?:fatty|adipose)\s)?",
+    re.IGNORECASE,
+)
+_HOLDS = re.compile(
+    r"\b(?:with|contain\w*|show\w*|reveal\w*|ha[sd]|holds?|replaced|including)\b", re.IGNORECASE
+)
 _HOLLOW = frozenset({"duodenum", "stomach", "small_bowel", "colon", "esophagus"})
 _OPENED = re.compile(r"\b(?:open(?:s|ed|ing)|mucosa\w*|folds?|lumen)\b", re.IGNORECASE)
 _OPENED_BEFORE = 6
@@ -120,3 +128,16 @@ def bowel_described(statements: Sequence[Statement], index: int) -> str | None:
                 return organ
             last = last or organ
     return last
+
+
+def opening_organ(made: Mention, specimen: Specimen | None) -> str | None:
+    """Reads "Omentum, 22 x 10 cm, with several nodules": a gross description without a heading names its organ."""
+    statement = made.statement
+    if specimen is not None or statement.sentence.section != "gross" or made.head is None:
+        return None
+    first = next((m for m in statement.marks if m.category == "place"), None)
+    if first is None or first.value.organ in {None, "other", "vessel"} or first.value.adjective:
+        return None
+    opens = _OPENING.fullmatch(statement.text[: first.start - statement.start]) is not None
+    between = statement.text[first.end - statement.start : max(0, made.head.start - statement.start)]
+    return first.value.organ if opens and _HOLDS.search(between) and ":" not in between else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from llm_extract.rules.lexicon import Finding, Mark
@@ -32,6 +33,7 @@ _NONE = re.compile(
 )
 _EXCISED = re.compile(r"\b(?:biops\w+|excision|resection|\w+ectomy|dissection)\b[^:]{0,40}:", re.IGNORECASE)
 _REMARK = re.compile(r"\W{0,2}\(")
+_INVOLVING = re.compile(r"\binvolv(?:ing|es|ement of)\b", re.IGNORECASE)
 _MAX_ITEMS = 15
 _MAX_ITEM = 160
 """Characters of a site; a longer item is a statement of its own."""
@@ -113,6 +115,57 @@ class ListReader(PlaceReader):
         specimen = Specimen(label, organ, (organ,), made.location)
         self._sightings.append(Sighting(made, specimen, item.sentence.section))
 
+    def _spread_over(self, stated: Sequence[Mention]) -> None:
+        """Reads "serous carcinoma involving both ovaries, omentum and the uterine serosa": one lesion an organ."""
+        if len(stated) != 1 or stated[0].statement.sentence.section == "gross":
+            return
+        made = stated[0]
+        statement, head = made.statement, made.head
+        if (
+            self._main != "ovary"
+            or made.malignancy != "malignant"
+            or head is None
+            or "involv" not in statement.low
+        ):
+            return
+        verb = _INVOLVING.search(statement.text, head.end - statement.start, made.span[1] - statement.start)
+        places = [
+            m
+            for m in statement.marks
+            if m.category == "place"
+            and verb is not None
+            and statement.start + verb.end() <= m.start < made.span[1]
+            and m.value.organ not in {None, "other", "vessel", "lymph_node", "soft_tissue"}
+        ]
+        organs = tuple(
+            dict.fromkeys(m.value.organ for m in places if not m.value.adjective or _layered(m, statement))
+        )
+        if len(organs) < 2 or made.sizes:
+            return
+        for organ in (o for o in organs if o != "ovary"):
+            own = [m for m in places if m.value.organ == organ]
+            place = resolve(
+                self.reading.text, own, (), anatomy=self.anatomy, head=None, topic=(organ,), inherited=organ
+            )  # fmt: skip
+            parts = place.parts if organ == "peritoneum" else ()
+            spread = replace(
+                made, organ=organ, location=replace(place, organ=organ, parts=parts, laterality=None)
+            )
+            spread.kind, spread.diagnosis, spread.count, spread.count_kind = (
+                "metastasis",
+                "metastasis",
+                1,
+                "exact",
+            )
+            spread.spans = list(made.spans)
+            self.mentions.append(spread)
+        if "ovary" not in organs:
+            self.mentions.remove(made)
+        elif made.organ != "ovary":
+            made.organ, made.location, made.diagnosis = "ovary", Location("ovary"), "ovarian_cancer"
+            made.kind = "tumor"
+            self._number(made)
+
     def _deny_listed_site(self, item: Statement) -> None:
         organs, place, _ = self._place_of(item)
         named = tuple(o for o in organs if o not in {"vessel", "other"})
@@ -120,6 +173,11 @@ class ListReader(PlaceReader):
             mark = Mark(item.start, item.start + len(item.text), "finding", Finding("tumor"))
             whole = replace(place, parts=())
             self.denials.append(Denial(Finding("tumor"), mark, item, whole, named, no_new=False))
+
+
+def _layered(mark: Mark, statement: Statement) -> bool:
+    """True for "uterine serosa", in which the adjective names the organ."""
+    return re.match(r"\s(?:serosa|surface|wall)\b", statement.low[mark.end - statement.start :]) is not None
 
 
 def _follows(last: Statement, one: Statement) -> bool:

@@ -86,7 +86,7 @@ _CONSISTS = re.compile(r"\bconsist\w*\sof\s(?:the\s|an?\s)?(?:[\w/-]+\s){0,2}$",
 _SHOWS = re.compile(r"\b(?:shows?|reveals?|contain\w*|with|having|demonstrat\w+|there)\b", re.IGNORECASE)
 _MEASURED = re.compile(
     r"\s{0,2}(?:,?\s?(?:itself|which|that|received|with attached \w+))?\s{0,2}(?:measur\w+|is|are"
-    r"|dimensions?|,|\()\s{0,2}(?:\w+\s){0,4}$",
+    r"|dimensions?|,|\()\s{0,2}(?:\w+\s){0,4}(?:\w+,\s(?:and\s)?(?:measur\w+\s|is\s)?)?$",
     re.IGNORECASE,
 )
 _OF_TUMOUR = re.compile(

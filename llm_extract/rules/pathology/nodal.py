@@ -30,10 +30,12 @@ _OF_DEPOSIT = re.compile(
     re.IGNORECASE,
 )
 _SIZE_BEHIND = re.compile(
-    r"\b(?:largest|greatest|measur\w+|up to|size|(?:micro|macro)?-?metast\w+|deposit)\b[^.;]{0,50}$", re.IGNORECASE
+    r"\b(?:largest|greatest|measur\w+|up to|size|(?:micro|macro)?-?metast\w+|deposit)\b[^.;]{0,50}$",
+    re.IGNORECASE,
 )
 _DEPOSIT_BEHIND = re.compile(
-    r"\s?(?:\w+\s){0,2}(?:(?:micro|macro)?-?metasta\w+|(?:tumou?r\s)?(?:deposits?|foc(?:us|i)))\b", re.IGNORECASE
+    r"\s?(?:\w+\s){0,2}(?:(?:micro|macro)?-?metasta\w+|(?:tumou?r\s)?(?:deposits?|foc(?:us|i)))\b",
+    re.IGNORECASE,
 )
 _NODE_NOUN = re.compile(r"\b(?:lymph\s?nod\w+|nodes?|nodal)\b", re.IGNORECASE)
 

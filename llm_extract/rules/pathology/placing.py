@@ -19,6 +19,7 @@ from llm_extract.rules.pathology.homes import (
     lobe_of,
     names_next_item,
     names_own_organ,
+    opening_organ,
 )
 from llm_extract.rules.pathology.sites import SiteReader
 from llm_extract.rules.pathology.specimens import Specimen
@@ -36,13 +37,10 @@ _HOLLOW = frozenset({"colon", "stomach", "duodenum", "small_bowel", "esophagus"}
 _SINGLE = frozenset({"uterus", "bladder", "liver", "pancreas", "spleen", "gallbladder"})
 _SOLID = frozenset({"pancreas", "liver", "kidney", "spleen"})
 _PERITONEAL = frozenset({"peritoneum", "soft_tissue", "other", "pleura"})
-_OPENING = re.compile(
-    r"\W{0,4}(?:(?:[A-Z]|\d{1,2})\s?[.):]{1,2}\s{0,2})?[\"“]?(?:the\s|an?\s|some\s|(?:fatty|adipose)\s)?",
-    re.IGNORECASE,
+_NUMBERED = re.compile(
+    r"\W{0,4}(?:tumou?r|nodule|mass|lesion|focus)\s{0,2}(?:#|no\.?)?\s{0,2}\d\b", re.IGNORECASE
 )
-_HOLDS = re.compile(
-    r"\b(?:with|contain\w*|show\w*|reveal\w*|ha[sd]|holds?|replaced|including)\b", re.IGNORECASE
-)
+_INVOLVES = re.compile(r"\binvolv(?:ing|es)\s(?:the\s)?(?:\w+\s){0,3}$", re.IGNORECASE)
 _HOST = re.compile(
     r"(?:involv(?:ing|es|ed)|in|of|within|from|replac\w+|(?:present|identified|located) in|metastatic to"
     r"|metastas[ei]s to|to)\s(?:the\s)?(?:\w+\s){0,3}$",
@@ -77,7 +75,7 @@ class PlaceReader(SiteReader):
     def _settle(self, made: Mention, head: Head, specimen: Specimen | None) -> None:
         """Organ and side of the specimen where the statement names none, and the basis of what pathology settles."""
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
-        organ = _opening_organ(made, specimen) or organ
+        organ = opening_organ(made, specimen) or organ
         self._take_own_words(made)
         hosted = _hosted(made, self.reading.text)
         strange = made.organ == "lymph_node" or (made.organ in WEAK and organ not in WEAK and not hosted)
@@ -86,6 +84,7 @@ class PlaceReader(SiteReader):
             origin
             or _is_beside(made, self.reading.text)
             or _is_invaded(made, head, self.reading.text)
+            or (self._main != "ovary" and _grows_into(made, head, specimen, self.reading.text))
             or not made.location.spans
             or not (made.location.certain or hosted)
         )
@@ -140,6 +139,8 @@ class PlaceReader(SiteReader):
     def _take_home(self, made: Mention, specimen: Specimen | None) -> None:
         """The adrenal gland on the side of its kidney, nodules of the tube, polyps of the bowel that is described."""
         gross = made.statement.sentence.section == "gross"
+        if made.organ == "adrenal_gland" and self._main == "kidney" and made.location.laterality is None:
+            made.location = replace(made.location, laterality=self._side)
         if made.organ == "adrenal_gland" and specimen is not None and specimen.organ == "kidney":
             side = specimen.location.laterality
             if made.location.laterality is None and side in {"left", "right"}:
@@ -217,6 +218,8 @@ class PlaceReader(SiteReader):
         """The only cancer of an organ that is called multifocal is the largest of several."""
         for organ, statement, start, end in self._foci:
             here = [m for m in kept if m.organ == organ and m.malignancy == "malignant" and m.kind == "tumor"]
+            if len(here) == 1 and self._name_numbered(here[0], kept):
+                continue
             if len(here) != 1 or here[0].is_group:
                 continue
             index = here[0]
@@ -230,6 +233,22 @@ class PlaceReader(SiteReader):
             )  # fmt: skip
             self._link(rest, index)
             kept.append(rest)
+
+    def _name_numbered(self, named: Mention, kept: Sequence[Mention]) -> bool:
+        """True if "tumor 2: 24 mm" and the like are the further foci; they are what the named one is."""
+        others = [
+            m
+            for m in kept
+            if m is not named
+            and m.organ == named.organ
+            and m.malignancy == "unknown"
+            and m.sizes
+            and _NUMBERED.match(m.statement.text) is not None
+        ]
+        for other in others:
+            other.diagnosis, other.diagnosis_text = named.diagnosis, named.diagnosis_text
+            other.malignancy, other.malignancy_basis = named.malignancy, named.malignancy_basis
+        return bool(others)
 
     def _as_metastases(self, kept: Sequence[Mention]) -> None:
         """A malignant tumour on the peritoneum of an organ's cancer is its metastasis."""
@@ -286,23 +305,19 @@ def _hosted(made: Mention, text: str) -> bool:
     return any(_HOST.search(text[max(0, start - 60) : start]) for start, _ in made.location.spans)
 
 
-def _opening_organ(made: Mention, specimen: Specimen | None) -> str | None:
-    """Reads "Omentum, 22 x 10 cm, with several nodules": a gross description without a heading names its organ."""
-    statement = made.statement
-    if specimen is not None or statement.sentence.section != "gross" or made.head is None:
-        return None
-    first = next((m for m in statement.marks if m.category == "place"), None)
-    if first is None or first.value.organ in {None, "other", "vessel"} or first.value.adjective:
-        return None
-    opens = _OPENING.fullmatch(statement.text[: first.start - statement.start]) is not None
-    between = statement.text[first.end - statement.start : max(0, made.head.start - statement.start)]
-    return first.value.organ if opens and _HOLDS.search(between) and ":" not in between else None
-
-
 def _reaches(made: Mention, text: str) -> bool:
     """True if the parts are only where the tumour extends from and to: "extending from the apex to the middle"."""
     starts = [start for start, _ in made.location.spans]
     return bool(starts) and all(_EXTENDING.search(text[max(0, start - 60) : start]) for start in starts)
+
+
+def _grows_into(made: Mention, head: Head, specimen: Specimen | None, text: str) -> bool:
+    """True for "carcinoma involving the bladder" of a specimen of the colon, where no word names another cancer."""
+    if specimen is None or specimen.organ not in _CARCINOMAS or made.organ in specimen.organs:
+        return False
+    starts = [start for start, _ in made.location.spans]
+    own = made.kind == "tumor" and head.mark.value.organ is None and made.malignancy == "malignant"
+    return own and bool(starts) and _INVOLVES.search(text[head.mark.end : min(starts)][-60:]) is not None
 
 
 def _is_invaded(made: Mention, head: Head, text: str) -> bool:

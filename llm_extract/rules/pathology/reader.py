@@ -224,6 +224,7 @@ class PathologyReader(ListReader):
             self._keep_urothelial(made)
             self._number_by_heading(made, specimen)
             self._take_own_side(made)
+        self._spread_over(self.mentions[before:])
 
     def _keep_urothelial(self, made: Mention) -> None:
         """A urothelial carcinoma under the heading of the bowel is the bladder's, whose heading was not read."""

@@ -93,10 +93,20 @@ class Tumour:
     def has_room_for(self, sighting: Sighting) -> bool:
         """True for a smaller member of a group: "two polyps", of 9 and 13 mm, is one group of 13 mm."""
         mine, theirs = sighting.longest_mm, self.longest_mm
-        if mine is None or theirs is None or mine >= theirs or sighting.rank <= self.first.rank:
+        if mine is None or theirs is None or mine >= theirs:
             return False
-        measured = len({s.longest_mm for s in self.sightings if s.longest_mm is not None})
-        return sighting.mention.count == 1 and measured < self._number
+        if sighting.rank < self.first.rank or (
+            sighting.rank == self.first.rank and not self._is_pair(sighting)
+        ):
+            return False
+        measured = {s.longest_mm for s in self.sightings if s.longest_mm is not None}
+        known = self._number > 1 and mine in measured
+        return sighting.mention.count == 1 and (known or len(measured) < self._number)
+
+    def _is_pair(self, sighting: Sighting) -> bool:
+        """True for the tumour of one side where those of both sides were named before."""
+        both = self.mention.location.laterality == "bilateral" and not sighting.is_specific
+        return both and sighting.mention.location.laterality in {"left", "right"}
 
     @property
     def rest(self) -> Mention | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from llm_extract.rules.locations import Location
 from llm_extract.rules.pathology.absorbing import absorb, absorb_anywhere, follows
 from llm_extract.rules.pathology.sightings import (
+    GROSS,
     Sighting,
     Tumour,
     alike,
@@ -42,6 +43,10 @@ _SATELLITES = re.compile(
     re.IGNORECASE,
 )
 """Before the noun of lesions beside the tumour; a search for them states none."""
+_SEPARATE = re.compile(
+    r"\b(?:separate|second|another|additional|further|synchronous)\s(?:[\w-]+,?\s){0,4}$", re.IGNORECASE
+)
+"""Before the noun of a tumour beside the one that was named."""
 _TYPE_KEY = re.compile(r"\bhistolog\w{1,4}\s(?:type|diagnosis)\b[^:]{0,30}:", re.IGNORECASE)
 
 
@@ -272,7 +277,26 @@ def _match_sized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None
         labelled = [t for t in labelled if t in fitting]
     bare = sighting.specimen is not None and sighting.specimen.bare
     chosen = closest(sighting, labelled or (fitting if bare else []))
-    return chosen or next((t for t in labelled if t.has_room_for(sighting)), None)
+    room = next((t for t in labelled if t.has_room_for(sighting)), None)
+    return chosen or room or _of_other_organ(sighting, tumours)
+
+
+def _of_other_organ(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
+    """The tumour of another organ of the specimen with the very size of what the gross description places nowhere."""
+    specimen, mention = sighting.specimen, sighting.mention
+    placed = specimen is None or (mention.location.spans and mention.location.spans != specimen.location.spans)
+    if placed or specimen is None or sighting.rank < GROSS or len(specimen.organs) < 2:
+        return None
+    equal = [
+        t
+        for t in tumours
+        if t.mention.organ in specimen.organs
+        and t.first.rank == 0
+        and t.longest_mm == sighting.longest_mm
+        and suits(mention, t.mention)
+        and (t.rest is not None or t.mention.is_group) == mention.is_group
+    ]
+    return equal[0] if len(equal) == 1 else None
 
 
 def _same_layer(sighting: Sighting, tumour: Tumour) -> bool:
@@ -291,4 +315,7 @@ def _same_layer(sighting: Sighting, tumour: Tumour) -> bool:
 
 def _match_unsized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
     fitting = [t for t in tumours if same_place(sighting, t) and suits(sighting.mention, t.mention)]
+    parts = set(sighting.mention.location.parts)
+    if parts and follows(_SEPARATE, sighting.mention):
+        fitting = [t for t in fitting if parts & set(t.mention.location.parts)]
     return next((t for t in fitting if same_specimen(sighting, t)), None)

@@ -131,7 +131,7 @@ MULTIFOCAL = re.compile(
     rf"|\b(?:tumou?r|carcinoma|disease)\s(?:is|are)\s(?:\w+\s)?{_MANY}\b"
     rf"|\bcarcinoma\b(?![ -]in[ -]situ)(?:(?!margin|situ|invasion)(?:[^.;:\n]|\.(?=\d))){{0,80}}?[,(]\s?{_MANY}\b"
     rf"(?=\s?(?:[.,;)]|$))"
-    rf"|\b{_MANY}\s(?:(?:prostatic|acinar|invasive|ductal)\s){{0,2}}(?:adenocarcinoma|carcinoma|tumou?rs?)\b"
+    rf"|\b{_MANY}\s(?:(?!high|pin|and|with)[\w-]+\s){{0,3}}?(?:adenocarcinoma|carcinoma|tumou?rs?)\b"
     r"(?!,?[ -]in[ -]?situ)",
     re.IGNORECASE,
 )
