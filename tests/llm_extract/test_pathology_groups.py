@@ -240,3 +240,21 @@ def test_the_adrenal_gland_of_a_nephrectomy_lies_on_its_side():
         ("kidney", "right"),
         ("adrenal_gland", "right"),
     ]
+
+
+def test_what_the_gross_description_places_nowhere_is_the_tumour_of_that_size_in_another_organ_received():
+    text = (
+        "GROSS:\nPart 2: Received fresh. The left ovary is a mass, 11 x 9 cm. In the wall are several firm nodules to "
+        "2.3 cm.\nDIAGNOSIS:\nPART 2: UTERUS AND BILATERAL ADNEXA, HYSTERECTOMY AND SALPINGO-OOPHORECTOMY -\n"
+        "A. SEROUS CARCINOMA OF LEFT OVARY, 11 CM.\nB. MYOMETRIUM WITH LEIOMYOMAS, LARGEST 2.3 CM."
+    )
+    assert [x[:2] for x in sizes(text)] == [("ovary", (110.0, 90.0)), ("uterus", ()), ("uterus", (23.0,))]
+
+
+def test_a_separate_tumour_gives_the_first_one_no_place():
+    text = (
+        "GROSS:\nA solid tumor is on the right wall, 37 x 29 mm. A second papillary lesion of 11 mm lies at the dome.\n"
+        "DIAGNOSIS:\nBladder - G3 TCC, pT3b; separate pTa G2 tumor of dome."
+    )
+    found = {(x.parts, x.diameters_mm) for x in record(text).lesions}
+    assert found == {(("bladder_right_wall",), (37.0, 29.0)), (("bladder_dome",), (11.0,))}

@@ -284,7 +284,9 @@ def _match_sized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None
 def _of_other_organ(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None:
     """The tumour of another organ of the specimen with the very size of what the gross description places nowhere."""
     specimen, mention = sighting.specimen, sighting.mention
-    placed = specimen is None or (mention.location.spans and mention.location.spans != specimen.location.spans)
+    placed = specimen is None or (
+        mention.location.spans and mention.location.spans != specimen.location.spans
+    )
     if placed or specimen is None or sighting.rank < GROSS or len(specimen.organs) < 2:
         return None
     equal = [
