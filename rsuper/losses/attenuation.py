@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.boxes import gather_boxes, mask_as, zero_of
-from rsuper.losses.checks import check_pairs, per_pair
+from rsuper.losses.checks import check_pairs, per_pair, require_setting
 from rsuper.losses.volume import weighted_mean
 from rsuper.morphology import untraced, upload
 from rsuper.supervision.types import StatedAttenuation
@@ -51,8 +51,9 @@ def attenuation_loss(
         Scalar, at least float32; 0 with a graph where nothing can be compared.
 
     Raises:
-        TypeError: logits, ball or parenchyma is no tensor.
-        ValueError: the shapes differ, a mask is not bool, or a statement is none of the five words.
+        TypeError: logits, image, ball or parenchyma is no tensor.
+        ValueError: the shapes differ, a mask is not bool, a statement is none of the five words, or a setting is
+            negative or ``scale_hu`` below 1.
 
     >>> image = torch.tensor([60.0, 60.0, 100.0, 100.0]).view(1, 4, 1, 1)
     >>> ball = image < 80
@@ -61,6 +62,10 @@ def attenuation_loss(
     """
     check_pairs(logits, ball, "ball")
     check_pairs(logits, parenchyma, "parenchyma")
+    require_setting("margin_hu", margin_hu)
+    require_setting("scale_hu", scale_hu, least=1.0)
+    if not isinstance(image_hu, Tensor):
+        raise TypeError(f"image_hu is a torch tensor, got {type(image_hu).__name__}: torch.as_tensor(...)")
     if image_hu.shape != logits.shape:
         raise ValueError(
             f"image_hu is [P,D,H,W] = {tuple(logits.shape)} as logits, got {tuple(image_hu.shape)}"

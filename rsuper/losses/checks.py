@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rsuper.morphology import SpacingLike
-from rsuper.supervision.types import LesionTarget
-
-if TYPE_CHECKING:
-    from rsuper.supervision.types import SupervisionBatch
+from rsuper.supervision.types import LesionTarget, SupervisionBatch
 
 PROBABILITY_SLACK = 1e-3
 
@@ -74,6 +70,12 @@ def check_weights(weight: Tensor, name: str = "weight") -> None:
         raise ValueError(f"{name} is finite and not negative, got {weight.tolist()}")
 
 
+def require_setting(name: str, value: float, *, least: float = 0.0) -> None:
+    """Raise ValueError if a setting is not finite or below ``least``."""
+    if not least <= value < math.inf:
+        raise ValueError(f"{name} is finite and at least {least:g}, got {value}")
+
+
 def check_probability(lowest: Tensor, highest: Tensor) -> None:
     """Raise ValueError if probabilities, of which both ends were read on the host, leave [0, 1]."""
     low, high = float(lowest), float(highest)
@@ -111,7 +113,15 @@ def check_lesion_lists(
 
 
 def check_batch(batch: SupervisionBatch) -> None:
-    """Raise ValueError if a pair of the batch points outside it, or its interval, weight or masks do not fit."""
+    """Raise TypeError if this is no batch.
+
+    ValueError if one of its pairs points outside it, or has an interval, weight or masks that do not fit.
+    """
+    if not isinstance(batch, SupervisionBatch):
+        raise TypeError(
+            f"the loss takes (outputs, batch), with a SupervisionBatch such as target_map(…).supervision(); got "
+            f"{type(batch).__name__} for the batch"
+        )
     samples, channels, *shape = batch.labels.shape
     for number, pair in enumerate(batch.pairs):
         if not (0 <= pair.sample < samples and 0 <= pair.channel < channels):

@@ -39,7 +39,7 @@ def malignancy_loss(
         Scalar, at least float32; 0 with a graph where nothing is settled.
 
     Raises:
-        TypeError: logits or lesion is no tensor.
+        TypeError: logits or lesion is no tensor, or an answer is none of True, False and None.
         ValueError: the shapes differ or lesion is not bool.
 
     >>> logits = torch.zeros(2, 3, 3, 3)
@@ -50,6 +50,12 @@ def malignancy_loss(
     if len(malignant) != logits.shape[0]:
         raise ValueError(
             f"malignant holds True, False or None for each of {logits.shape[0]} lesions, got {len(malignant)} answers"
+        )
+    strange = [answer for answer in malignant if not isinstance(answer, bool | None)]
+    if strange:
+        raise TypeError(
+            f"malignant holds True, False or None for each lesion, got {type(strange[0]).__name__}; "
+            "of a tensor: answers.tolist()"
         )
     rows = [(row, answer) for row, answer in enumerate(malignant) if answer is not None]
     if not rows:

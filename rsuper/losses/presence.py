@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.boxes import RegionBox, mask_as, pair_boxes, zero_of
-from rsuper.losses.checks import as_tensor, check_pairs, check_weights, per_pair
+from rsuper.losses.checks import as_tensor, check_pairs, check_weights, per_pair, require_setting
 from rsuper.losses.volume import weighted_mean
 from rsuper.morphology import SpacingLike, spacing_rows, untraced, upload, voxel_volume_mm3
 
@@ -46,6 +46,7 @@ def presence_loss(
     0.6931
     """
     check_pairs(logits, region)
+    require_setting("top_mm3", top_mm3)
     count = logits.shape[0]
     boxes, (spacing, answers, certainty) = pair_boxes(
         logits,

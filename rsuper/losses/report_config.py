@@ -19,9 +19,14 @@ def report_ramp(step: int, *, warmup_steps: int, ramp_steps: int) -> float:
         warmup_steps: steps that learn from masks alone.
         ramp_steps: steps over which the reports come in; 0 switches them on at once.
 
+    Raises:
+        ValueError: a number of steps is negative.
+
     >>> [report_ramp(step, warmup_steps=10, ramp_steps=4) for step in (9, 10, 12, 50)]
     [0.0, 0.25, 0.75, 1.0]
     """
+    if min(step, warmup_steps, ramp_steps) < 0:
+        raise ValueError(f"steps are not negative, got {step} of {warmup_steps} and then {ramp_steps}")
     if step < warmup_steps:
         return 0.0
     return 1.0 if ramp_steps == 0 else min(1.0, (step + 1 - warmup_steps) / ramp_steps)

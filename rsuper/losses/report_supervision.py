@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsuper.losses.boxes import Place, RegionBox, zero_of
-from rsuper.losses.checks import as_tensor, check_batch
+from rsuper.losses.checks import as_tensor, check_batch, require_setting
 from rsuper.losses.report_config import ReportSupervisionConfig
 from rsuper.losses.report_terms import ReportTerms
 from rsuper.losses.search_order import room_voxels
@@ -74,6 +74,8 @@ class ReportSupervisionLoss(nn.Module):
         """
         config = self.config
         check_batch(batch)
+        require_setting("report_scale", report_scale)
+        _check_partners(config, batch.labels.shape[1])
         heads = _heads(outputs, tuple(batch.labels.shape))
         shares = self._head_weights(len(heads))
         scale = config.report_weight * report_scale
@@ -225,6 +227,13 @@ def _read(
     )
 
 
+def _check_partners(config: ReportSupervisionConfig, channels: int) -> None:
+    """The channels of the malignancy loss exist."""
+    for pair in config.malignancy_channels:
+        if not all(0 <= channel < channels for channel in pair):
+            raise ValueError(f"malignancy_channels names {pair}, the outputs have {channels} channels")
+
+
 def _labelled(batch: SupervisionBatch, sample: int, channel: int) -> Tensor:
     """The known lesion voxels of a class."""
     return (batch.labels[sample, channel] > 0) & batch.known[sample, channel]
@@ -243,7 +252,11 @@ def _heads(outputs: Tensor | Sequence[Tensor], shape: tuple[int, ...]) -> list[T
     """The heads at full resolution, the final one first."""
     if isinstance(outputs, Tensor):
         outputs = list(outputs.unbind(dim=1)) if outputs.ndim == 6 else [outputs]
-    if not outputs or not all(isinstance(head, Tensor) for head in outputs):
+    if (
+        not isinstance(outputs, Sequence)
+        or not outputs
+        or not all(isinstance(head, Tensor) for head in outputs)
+    ):
         raise ValueError(
             f"outputs are logits [B,C,D,H,W] or a list of such heads, the final one first; got {type(outputs).__name__}"
         )
@@ -254,6 +267,8 @@ def _heads(outputs: Tensor | Sequence[Tensor], shape: tuple[int, ...]) -> list[T
         if tuple(head.shape[2:]) != shape[2:]:
             head = functional.interpolate(head, size=shape[2:], mode="trilinear", align_corners=False)  # noqa: PLW2901
         heads.append(head)
+    if any(head.shape[2:].numel() > outputs[0].shape[2:].numel() for head in outputs[1:]):
+        raise ValueError("a head is finer than the first one: the final head comes first")
     return heads
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.boxes import Place, mask_as
-from rsuper.losses.checks import as_tensor, require_labels, require_mask, require_tensor
+from rsuper.losses.checks import as_tensor, require_labels, require_mask, require_setting, require_tensor
 from rsuper.morphology import SpacingLike, read_once, spacing_rows, untraced, voxel_volume_mm3
 
 TILE_VOXELS = 1 << 17
@@ -176,13 +176,14 @@ def segmentation_loss(
 
     Raises:
         TypeError: logits, labels or known is no tensor.
-        ValueError: the shapes or devices differ, or known is not bool.
+        ValueError: the shapes or devices differ, known is not bool, or ``smooth_mm3`` is negative.
 
     >>> logits = torch.zeros(1, 1, 2, 2, 2)
     >>> labels = torch.ones(1, 1, 2, 2, 2, dtype=torch.bool)
     >>> round(segmentation_loss(logits, labels, labels).bce.item(), 4)
     0.6931
     """
+    require_setting("smooth_mm3", smooth_mm3)
     if known is None:
         known = torch.ones((), dtype=torch.bool, device=logits.device).expand(logits.shape)
     (spacing,) = read_once(as_tensor(spacing_mm))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsuper.losses.boxes import RegionBox, mask_as, pair_boxes, zero_of
-from rsuper.losses.checks import as_tensor, check_pairs, check_weights, per_pair
+from rsuper.losses.checks import as_tensor, check_pairs, check_weights, per_pair, require_setting
 from rsuper.losses.volume_rules import DEFAULT_VOLUME_RULES, VolumeRules
 from rsuper.morphology import Spacing, SpacingLike, spacing_rows, untraced, upload, voxel_volume_mm3
 
@@ -84,8 +84,8 @@ def volume_loss(  # noqa: PLR0913 - the published contract
         Scalar, at least float32; 0 with a graph where P = 0.
 
     Raises:
-        ValueError: if shapes do not fit, the intervals are not 0 <= lo <= hi with a finite lo, or a weight or tolerance
-            is negative.
+        ValueError: if shapes do not fit, the intervals are not 0 <= lo <= hi with a finite lo, or a weight, a
+            tolerance or the softening is negative.
 
     >>> logits = torch.full((1, 4, 4, 4), 30.0)
     >>> everywhere = torch.ones(1, 4, 4, 4, dtype=torch.bool)
@@ -94,6 +94,7 @@ def volume_loss(  # noqa: PLR0913 - the published contract
     """
     if form not in get_args(VolumeForm):
         raise ValueError(f"form is one of {', '.join(get_args(VolumeForm))}, got {form!r}")
+    require_setting("softening_mm3", softening_mm3)
     if median_mm3 is not None and sigma_log is None:
         raise ValueError("median_mm3 needs sigma_log, the calibrated spread: rsuper.supervision.volume_prior")
     if located is not None:

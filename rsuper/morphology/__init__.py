@@ -20,9 +20,10 @@ from rsuper.morphology.distance import (
 from rsuper.morphology.gaps import gaps
 from rsuper.morphology.host import read_once, reads_are_free, untraced, upload
 from rsuper.morphology.search import BallCenter, BallPlaces, ball_places, find_center, find_centers
-from rsuper.morphology.spacing import Spacing, SpacingLike, spacing_rows, voxel_volume_mm3
+from rsuper.morphology.spacing import UNITS, Spacing, SpacingLike, is_in_mm, spacing_rows, voxel_volume_mm3
 
 __all__ = [
+    "UNITS",
     "BallCenter",
     "BallPlaces",
     "Box",
@@ -45,6 +46,7 @@ __all__ = [
     "find_centers",
     "gaps",
     "grow_box",
+    "is_in_mm",
     "reach_voxels",
     "read_once",
     "reads_are_free",

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 Spacing = tuple[float, float, float]
+SMALLEST_MM, LARGEST_MM = 0.01, 100.0
+"""Every voxel of a CT lies between; a spacing in metres or micrometres does not."""
+UNITS = f"spacing_mm is in millimetres, between {SMALLEST_MM:g} and {LARGEST_MM:g}"
 SpacingLike = Sequence[float] | Sequence[Sequence[float]] | Tensor
 
 
@@ -23,7 +26,7 @@ def spacing_rows(spacing_mm: SpacingLike, count: int) -> tuple[Spacing, ...]:
         ``count`` tuples of three positive numbers.
 
     Raises:
-        ValueError: if the shape does not fit or a number is not positive and finite.
+        ValueError: if the shape does not fit, or a number is not positive and finite or cannot be millimetres.
 
     >>> spacing_rows((1, 1, 2.5), 2)
     ((1.0, 1.0, 2.5), (1.0, 1.0, 2.5))
@@ -34,7 +37,18 @@ def spacing_rows(spacing_mm: SpacingLike, count: int) -> tuple[Spacing, ...]:
     rows = [(float(a), float(b), float(c)) for a, b, c in table.expand(count, 3).tolist()]
     if any(not (math.isfinite(step) and step > 0) for row in rows for step in row):
         raise ValueError(f"spacing_mm must be positive and finite, got {table.tolist()}")
+    if not all(is_in_mm(row) for row in rows):
+        raise ValueError(f"{UNITS}, got {table.tolist()}: metres take 1000 times that, micrometres 0.001")
     return tuple(rows)
+
+
+def is_in_mm(spacing: Spacing) -> bool:
+    """False for steps that no scan has in millimetres.
+
+    >>> is_in_mm((0.7, 0.7, 5.0)), is_in_mm((0.0007, 0.0007, 0.005))
+    (True, False)
+    """
+    return all(SMALLEST_MM <= step <= LARGEST_MM for step in spacing)
 
 
 def voxel_volume_mm3(spacing_mm: Spacing) -> float:

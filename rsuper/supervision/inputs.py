@@ -10,7 +10,7 @@ import numpy as np
 from llm_extract.anatomy import Anatomy
 from llm_extract.records import ReportRecord
 from rsuper.errors import DataError, UsageError
-from rsuper.morphology import Spacing
+from rsuper.morphology import UNITS, Spacing, is_in_mm
 from rsuper.supervision.policy import SupervisionPolicy
 from rsuper.supervision.regions import Masks
 
@@ -44,7 +44,12 @@ def check_margins(margins_mm: Mapping[str, float], lesion_classes: Sequence[str]
 
 
 def check_policy(policy: SupervisionPolicy, anatomy: Anatomy) -> None:
-    """Organs of its rules that no lesion can have: such a rule would never apply, and nobody would know."""
+    """A policy by its name, and organs that no lesion can have: their rule would never apply, and nobody would know."""
+    if not isinstance(policy, SupervisionPolicy):
+        raise TypeError(
+            f"policy is a SupervisionPolicy, got {type(policy).__name__}: "
+            'rsuper.supervision.load_policy("tumours")'
+        )
     named = dict.fromkeys(organ for rule in policy.rules for organ in rule.organ)
     for name in named:
         if name not in anatomy.organs:
@@ -58,12 +63,20 @@ def check_policy(policy: SupervisionPolicy, anatomy: Anatomy) -> None:
 
 def checked_spacing(spacing_mm: Sequence[float], case_id: str) -> Spacing:
     """Three positive numbers."""
-    values = [float(s) for s in spacing_mm]
+    values = [float(s) for s in np.ravel(np.asarray(spacing_mm))]
     if len(values) != 3 or any(not (np.isfinite(s) and s > 0) for s in values):
         raise DataError(
             f"spacing_mm must be 3 positive numbers, got {tuple(values)}", code="bad_spacing", case_id=case_id
         )
-    return (values[0], values[1], values[2])
+    spacing = (values[0], values[1], values[2])
+    if not is_in_mm(spacing):
+        raise DataError(
+            f"{UNITS}, got {spacing}",
+            code="bad_spacing",
+            case_id=case_id,
+            hint="metres take 1000 times that, micrometres 0.001",
+        )
+    return spacing
 
 
 def common_shape(masks: Masks, case_id: str) -> tuple[int, int, int]:

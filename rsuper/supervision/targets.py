@@ -84,9 +84,9 @@ def build_case_targets(
         One target a class. A class whose organ has no mask is ``unknown`` with weight 0 and a code.
 
     Raises:
-        DataError: ``no_organ_masks``, ``mask_grid_mismatch`` or ``mask_not_finite``.
+        DataError: ``no_organ_masks``, ``mask_grid_mismatch``, ``mask_not_finite`` or ``bad_spacing``.
         UsageError: ``bad_margin``, or ``unknown_organ`` in the policy.
-        TypeError: records or classes are no sequences of what they should be.
+        TypeError: records or classes are no sequences of what they should be, or the policy is none.
     """
     check_words(records, lesion_classes)
     organ_masks = as_bool(organ_masks)

@@ -74,6 +74,9 @@ class LesionTarget:
                 f"attenuation is one of {', '.join(get_args(StatedAttenuation))}, got {self.attenuation!r}"
             )
 
+        if not isinstance(self.malignant, bool | None):
+            raise TypeError(f"malignant is True, False or None, got {self.malignant!r}")
+
     @cached_property
     def region_box(self) -> Box | None:
         """Bounding box of this lesion's own region; None if it has none or it is empty."""

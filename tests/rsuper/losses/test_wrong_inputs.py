@@ -17,6 +17,7 @@ from rsuper.losses import (
     ball_targets,
     malignancy_loss,
     presence_loss,
+    report_ramp,
     segmentation_loss,
     volume_loss,
 )
@@ -87,6 +88,8 @@ def test_pairs(loss, change, error, said):
         ({"weight": torch.ones(3)}, r"weight is one number or \[P\] with P = 2, got shape \(3,\)"),
         ({"weight": torch.tensor([1.0, -1.0])}, "not negative"),
         ({"weight": torch.tensor([1.0, math.nan])}, "weight is finite"),
+        ({"spacing_mm": (0.0007, 0.0007, 0.005)}, "millimetres.*metres take 1000 times"),
+        ({"spacing_mm": (700.0, 700.0, 5000.0)}, "millimetres.*micrometres 0.001"),
     ],
 )
 def test_spacing_and_weight(loss, options, said):
@@ -134,6 +137,9 @@ def test_volume():
         ({"attenuation": ["hypo", "dark"]}, ValueError, "hypo, iso, hyper, mixed, unknown for each of 2"),
         ({"attenuation": ["hypo"]}, ValueError, "for each of 2 lesions"),
         ({"logits": logits().numpy()}, TypeError, "torch.as_tensor"),
+        ({"image_hu": torch.zeros(SHAPE).numpy()}, TypeError, "image_hu is a torch tensor, got ndarray"),
+        ({"margin_hu": -1.0}, ValueError, "margin_hu is finite and at least 0"),
+        ({"scale_hu": 0.0}, ValueError, "scale_hu is finite and at least 1"),
         ({"weight": torch.ones(3)}, ValueError, r"weight is one number or \[P\] with P = 2"),
     ],
 )
@@ -156,6 +162,8 @@ def test_attenuation(change, error, said):
         ({"lesion": region().float()}, ValueError, "lesion > 0"),
         ({"lesion": region()[:1]}, ValueError, r"logits and lesion are both \[P,D,H,W\]"),
         ({"malignant": [True]}, ValueError, "True, False or None for each of 2 lesions, got 1"),
+        ({"malignant": ["benign", None]}, TypeError, "True, False or None for each lesion, got str"),
+        ({"malignant": torch.tensor([True, False])}, TypeError, r"answers.tolist\(\)"),
         ({"logits": logits().long()}, ValueError, r"logits.float\(\)"),
         ({"weight": torch.ones(3)}, ValueError, r"weight is one number or \[P\] with P = 2"),
     ],
@@ -270,8 +278,36 @@ def test_outputs_and_settings_of_the_whole_loss():
     for outputs in ({"out": torch.zeros(labels.shape)}, []):
         with pytest.raises(ValueError, match="a list of such heads, the final one first"):
             ReportSupervisionLoss()(outputs, batch)
+    coarse = torch.zeros(2, 3, 4, 5, 5)
+    with pytest.raises(ValueError, match="the final head comes first"):
+        ReportSupervisionLoss()([coarse, torch.zeros(labels.shape)], batch)
+    with pytest.raises(ValueError, match="got ndarray"):
+        ReportSupervisionLoss()(torch.zeros(labels.shape).numpy(), batch)
+    with pytest.raises(TypeError, match=r"takes \(outputs, batch\).*got Tensor"):
+        ReportSupervisionLoss()(batch, torch.zeros(labels.shape))
+    for scale in (-0.5, math.nan):
+        with pytest.raises(ValueError, match="report_scale is finite and at least 0"):
+            ReportSupervisionLoss()(torch.zeros(labels.shape), batch, report_scale=scale)
+    with pytest.raises(ValueError, match=r"names \(1, 3\), the outputs have 3 channels"):
+        ReportSupervisionLoss(ReportSupervisionConfig(malignancy_channels=((1, 3),)))(coarse, batch)
     with pytest.raises(TypeError, match=r"ReportSupervisionConfig\(volume"):
         ReportSupervisionLoss({"volume": 1.0})
     two = ReportSupervisionConfig(head_weights=(0.5, 0.5))
     with pytest.raises(ValueError, match="2 numbers for 3 heads; None weighs all heads alike"):
         ReportSupervisionLoss(two)([torch.zeros(labels.shape)] * 3, batch)
+
+
+def test_settings_of_the_functions_are_no_negative_numbers():
+    with pytest.raises(ValueError, match="softening_mm3 is finite and at least 0"):
+        volume(logits(), region(), softening_mm3=-1.0)
+    with pytest.raises(ValueError, match="top_mm3"):
+        presence(logits(), region(), top_mm3=math.nan)
+    with pytest.raises(ValueError, match="smooth_mm3"):
+        segmentation_loss(logits()[None], region()[None], smooth_mm3=-1.0)
+    with pytest.raises(ValueError, match="steps are not negative"):
+        report_ramp(3, warmup_steps=-1, ramp_steps=4)
+
+
+def test_a_word_is_no_answer_to_malignancy():
+    with pytest.raises(TypeError, match="True, False or None, got 'benign'"):
+        LesionTarget(malignant="benign")

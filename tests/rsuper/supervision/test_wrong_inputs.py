@@ -52,3 +52,17 @@ def test_a_nan_is_no_voxel_of_an_organ(organs, make_record):
 def test_one_number_is_no_sequence_of_diameters():
     with pytest.raises(TypeError, match=r"such as \[20.0\]"):
         volume_interval_mm3(20.0)
+
+
+@pytest.mark.parametrize(
+    "spacing_mm", [(0.0007, 0.0007, 0.005), (700.0, 700.0, 5000.0), (0.0, 1.0, 1.0), (1.0, 1.0), 1.0]
+)
+def test_a_spacing_that_is_no_millimetres_is_refused(organs, make_record, spacing_mm):
+    with pytest.raises(DataError, match="spacing_mm") as caught:
+        build(make_record(), organs, spacing_mm=spacing_mm, records=[make_record()])
+    assert caught.value.code == "bad_spacing"
+
+
+def test_the_name_of_a_policy_is_no_policy(organs, make_record):
+    with pytest.raises(TypeError, match=r"load_policy\(\"tumours\"\)"):
+        build(make_record(), organs, records=[make_record()], policy="tumours")
