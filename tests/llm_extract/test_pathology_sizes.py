@@ -200,3 +200,19 @@ def test_a_landmark_with_a_size_of_its_own_is_a_lesion():
 def test_an_infiltrative_lesion_that_was_cut_and_measured_is_the_tumour():
     gross = "GROSS:\nAn infiltrative lesion, vaguely limited, that measures 6 x 5 cm and distances 2 cm from one end."
     assert sizes(f"{gross}{PANCREAS}") == [("pancreas", (60.0, 50.0))]
+
+
+@pytest.mark.parametrize(
+    ("gross", "expected"),
+    [
+        ("The right ovary, 4 x 3 x 2.5 cm, has a papillary area of 2.8 x 2.0 x 1.5 cm.", (28.0, 20.0, 15.0)),
+        ("The right ovary has a hard growth at its surface, 2.8 x 2.0 cm.", (28.0, 20.0)),
+        ("The left ovary has a papillary area of 2.8 x 2.0 x 1.5 cm.", (28.0,)),
+        ("The right ovary has a papillary area of 2.2 x 2.0 x 1.5 cm.", (28.0,)),
+        ("The right ovary is 2.8 x 2.0 x 1.5 cm.", (28.0,)),
+        ("The right ovary has an area of 2.8 x 2 cm and a soft area of 2.8 x 1 cm.", (28.0,)),
+    ],
+)
+def test_the_gross_area_as_long_as_the_tumour_of_the_diagnosis_gives_its_other_diameters(gross, expected):
+    text = f"GROSS:\n{gross}\nDIAGNOSIS:\nRight ovary, oophorectomy: Serous carcinoma, 2.8 cm."
+    assert sizes(text) == [("ovary", expected)]

@@ -16,6 +16,7 @@ from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import measured, wording
 from llm_extract.rules.pathology.absorbing import members_apart
+from llm_extract.rules.pathology.agreeing import take_full_sizes
 from llm_extract.rules.pathology.counts import in_groups, with_others
 from llm_extract.rules.pathology.free import (
     at_margins,
@@ -302,6 +303,9 @@ class PathologyReader(ListReader):
 
     def _reduce(self) -> None:
         tumours = in_groups(gather(self._sightings, main=self._main), self.reading.text)
+        for short, full in take_full_sizes(tumours, self.reading.statements, self._assigned).items():
+            self.unused[short] = "other"
+            self.unused.pop(full, None)
         tumours = [t for t in tumours if not _is_empty(t.first)]
         kept = [m for t in tumours for m in (*members_apart(t), t.rest) if m is not None]
         self._as_metastases(kept)
