@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.organ_choice import WEAK
 from llm_extract.rules.statements import Statement
 
 if TYPE_CHECKING:
@@ -54,9 +55,11 @@ def is_last_word(statement: Statement, head: Head, mark: Mark, between: str) -> 
         return False
     if not _NO_MORE.fullmatch(statement.low, mark.end - statement.start):
         return False
-    if any(
-        m.start >= head.mark.end for m in statement.of("excluded", "sign", "operation") if m.end <= mark.start
-    ):
+    dense = {
+        m.start for m in statement.of("attenuation")
+    }  # "fat density" alone is no lesion, as a density it is one's
+    others = (m for m in statement.of("excluded", "sign", "operation") if m.start not in dense)
+    if any(head.mark.end <= m.start < mark.start for m in others):
         return False
     first = max((m.end for m in statement.of("finding", "excluded") if m.end <= head.mark.start), default=0)
     inside = [m for m in statement.of("place", "short") if first <= m.start < mark.start]
@@ -64,7 +67,7 @@ def is_last_word(statement: Statement, head: Head, mark: Mark, between: str) -> 
     placed = bool(inside) or head.mark.value.organ is not None
     if any(r.kind == "segment" and first <= r.start < mark.start for r in statement.references):
         organs, placed = organs | {"liver"}, True
-    return mark.value.organ in organs if mark.value.organ is not None else placed
+    return mark.value.organ in organs if mark.value.organ not in {None, *WEAK} else placed
 
 
 def is_unplaced(statement: Statement, head: Head, mark: Mark, reach: int) -> bool:

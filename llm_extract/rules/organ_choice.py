@@ -48,8 +48,12 @@ def choose_organ(
     if strong:
         return _best(text, strong, head).value.organ, True
     has_segment = any(r.kind == "segment" for r in references)
-    if has_segment and fixed is None and (not topic or "liver" in topic):
-        return "liver", True
+    in_liver = has_segment and (not topic or "liver" in topic)
+    known = topic[0] if len(topic) == 1 else inherited if not topic else None
+    spoken_of = known if known in _CYSTIC and fixed is not None and not named else None
+    found = "liver" if in_liver else spoken_of
+    if found is not None and (fixed is None or _is_any_cyst(text, head)):
+        return found, in_liver or bool(topic)
     if fixed is not None:
         return fixed, True
     if (
@@ -75,6 +79,17 @@ def choose_organ(
     if len(topic) == 1:
         return topic[0], True
     return (inherited if not topic or inherited in topic else topic[0]), False
+
+
+_KIDNEY = re.compile(r"kidney|renal|pelvic|cortical|exophytic", re.IGNORECASE)
+_CYSTIC = frozenset({"liver", "spleen", "pancreas", "ovary", "kidney", "adrenal_gland", "breast"})
+"""Where a simple cyst lies if the sentence names no organ; in the kidney where nothing was spoken of."""
+
+
+def _is_any_cyst(text: str, head: Mark | None) -> bool:
+    """True for "simple cyst", which is renal only where nothing else is spoken of."""
+    renal = head is not None and head.category == "finding" and head.value.organ == "kidney"
+    return renal and head is not None and _KIDNEY.search(text, head.start, head.end) is None
 
 
 _BESIDE_SPINE = re.compile(r"(?:para|pre)(?:vertebral|spinal)", re.IGNORECASE)

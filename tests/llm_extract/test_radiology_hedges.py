@@ -56,6 +56,7 @@ LAST_WORD = {
     "In segment 8 there is a mass of 2.4 x 2.1 cm (series 6 image 29) with washout, LR-5, definite HCC, previously"
     " 1.7 cm.": ("hcc", 17.0),
     "In the left kidney a 3 cm mass with a capsule, RCC, unchanged.": ("rcc", None),
+    "A lesion with fat density in the right chest wall, 25 mm, lipoma.": ("lipoma", None),
     "In the liver multiple lesions of low density, cysts, all under 5 mm.": ("cyst", None),
 }
 

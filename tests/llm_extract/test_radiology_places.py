@@ -347,3 +347,19 @@ LETTERED = {
 def test_a_capital_letter_is_a_side_before_a_paired_organ(text):
     (lesion,) = read(text).lesions
     assert (lesion.organ, lesion.laterality) == LETTERED[text]
+
+
+CYSTS = {
+    "A haemangioma of 22 mm in segment 7, simple cyst in segment 2 of 9 mm.": "liver",
+    "A 2 cm haemangioma is seen in the spleen. A simple cyst of 9 mm is present.": "spleen",
+    "LIVER: Simple cyst of 1 cm.": "liver",
+    "KIDNEYS: Simple cyst of 1 cm.": "kidney",
+    "A 2 cm haemangioma is seen in the liver. There is also a cortical cyst of 9 mm.": "kidney",
+    "Renal cyst of 3 cm adjacent to segment 6.": "kidney",
+    "Both lungs are clear. A simple cyst of 9 mm.": "kidney",
+}
+
+
+@pytest.mark.parametrize("text", CYSTS)
+def test_a_simple_cyst_lies_in_what_was_spoken_of(text):
+    assert read(text).lesions[-1].organ == CYSTS[text]
