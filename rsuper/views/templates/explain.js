@@ -307,6 +307,14 @@
     }
   }
 
+  function showGuess(key, guess) {
+    for (const part of document.querySelectorAll(`.guess[data-class="${key}"]`)) part.hidden = part.dataset.guess !== guess;
+  }
+
+  function showClass(key) {
+    for (const part of document.querySelectorAll("section.class")) part.hidden = part.dataset.class !== key;
+  }
+
   function pick(key, guess) {
     const lesson = lessons[key];
     lesson.guess = guess;
@@ -317,14 +325,14 @@
     else if (balls.length) go(lesson, balls[0].at, "ball centre");
     else go(lesson, lesson.focus, lesson.truth ? "lesion" : "middle");
     for (const bar of document.querySelectorAll(`.jump[data-class="${key}"]`)) jumps(lesson, bar);
-    for (const part of document.querySelectorAll(`.guess[data-class="${key}"]`)) part.hidden = part.dataset.guess !== guess;
+    showGuess(key, guess);
     for (const button of document.querySelectorAll(`[data-pick][data-class="${key}"]`)) button.setAttribute("aria-selected", String(button.dataset.pick === guess));
     setView(lesson);
     refresh(lesson);
   }
 
   function choose(key) {
-    for (const part of document.querySelectorAll("section.class")) part.hidden = part.dataset.class !== key;
+    showClass(key);
     for (const button of document.querySelectorAll(".classes [role=tab]")) button.setAttribute("aria-selected", String(button.dataset.class === key));
     refresh(lessons[key]);
   }
@@ -340,6 +348,9 @@
   }
 
   async function start() {
+    // Unpacking takes a moment on a slow machine: until then one class and one guess, not all of them below each other.
+    for (const key of Object.keys(data)) showGuess(key, Object.keys(data[key].guesses)[0]);
+    showClass(Object.keys(data)[0]);
     for (const key of Object.keys(data)) {
       lessons[key] = await load(key);
       for (const holder of document.querySelectorAll(`.planes[data-class="${key}"]`)) build(lessons[key], holder);
