@@ -258,3 +258,13 @@ def test_a_separate_tumour_gives_the_first_one_no_place():
     )
     found = {(x.parts, x.diameters_mm) for x in record(text).lesions}
     assert found == {(("bladder_right_wall",), (37.0, 29.0)), (("bladder_dome",), (11.0,))}
+
+
+def test_a_focus_of_a_named_tumour_lies_and_measures_what_stands_beside_either_word():
+    text = (
+        "GROSS:\n1. The bladder is 9 x 7 cm, the prostate 4 x 4 cm.\nMICROSCOPIC:\n1. The bladder shows a urothelial "
+        "carcinoma. In the left prostate posteriorly is a focus of acinar adenocarcinoma, 6 mm in diameter.\n"
+        "DIAGNOSIS:\n1. Bladder and prostate, cystoprostatectomy: Urothelial carcinoma, 4 cm. Prostatic adenocarcinoma."
+    )
+    assert ("prostate", (6.0,), 1) in sizes(text)
+    assert ("bladder", (40.0,), 1) in sizes(text)

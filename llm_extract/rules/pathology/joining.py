@@ -7,15 +7,38 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from llm_extract.rules.heads import Head
 from llm_extract.rules.mentions import Mention
+from llm_extract.rules.statements import Statement
 
 _APART = re.compile(r"\b(?:and|with|also|another|separate|additional)\b|;", re.IGNORECASE)
 _COUNTED = re.compile(r"[,;:(\s-]{1,3}(?:in\s|forming\s|present as\s|with\s)?(?:\w+\s){1,3}", re.IGNORECASE)
 """Between a named tumour and the noun that counts it."""
+_NAMED_BY = re.compile(r"\s{1,2}of\s{1,2}(?:an?\s)?(?:[\w-]+\s{1,2}){0,4}", re.IGNORECASE)
+"""Between "focus", "nodule" or "mass" and what it is."""
 _PLAIN = frozenset({"mass", "tumor", "lesion", "nodule"})
 _MAX_BETWEEN = 150
 _MAX_BESIDE = 60
 """Characters between a named tumour and a plain noun for it."""
+
+
+def in_one_phrase(statement: Statement, heads: Sequence[Head]) -> list[Head]:
+    """Reads "in the left lobe is a focus of carcinoma, 6 mm": the noun and the name behind it have one stretch."""
+    kept: list[Head] = []
+    for head in heads:
+        last = kept[-1] if kept else None
+        if last is not None and last.mark.value.diagnosis is None and head.mark.value.diagnosis is not None:
+            between = statement.text[last.mark.end - statement.start : head.mark.start - statement.start]
+            if (
+                last.polarity == head.polarity == "affirmed"
+                and _NAMED_BY.fullmatch(between)
+                and not last.plural
+            ):
+                head.start = last.start
+                kept[-1] = head
+                continue
+        kept.append(head)
+    return kept
 
 
 def joined(made: Sequence[Mention], text: str) -> list[Mention]:

@@ -18,6 +18,7 @@ from llm_extract.rules.pathology import measured, wording
 from llm_extract.rules.pathology.absorbing import members_apart
 from llm_extract.rules.pathology.agreeing import take_full_sizes
 from llm_extract.rules.pathology.counts import in_groups, with_others
+from llm_extract.rules.pathology.entries import without_labels
 from llm_extract.rules.pathology.free import (
     at_margins,
     free_organs,
@@ -27,7 +28,7 @@ from llm_extract.rules.pathology.free import (
     is_tube,
     weakened,
 )
-from llm_extract.rules.pathology.joining import joined
+from llm_extract.rules.pathology.joining import in_one_phrase, joined
 from llm_extract.rules.pathology.layout import CURRENT
 from llm_extract.rules.pathology.listed import ListReader
 from llm_extract.rules.pathology.nodal import measured_mass
@@ -137,7 +138,8 @@ class PathologyReader(ListReader):
             return
         nodes = self._read_nodes(statement, specimen)
         if not nodes:
-            heads = wording.without_landmarks(statement, find_heads(statement))
+            heads = in_one_phrase(statement, wording.without_landmarks(statement, find_heads(statement)))
+            heads = without_labels(statement, heads)
             before = len(self.mentions)
             for head in heads:
                 self._read_tumour(statement, head, heads, specimen)
