@@ -63,7 +63,7 @@ _RIGHT = re.compile(
     r"|(?:previously|prev|before|earlier|prior|formerly|at that time)\b)",
 )
 _DONE_TO_IT = re.compile(
-    r"\s{0,2}(?:previously|formerly|earlier)\s(?!measur|seen|not|describ|report|demonstrat|document|observ|visuali|was\b|were\b)"
+    r",?\s{0,2}(?:previously|formerly|earlier)\s(?!measur|seen|not|describ|report|demonstrat|document|observ|visuali|was\b|were\b)"
     r"\w{2,14}ed\s\w",
 )
 """Behind a length, what happened to the thing it measures: "3 cm previously ruptured cyst"."""

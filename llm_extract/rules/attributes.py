@@ -44,7 +44,9 @@ def count_of(before: str, *, plural: bool, multiple: bool) -> tuple[int | None, 
         and not (
             match["n"].isdigit()  # "in the superior segment two nodules" counts them
             and re.search(
-                r"(?:segments?|level|image|series|grade|type|rads)\s$", before[: match.start("n")], re.IGNORECASE
+                r"(?:segments?|level|image|series|grade|type|rads)\s$",
+                before[: match.start("n")],
+                re.IGNORECASE,
             )
         )
     ):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from llm_extract.measurements import Measurement
 from llm_extract.rules.counting import count_of
 from llm_extract.rules.heads import Head
-from llm_extract.rules.largest import many_each, start_of_all
+from llm_extract.rules.largest import many_each, start_of_all, with_leading_side
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import Location
 from llm_extract.rules.making import MentionMaker
@@ -194,7 +194,7 @@ class GroupReader(MentionMaker):
         each = many_each(statement, head, listed)
         made_all: list[Mention] = []
         for piece in listed:
-            marks = list(piece.marks)
+            marks = with_leading_side(statement, listed, piece)
             sides = [m for m in marks if m.category == "side"]
             if any(m.value in {"left", "right"} for m in sides):
                 marks = [m for m in marks if not (m.category == "side" and m.value == "bilateral")]

@@ -302,10 +302,18 @@ def _links_to_size(statement: Statement, head: Head, mark: Mark) -> bool:
     return hedges.names_other(statement.text[head.mark.end - statement.start : first - statement.start])
 
 
+_LED_FROM_SIZE = re.compile(
+    r"[,;]|\b(?:(?:compatible|consistent|in keeping|in line) with|suggest\w*|suspicious|concerning for|in favou?r of"
+    r"|evaluated|considered|interpreted|regarded|assessed|thought|represent\w*|indicative of|characteristic of|typical"
+    r"|(?:may|might|could) (?:be|represent|belong)|favou?r\w*)\s"
+)
+"""Reads "a nodule of 18 mm consistent with adenoma": the size before such words is not that of the name behind them."""
+
+
 def _adjacent_size(statement: Statement, mark: Mark) -> bool:
     return any(
         m.tense == "current"
         and 0 <= mark.start - m.end < 40
-        and not re.search(r"[,;]", statement.text[m.end - statement.start : mark.start - statement.start])
+        and not _LED_FROM_SIZE.search(statement.low, m.end - statement.start, mark.start - statement.start)
         for m in statement.measurements
     )

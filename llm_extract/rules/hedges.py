@@ -24,7 +24,8 @@ _HEDGED_LINK = Cue(
     r"|(?:may|might|could|would) (?:well )?(?:be|belong to|belong\w* to|correspond to)|(?:cannot"
     r"|not) (?:be )?exclud\w+"
     r"|(?:exclusion|exclude|rule out)(?: of)?|r/o|query|d/d|ddx|versus|vs\.?|differential\w*(?: diagnosis)?"
-    r"(?: (?:includes?|of))?|thought to be|suspected|correspond\w* to|diagnosed as|assessed as|evaluated as"
+    r"(?: (?:includes?|of))?|thought to be|suspected|correspond\w* to"
+    r"|(?:diagnosed|assessed|evaluated|characteri[sz]ed) as"
     r"|mimick\w+|diagnosis of)(?:\sto (?:be|represent))?|\?)"
     r"[\s,:(]{0,3}(?:(?!(?:in|of|with|and|at|on|to|from|but|no|not|without|which|that|for|is|are|was|were"
     r"|has|have)\b)"
@@ -34,7 +35,7 @@ _HEDGED_LINK = Cue(
     "interpreted", "consider", "likely", "perhaps", "potential", "statistic", "probab", "presum", "favo", "represent",
     "reflect", "may ",
     "might", "could", "would", "can ", "which", "that", "exclu", "rule out", "r/o", "query", "d/d", "ddx", "vs",
-    "differential", "thought", "correspond", "assessed", "evaluated", "mimick", "?",
+    "differential", "characteri", "thought", "correspond", "assessed", "evaluated", "mimick", "?",
 )  # fmt: skip
 """Given lower case."""
 

@@ -74,6 +74,23 @@ def lies_on_both_sides(text: str, where: Sequence[Mark], organ: str, head: Mark)
     return {"left", "right"} <= sides
 
 
+_OF_ORGAN = re.compile(r"\s(?:lung|kidney|breast)\b[\s,:]", re.IGNORECASE)
+
+
+def with_leading_side(statement: Statement, listed: Sequence[Piece], piece: Piece) -> list[Mark]:
+    """Marks of a lesion of a list, with the one side that the list opens with where it names none.
+
+    Reads "In the right lung, upper lobe 6 mm and lower lobe 5 mm nodules".
+    """
+    sides = [m for m in statement.of("side") if m.value != "midline"]
+    one = len({m.value for m in sides}) == 1 and sides[0].value in {"left", "right"}
+    own = any(m.category == "side" for m in piece.marks)
+    if own or piece is listed[0] or not one or sides[0].start > listed[0].sizes[0].start:
+        return list(piece.marks)
+    opens = _OF_ORGAN.match(statement.text, sides[0].end - statement.start) is not None
+    return [sides[0], *piece.marks] if opens else list(piece.marks)
+
+
 def many_each(statement: Statement, head: Head, listed: Sequence[Piece]) -> bool:
     """Reads "multiple cysts of 5 cm on the right and 9 cm on the left": many on either side, not two lesions."""
     before = [m for m in statement.marks if m.end <= head.mark.start and head.mark.start - m.end < 24]

@@ -300,6 +300,7 @@ class LesionReader(ContinuationReader):
         places = [
             m.value.organ for m in statement.marks if m.category in {"place", "operation"} and m.value.organ
         ]
+        places = places or [m.value[0] for m in statement.of("sign")]
         if places:
             strong = [organ for organ in places if organ not in {"other", "vessel"}] or places
             self._subject = strong[0] if strong[0] not in WEAK or statement.of("finding") else None

@@ -133,7 +133,12 @@ def counts(statement: Statement, mark: Mark) -> bool:
             return False
         if _SPLEEN.match(after) or _OF_SPLEEN.search(before) or _NO_MASS.match(after):
             return False
-        if mark.value.attenuation and mark.value.needs is None and _fluid(before, noun, after):
+        if (
+            mark.value.attenuation
+            and mark.value.needs is None
+            and not mark.plural
+            and _fluid(before, noun, after)
+        ):
             return False
         if mark.value.attenuation and _COUNTABLE.search(noun) is None and _PREDICATE.search(before):
             return False

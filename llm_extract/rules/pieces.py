@@ -103,14 +103,18 @@ def axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measur
         if groups:
             before = statement.text[groups[-1][-1].end - statement.start : size.start - statement.start]
             after = statement.text[size.end - statement.start : size.end - statement.start + 26]
-            spoken = _NEXT_AXIS.search(before) is not None and len(before) < 100
+            next_axis = _NEXT_AXIS.search(before)
+            own_axis = next_axis is not None and "its" in next_axis[0].lower()
+            spoken = next_axis is not None and (len(before) < 100 or (own_axis and len(before) < 180))
             values = sum(len(m.values_mm) for m in groups[-1]) + len(size.values_mm)
             if (
                 values <= 3
                 and (len(before) < 40 or spoken)
                 and (spoken or (_AXIS.search(before) and (_AXIS.search(after) or "(" not in before)))
                 and not any(
-                    m.category in {"place", "side"} and groups[-1][-1].end <= m.start < size.start
+                    m.category in {"place", "side"}
+                    and not own_axis
+                    and groups[-1][-1].end <= m.start < size.start
                     for m in statement.marks
                 )
             ):
