@@ -41,6 +41,7 @@ _TISSUE = re.compile(
     r"\bbenign\s(?:[\w-]+\s){0,3}(?:tissue|parenchyma|mucosa|epithelium|urothelium|prostatic glands)\b",
     re.IGNORECASE,
 )
+_CELLS = re.compile(r"\b(?:normal|benign|unremarkable)\s(?:[\w-]+\s){0,3}(?:cells|elements)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"-\s|[.;]\s")
 _BLOCK = re.compile(r"\W{0,3}[A-Z]{1,2}\d{1,2}\b")
 _TUBE = re.compile(r"\b(?:fallopian|tubes?|tubal|mesosalpin\w+)\b", re.IGNORECASE)
@@ -100,7 +101,7 @@ def free_organs(statements: Sequence[Statement], assigned: Sequence[Specimen | N
         if (specimen is not None and specimen.margin) or is_tube(text):
             continue
         match = _UNREMARKABLE.search(text) or _FREE_OF_TUMOUR.search(text)
-        if match is None:
+        if match is None or is_cells(text):
             continue
         gross = statement.sentence.section == "gross"
         named = _named(statement, match)
@@ -164,6 +165,11 @@ def _whole(statement: Statement, match: re.Match[str]) -> bool:
         and not _AT_MARGIN.search(statement.text[max(0, m.start - statement.start - 24) : match.start()])
         for m in statement.marks
     )
+
+
+def is_cells(text: str) -> bool:
+    """True for "normal adrenal cortical cells", which a puncture brings up beside a lesion as well."""
+    return _CELLS.search(text) is not None
 
 
 def is_tube(text: str) -> bool:

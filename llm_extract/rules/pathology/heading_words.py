@@ -13,14 +13,14 @@ LABEL = re.compile(
 PROCEDURE = re.compile(
     r"\b(?:\w*biops(?:y|ies)|excisions?|resections?|\w+ectom(?:y|ies)|\w+otomy|dissections?|amputation"
     r"|curett\w+"
-    r"|TURBT?|TURP|turbt?|removal|debulking|transplant\w*|explant\w*|fine needle|aspirat\w+|washings?"
+    r"|TURBT?|TURP|turbt?|removal|debulking|transplant\w*|explant\w*|fine needle|aspirat\w+|punctures?|FNAB?|washings?"
     r"|cytology|brushings?"
     r"|shave|donuts?|polypectomy|ectomy|whipple|product of|core|cores|procedure|operation|sampling"
     r"|sectorectomy|stripping|enucleation|debridement)\b",
     re.IGNORECASE,
 )
 PIECE = re.compile(
-    r"\b(?:biops\w+|cores?|needle|fragments?|shave|curett\w+|TUR\w*|cytology|brushings?|washings?|wedge|aspirat\w+)\b",
+    r"\b(?:biops\w+|cores?|needle|fragments?|shave|curett\w+|TUR\w*|cytology|brushings?|washings?|wedge|aspirat\w+|punctures?|FNAB?|EBUS|EUS)\b",
     re.IGNORECASE,
 )
 MARGIN = re.compile(r"\b(?:margins?|donuts?|doughnuts?|anastomotic rings?|resection line)\b", re.IGNORECASE)
@@ -72,5 +72,29 @@ TIMES = re.compile(
     re.IGNORECASE,
 )
 """Number of tumours that one heading names: "sigmoid nodule x3"."""
-SENTINEL = re.compile(r"\bsentinel\b", re.IGNORECASE)
-"""Names a node, also where the noun is left out: "sentinel left axilla"."""
+SENTINEL = re.compile(
+    r"\bsentinel\b|\b(?:nodal\s)?stations?\s{0,2}#?\d{1,2}(?:\s?[A-Da-d])?\s?[RLrl]?\b"
+    r"|\b(?:EBUS|TBNA|mediastinoscopy)\b[^:;\n]{0,25}?\b(?<![.,])\d{1,2}\s?[RLrl]?\b(?![.,]?\d)",
+    re.IGNORECASE,
+)
+"""Names a node, also where the noun is left out: "sentinel left axilla", "EBUS 4L", "station 7"."""
+EXCISED_WITH = re.compile(
+    r"(?P<name>(?:[\w-]+\s){1,4}?(?:(?:resection|excision|biops(?:y|ies)|\w+ectomy)(?:\s(?:specimens?|material))?))"
+    r"\s(?:with|showing|containing|including)\s",
+    re.IGNORECASE,
+)
+"""Opens a diagnosis in one sentence: "Sigmoid resection specimen with an ulcerated carcinoma"."""
+_ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII")
+
+
+def is_next(old: str, new: str) -> bool:
+    """True for the letter or number after another.
+
+    >>> is_next("A", "B"), is_next("9", "10"), is_next("III", "IV"), is_next("A", "C")
+    (True, True, True, False)
+    """
+    if old.isdigit() and new.isdigit():
+        return int(new) == int(old) + 1
+    if old in _ROMAN and new in _ROMAN:
+        return _ROMAN.index(new) == _ROMAN.index(old) + 1
+    return len(old) == len(new) == 1 and ord(new) == ord(old) + 1

@@ -69,8 +69,10 @@ class LengthReader(LesionReader):
         sizes, priors = LesionReader._sizes(self, statement, head, own)
         return sorted([*sure, *sizes], key=lambda m: m.start), priors
 
-    def _add_depth(self, made: Mention) -> None:
-        """Reads "42 x 30 mm with a depth of 24 mm": three diameters of one tumour."""
+    def _qualify(self, made: Mention, head: Head) -> None:
+        """Reads "42 x 30 mm with a depth of 24 mm", three diameters of one tumour, and "suspicious for carcinoma"."""
+        if wording.is_suspected(made.statement, head):
+            made.presence = "probable"
         depth = depth_of(made.statement, made.sizes[0]) if len(made.sizes) == 1 else None
         if depth is not None:
             made.sizes = [*made.sizes, depth]

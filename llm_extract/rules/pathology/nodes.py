@@ -226,7 +226,7 @@ def _without_ratio(
     number = number_of(counted["n"]) if counted is not None else None
     if number is None and _ONE_DEPOSIT.search(text):
         number = 1
-    if number is None and heading and re.search(r"\bnode\b(?!s)", text, re.IGNORECASE):
+    if number is None and heading and re.search(r"\bnode\b(?!s)|\bstation\s?\d", text, re.IGNORECASE):
         number = 1
     return NodeFinding(number or None, anchor.start(), anchor.end())
 

@@ -22,6 +22,7 @@ from llm_extract.rules.pathology.entries import without_labels
 from llm_extract.rules.pathology.free import (
     at_margins,
     free_organs,
+    is_cells,
     is_margin,
     is_rest,
     is_shape,
@@ -82,7 +83,7 @@ class PathologyReader(ListReader):
             if (specimen is None or not specimen.margin)
             and index not in self._beside
             and not (is_rest(statement.text) or is_shape(statement) or is_margin(statement))
-            and not is_tube(statement.text)
+            and not (is_tube(statement.text) or is_cells(statement.text))
         ]
         self.organs = list(free_organs(self.reading.statements, assigned))
 
@@ -222,7 +223,7 @@ class PathologyReader(ListReader):
             self.mentions[before:] = [m for m in self.mentions[before:] if m.location.spans]
         for made in self.mentions[before:]:
             made.refers_back = again
-            self._add_depth(made)
+            self._qualify(made, head)
             self._settle(made, head, specimen)
             self._keep_urothelial(made)
             self._number_by_heading(made, specimen)

@@ -156,6 +156,9 @@ class SiteReader(NodeReader):
             if len(here) != 1:
                 continue
             place = here[0].location
+            others = [s.parts for s in self._sites if s is not site and s.organ == site.organ]
+            if place.parts and site.parts and place.parts in others:
+                continue  # the site is that of another tumour
             narrower = place.relation == "one_of" and set(site.parts) < set(place.parts)
             wider = site.relation == "spanning" and set(site.parts) > set(place.parts)
             if site.parts and (narrower or wider or not set(site.parts) & set(place.parts)):

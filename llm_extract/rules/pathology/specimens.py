@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from llm_extract.anatomy import Anatomy
 from llm_extract.rules.locations import SIDELESS, WEAK, Location, resolve
@@ -13,6 +13,7 @@ from llm_extract.rules.pathology.heading_words import (
     BARE_KEY,
     CONTAINER,
     ENDS,
+    EXCISED_WITH,
     INVASION,
     KEY_ONLY,
     LABEL,
@@ -28,6 +29,7 @@ from llm_extract.rules.pathology.heading_words import (
     SPARED,
     STATE,
     TIMES,
+    is_next,
 )
 from llm_extract.rules.pathology.headings import (
     BESIDE,
@@ -44,41 +46,14 @@ from llm_extract.rules.pathology.headings import (
 )
 from llm_extract.rules.pathology.layout import CURRENT
 from llm_extract.rules.pathology.openings import titles_list
+from llm_extract.rules.pathology.specimen import Specimen
 from llm_extract.rules.statements import Statement
 
 _LISTED = frozenset({"diagnosis", "preamble", "microscopic"})
 """Sections that go through the specimens and, under each, through its organs."""
-_ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII")
 _MAX_HEADING = 190
 _MAX_NAME = 80
 """Characters of a heading that is the name of its specimen and nothing else."""
-
-
-@dataclass(slots=True)
-class Specimen:
-    """One specimen, or one organ of it, as its heading names it.
-
-    Args:
-        label: its letter or number, or None.
-        organ: the organ it was taken from; None where the heading names none.
-        organs: every organ the heading names.
-        location: organ, side and part of the heading.
-        margin: True for a separately sent margin.
-        bare: True for a numbered item without a heading of its own.
-        is_tumour: True for a numbered tumour that is the whole specimen ("tumor #2").
-        sampled: True for a biopsy, which says nothing of the rest of its organ.
-        times: number of tumours that the heading names, or None.
-    """
-
-    label: str | None = None
-    organ: str | None = None
-    organs: tuple[str, ...] = ()
-    location: Location = field(default_factory=Location)
-    margin: bool = False
-    bare: bool = False
-    is_tumour: bool = False
-    sampled: bool = False
-    times: int | None = None
 
 
 class SpecimenReader:
@@ -113,7 +88,9 @@ class SpecimenReader:
                 assigned.append(None)
                 continue
             invaded = INVASION.match(statement.text) is not None
-            opened, lasting = (None, False) if invaded else self._opened(statement)
+            opened, lasting = (
+                (None, False) if invaded else self._excised(statement) or self._opened(statement)
+            )
             if opened is None and _follows(statement, current):
                 current = parent = None
             if opened is None and parent is not None and BARE_KEY.fullmatch(statement.text):
@@ -164,6 +141,19 @@ class SpecimenReader:
             return None
         organs = organs_of(statement.marks)
         return known if not organs or set(organs) & {*known.organs, "lymph_node"} else None
+
+    def _excised(self, statement: Statement) -> tuple[Specimen, bool] | None:
+        """Reads "Sigmoid resection specimen with a carcinoma": a heading and what it says in one sentence."""
+        text = statement.text
+        label = LABEL.match(text)
+        start = label.end() if label is not None else 0
+        named = EXCISED_WITH.match(text, start) if statement.sentence.section == "diagnosis" else None
+        if named is None:
+            return None
+        made = self._specimen(
+            statement, start, named.end("name"), label["label"] if label is not None else None
+        )
+        return (made, True) if made.organ is not None else None
 
     def _opened(self, statement: Statement) -> tuple[Specimen | None, bool]:
         """The specimen that a heading opens, and whether it lasts beyond this statement."""
@@ -284,10 +274,18 @@ class SpecimenReader:
         spans = tuple((m.start, m.end) for m in named) or vague_span(body, low)
         side_spans = tuple((m.start, m.end) for m in where if m.category == "side")
         whole = (organ == "uterus" and len(organs) > 1) or names_whole(self._text, own)
+        taken = {m.value.removed for m in marks if m.category == "operation" and m.value.organ == organ}
         parts = place.parts if place.organ == organ and not whole else ()
+        if not parts and not whole and len(taken) == 1:
+            parts = next(iter(taken)) if len(next(iter(taken))) == 1 else ()
         lateral = None if organ in SIDELESS else self._side(organ, side or place.laterality)
         location = Location(
-            organ, parts, place.relation if parts else "unknown", lateral, spans, side_spans if side else ()
+            organ,
+            parts,
+            (place.relation if place.parts else "within") if parts else "unknown",
+            lateral,
+            spans,
+            side_spans if side else (),
         )
         times = TIMES.search(body)
         return Specimen(
@@ -313,12 +311,7 @@ def _follows(statement: Statement, current: Specimen | None) -> bool:
     match = LABEL.match(statement.text)
     if match is None or current is None or current.label is None or current.bare:
         return False
-    old, new = current.label, match["label"]
-    if old.isdigit() and new.isdigit():
-        return int(new) == int(old) + 1
-    if old in _ROMAN and new in _ROMAN:
-        return _ROMAN.index(new) == _ROMAN.index(old) + 1
-    return len(old) == len(new) == 1 and ord(new) == ord(old) + 1
+    return is_next(current.label, match["label"])
 
 
 def _is_inside(statement: Statement, opened: Specimen, outer: Specimen) -> bool:
@@ -350,3 +343,6 @@ def _numbered(statement: Statement, current: Specimen | None) -> Specimen | None
 def _body_end(text: str, start: int) -> int:
     match = ENDS.search(text, start)
     return match.start() if match is not None else len(text)
+
+
+__all__ = ["Specimen", "SpecimenReader"]

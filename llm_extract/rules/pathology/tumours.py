@@ -270,7 +270,7 @@ def _match_sized(sighting: Sighting, tumours: Sequence[Tumour]) -> Tumour | None
     ]
     labelled = [t for t in fitting if same_specimen(sighting, t)]
     equal = [t for t in labelled if t.mention.sizes and near(t.mention, sighting.mention)]
-    if len(equal) == 1 and len(labelled) > 1:
+    if len(equal) == 1:
         return equal[0]
     if sighting.mention.kind == "tumor" and any(family(t.mention) == "tumour" for t in fitting):
         fitting = [t for t in fitting if family(t.mention) == "tumour"]

@@ -66,6 +66,8 @@ _ASIDE_BEFORE = re.compile(
 _LANDMARK_BEFORE = re.compile(
     r"\d\s?(?:cm|mm|em|crn)\.?\s(?:away\s)?(?:from|to|of)\s(?:the\s)(?:\w+\s){0,2}$"
     r"|\b(?:adjacent|next|close) to\s(?:the\s)(?:\w+\s){0,2}$"
+    r"|\b(?:(?:vicinity|neighbou?rhood|proximity|region|area|edge|border) (?:of|to)|around|surrounding|bordering)"
+    r"\s(?:the|this|that)\s(?:[a-z-]+\s){0,2}$"
     r"|\b(?:(?:upstream|downstream|proximal|distal|superior|inferior|lateral|medial|anterior|posterior|cranial|caudal|deep"
     r"|superficial|opposite|separate|away|apart|remote|distant)(?:ly)?\s(?:from|of|to)|above|below|beside|behind|beneath|near"
     r"|alongside)\s(?:the|this|that)\s(?:[a-z-]+\s){0,2}$",
@@ -76,6 +78,12 @@ _ARISING = re.compile(
     re.IGNORECASE,
 )
 """Before the lesion that a cancer arose from, which is no other one."""
+_SUSPECTED = re.compile(
+    r"(?:[:-]|^)\s{0,3}(?:(?:[\w-]+\s){0,4}(?:cells?|glands?|epithelium|groups?|proliferations?|fragments?|cytology)\s?,?\s)?"
+    r"(?:(?:highly|strongly|very|at least|but|are|is)\s){0,2}(?:suspicious|suspect|suspected|suggestive)\s(?:for|of)\s"
+    r"(?:an?\s|the\s)?(?:(?!metast)[\w-]+\s){0,2}$",
+    re.IGNORECASE,
+)
 _EARLIER = re.compile(r"\b(?:prior|previous\w*)\s{1,2}(?:the\s|an?\s)?(?:\w+\s){0,3}$", re.IGNORECASE)
 _PRESENT = re.compile(r"\bpresence of\s{1,2}(?:the\s|an?\s|any\s)?(?:[\w-]+\s){0,3}$", re.IGNORECASE)
 _BACKGROUND = re.compile(
@@ -227,7 +235,7 @@ def is_aside(statement: Statement, head: Head) -> bool:
         return True
     if head.mark.value.diagnosis == "adenoma" and not head.mark.plural and _HOLDS_CANCER.match(after[:260]):
         return True
-    if _ASIDE_BEFORE.search(before) and not _REPLACED.search(before):
+    if _ASIDE_BEFORE.search(before) and not (_REPLACED.search(before) or is_suspected(statement, head)):
         return True
     measured = any(head.start <= m.start < head.end for m in statement.measurements)
     earlier = _EARLIER.search(before)
@@ -256,6 +264,12 @@ def _only_stains(statement: Statement, head: Head) -> bool:
     listed = statement.sentence.section in {"diagnosis", "preamble"} and head.mark.value.diagnosis is not None
     between = statement.text[head.mark.end - statement.start : max(0, stained.start())]
     return not (listed and re.search(r"[,(]", between) is not None and "?" not in between)
+
+
+def is_suspected(statement: Statement, head: Head) -> bool:
+    """True for "biopsy: atypical cells, suspicious for carcinoma": all that a diagnosis says of its specimen."""
+    before = statement.text[: head.mark.start - statement.start]
+    return statement.sentence.section == "diagnosis" and _SUSPECTED.search(before) is not None
 
 
 def is_known(statement: Statement, head: Head) -> bool:
