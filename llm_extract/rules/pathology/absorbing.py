@@ -51,7 +51,8 @@ def absorb(target: Tumour, sighting: Sighting) -> None:
         held.kind = new.kind
     member = held.count is not None and held.count > 1 and new.count == 1 and not _at_specimen(sighting)
     telling = (bool(new.sizes) and not member) or sighting.rank <= target.first.rank or sighting.rank == 1
-    if not held.location.parts and new.location.parts and telling:
+    wide = held.location.relation == "one_of" and set(new.location.parts) < set(held.location.parts)
+    if (wide or not held.location.parts) and new.location.parts and telling:
         held.location = replace(
             held.location, parts=new.location.parts, relation=new.location.relation,
             spans=(*held.location.spans, *new.location.spans),

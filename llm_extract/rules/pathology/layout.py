@@ -78,7 +78,7 @@ _INLINE_KEY = re.compile(
 _INLINE_PART = re.compile(
     r"(?<=[\w.)\]:;-])\s{0,3}(?=(?:PART\s\d{1,2}\s?:|Part\s[A-Z]\s?:|[A-Z]\.\s?\"[A-Z]"
     r"|\d{1,2}\.\s?(?:SP\s?:|[A-Z]{3,})))"
-    r"|(?<=[.;)])\s{0,3}(?=[b-h]\.\s{0,2}[A-Z][a-z])"
+    r"|(?<=[.;)])\s{0,3}(?=[b-h](?:\.\s{0,2}|\)\s{1,2})[A-Z][a-z])"
 )
 _NO_STOP = re.compile(
     r"(?:\b(?:dr|mr|mrs|no|approx|vs|cf|ca|fig|e\.g|i\.e|incl|max|min|st|ca|resp|avg|diam|dim))$",

@@ -54,7 +54,7 @@ _TISSUE_AFTER = re.compile(
     re.IGNORECASE,
 )
 _TISSUE_BEFORE = re.compile(
-    r"\b(?:fragments?|pieces?|portions?|segments?|specimens?|aggregates?|aggregate|tissues?|cores?|ellipse|strip|kidney"
+    r"\b(?:fragments?|pieces?|portions?|segments?(?!\s(?:\d|[IVX]{1,4}[ab]?\b))|specimens?|aggregates?|tissues?|cores?|ellipse|strip|kidney"
     r"|spleen|uterus|prostate|ureter|gallbladder"
     r"|bladder|omentum|appendix|vagina|organs?|node|nodes|cuff|tubes?|lobectomy|nephrectomy|hysterectomy"
     r"|colectomy|resection)\b"

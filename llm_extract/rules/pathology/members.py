@@ -111,11 +111,11 @@ class MemberReader(LengthReader):
             if earlier.sentence.section != statement.sentence.section:
                 return None
             nouns = [m for m in earlier.marks if m.category == "finding"]
-            if nouns:
-                last = nouns[-1]
-                return last if last.plural and last.value.kind in _KINDS else None
-            if not self._is_item(index):
-                return None
+            wrapped = not nouns and self._is_item(index - 1)
+            if (self._is_item(index) and not (nouns and nouns[-1].plural)) or wrapped:
+                continue
+            last = nouns[-1] if nouns else None
+            return last if last is not None and last.plural and last.value.kind in _KINDS else None
         return None
 
     def _group_before(self, statement: Statement) -> Mark | None:

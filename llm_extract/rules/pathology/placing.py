@@ -10,6 +10,7 @@ from llm_extract.rules.heads import Head
 from llm_extract.rules.locations import WEAK, Location
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import wording
+from llm_extract.rules.pathology.entries import at_entry
 from llm_extract.rules.pathology.homes import (
     bowel_described,
     in_urinary_duct,
@@ -38,7 +39,8 @@ _SINGLE = frozenset({"uterus", "bladder", "liver", "pancreas", "spleen", "gallbl
 _SOLID = frozenset({"pancreas", "liver", "kidney", "spleen"})
 _PERITONEAL = frozenset({"peritoneum", "soft_tissue", "other", "pleura"})
 _NUMBERED = re.compile(
-    r"\W{0,4}(?:tumou?r|nodule|mass|lesion|focus)\s{0,2}(?:#|no\.?)?\s{0,2}\d\b", re.IGNORECASE
+    r"\W{0,4}(?:(?:tumou?r|nodule|mass|lesion|focus)\s{0,2}(?:#|no\.?)?\s{0,2}(?:\d|[A-F])\b|#\s?\d\b)",
+    re.IGNORECASE,
 )
 _INVOLVES = re.compile(r"\binvolv(?:ing|es)\s(?:the\s)?(?:\w+\s){0,3}$", re.IGNORECASE)
 _HOST = re.compile(
@@ -121,6 +123,8 @@ class PlaceReader(SiteReader):
             made.location = replace(made.location, laterality=self._side)
         self._as_placed(made)
         self._limit(made)
+        if made.location.organ == made.organ:
+            made.location = at_entry(made.location, made.statement, self.reading.text, anatomy=self.anatomy)
         made.series = made.image = None
         self._number(made)
         self._name_tumour(made)
@@ -242,6 +246,7 @@ class PlaceReader(SiteReader):
             if m is not named
             and m.organ == named.organ
             and m.malignancy == "unknown"
+            and m.kind not in {"cyst", "polyp"}
             and m.sizes
             and _NUMBERED.match(m.statement.text) is not None
         ]
