@@ -23,6 +23,7 @@ from llm_extract.rules.pieces import pieces, respectively
 from llm_extract.rules.several_organs import places_by_organ
 from llm_extract.rules.stated_sizes import is_exact, is_repeated, not_its_own, of_earlier_study
 from llm_extract.rules.statements import Statement, has_verb
+from llm_extract.rules.stretches import without_parts_of_others
 
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
@@ -53,6 +54,8 @@ class LesionReader(ContinuationReader):
         """Read all statements."""
         for index, statement in enumerate(self.reading.statements):
             self._index = index
+            if index and statement.sentence.section != self.reading.statements[index - 1].sentence.section:
+                self._subject = self._subject_side = None
             read = max(self._made, len(self.denials))
             if len(self.mentions) >= MAX_MENTIONS or read >= 3 * MAX_MENTIONS:
                 self.overfull = True
@@ -117,7 +120,9 @@ class LesionReader(ContinuationReader):
 
     def _read_head(self, statement: Statement, head: Head, heads: list[Head]) -> None:
         self._made += 1
-        marks = [m for m in statement.marks if head.start <= m.start < head.end]
+        marks = without_parts_of_others(
+            statement, [m for m in statement.marks if head.start <= m.start < head.end]
+        )
         references = [r for r in statement.references if head.start <= r.start < head.end]
         inside = [m for m in statement.measurements if head.start <= m.start < head.end]
         if head.polarity in {"negated", "no_new"}:
@@ -180,6 +185,8 @@ class LesionReader(ContinuationReader):
         self, statement: Statement, head: Head, sizes: list[Measurement], priors: list[Measurement],
         marks: list[Mark], references: list[Reference],
     ) -> None:  # fmt: skip
+        if self._with_members(statement, head, sizes, priors, marks):
+            return
         index = next(
             (m for m in marks if m.category == "index" and any(s.start > m.start for s in sizes)), None
         ) or placed_index(statement, head, sizes, marks, references)

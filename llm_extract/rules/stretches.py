@@ -6,6 +6,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
+from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.nouns import sizes_near
 from llm_extract.rules.separators import cut_between
 from llm_extract.rules.statements import Statement
@@ -84,6 +85,25 @@ def _behind_other_thing(statement: Statement, head: Head, start: int) -> int:
     if not cuts or not any(start <= at < cuts[-1] for at in places):
         return start
     return cuts[-1] if any(at >= head.mark.end for at in places) else start
+
+
+_OF_OTHER = re.compile(
+    r"\b(?:stones?|calcul(?:us|i)|\w*lithiasis|atroph\w+|dilat\w+|ectasia|calcifications?|scars?|scarring|infarcts?)"
+    r"(?:\s(?:of|in|at|with|measuring|the|is|are|seen|noted|main|pancreatic|ducts?|\d[\d.x]{0,6}|mm|cm)){0,8}\s$"
+)
+"""Before the part that something else than the lesion lies in."""
+
+
+def without_parts_of_others(statement: Statement, marks: list[Mark]) -> list[Mark]:
+    """Reads "a cyst of the pancreatic body and atrophy of the tail": the tail is not where the cyst lies."""
+    parts = [m for m in marks if m.category == "short" or (m.category == "place" and m.value.part)]
+    if len(parts) < 2:
+        return marks
+    starts = [m.start - statement.start for m in parts if m.category == "short"]
+    theirs = {at for at in starts if _OF_OTHER.search(statement.low[max(0, at - 70) : at])}
+    if not theirs or all(m.start - statement.start in theirs for m in parts):
+        return marks
+    return [m for m in marks if m.category != "short" or m.start - statement.start not in theirs]
 
 
 def _before_other_process(statement: Statement, head: Head, last: int, end: int) -> int:

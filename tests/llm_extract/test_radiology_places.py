@@ -363,3 +363,19 @@ CYSTS = {
 @pytest.mark.parametrize("text", CYSTS)
 def test_a_simple_cyst_lies_in_what_was_spoken_of(text):
     assert read(text).lesions[-1].organ == CYSTS[text]
+
+
+PARTS = {
+    "A 13 mm cystic lesion of the pancreatic body and atrophy of the tail.": ("pancreas_body",),
+    "A 2 cm mass in the pancreatic body with dilated duct in the tail.": ("pancreas_body",),
+    "A calculus in the lower pole and a 21 mm cyst in the upper pole of the left kidney.": (
+        "kidney_upper_pole",
+    ),
+    "A 21 mm mass in the body and the tail of the pancreas.": ("pancreas_body", "pancreas_tail"),
+}
+
+
+@pytest.mark.parametrize("text", PARTS)
+def test_the_part_of_something_else_is_not_that_of_the_lesion(text):
+    (lesion,) = read(text).lesions
+    assert set(lesion.parts) == set(PARTS[text])
