@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from rsuper.errors import DataError, UsageError
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import Host, find_host, union_mask
 from rsuper.supervision.targets import organ_of_class
+from rsuper.supervision.types import ClassTarget
 from rsuper.views.explain_case import ExplainCase, Seat, phantom_case, read_case, require_hosts
 from rsuper.views.explain_crop import clamped, crop_case, read_probabilities
 from rsuper.views.explain_facts import ClassLesson, GuessFacts, Pull, pulled_mm3
@@ -78,10 +80,18 @@ class Lesson:
         """One line for a terminal: state, interval, and what the first output is told."""
         target, first = self.lesson.target, self.guesses[0]
         pulled = ", ".join(f"{name} {pulled_mm3(first.rows, pull):,.0f} mm³" for name, pull in SUMMARY_PULLS)
-        low, high = target.volume_mm3
-        sized = f", {low:,.0f} to {high:,.0f} mm³" if target.state == "reported" else ""
-        state = target.state if self.mentioned else "not mentioned"
-        return f"{self.lesion_class}: {state}{sized}; {pulled}"
+        state: str = target.state if self.mentioned else "not mentioned"
+        if target.state == "reported":
+            state += f", {_demand(target)}"
+        return f"{self.lesion_class}: {state}; {pulled}"
+
+
+def _demand(target: ClassTarget) -> str:
+    """What a reported class asks for, in words."""
+    if target.weight <= 0:
+        return f"left out ({', '.join(target.codes)})"
+    low, high = target.volume_mm3
+    return f"{low:,.0f} to {high:,.0f} mm³" if math.isfinite(high) else f"at least {low:,.0f} mm³"
 
 
 @dataclass(frozen=True, kw_only=True)

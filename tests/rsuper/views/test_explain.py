@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -184,6 +185,7 @@ def test_a_prior_size_changes_nothing():
 def test_an_open_number_or_size_leaves_the_region_alone():
     several = first("Multiple hypoattenuating liver lesions, the largest 2.4 cm")
     assert several.lesson.target.volume_mm3[1] == math.inf
+    assert re.search(r"^liver_lesion: reported, at least [\d,]+ mm³; pulled up", several.summary())
     unsized = first("Hypoattenuating lesion in the pancreatic tail")
     for lesson in (several, unsized):
         item = guess(lesson, "nearly_right")
@@ -195,6 +197,7 @@ def test_an_open_number_or_size_leaves_the_region_alone():
 def test_a_bound_gives_an_interval_and_two_organs_two_lessons():
     bounded = first("Subcentimetre hypoattenuating lesion in the pancreatic body")
     low, high = bounded.lesson.target.volume_mm3
+    assert f"reported, {low:,.0f} to {high:,.0f} mm³; pulled up" in bounded.summary()
     assert 14.0 <= low < high < volume_interval_mm3([10.0], precision_mm=1.0)[1] + 1
     lessons = explained(
         "3 cm left renal mass and a 1.5 cm hypoattenuating lesion in the pancreatic tail"
@@ -211,6 +214,7 @@ def test_a_size_that_cannot_be_is_said_and_teaches_nothing():
     lesson = first("40 cm mass in the pancreatic head")
     assert "size_above_organ_extent" in lesson.lesson.target.codes
     assert all(of(item, pull="up") == 0 for item in lesson.guesses)
+    assert "reported, left out (" in lesson.summary()
 
 
 @pytest.mark.parametrize(
