@@ -29,6 +29,14 @@ _VERSUS = re.compile(
     r"|\bwhile it was|\bwhereas it was)(?: the)?(?: (?:prior|previous))?(?: (?:size|value|measurement))?"
     r"(?: of| was)?\s{0,2}$",
 )
+_TOLD_BEFORE = re.compile(
+    r"\b(?:previously|formerly|earlier)\s(?:described|reported|seen|noted|identified|demonstrated|known|detected|observed)"
+    r"\s(?:an?\s)?$"
+)
+_MEASURES_NOW = re.compile(
+    r"\b(?:measures?|is|has become|has grown to)\s(?:(?:now|today|about|approximately)\s){0,2}$"
+)
+"""Reads "the previously described 11 mm nodule measures 12 mm", behind and before the next length."""
 _WAS = re.compile(r"\b(?:was|were|measured|had been)\s(?:(?:about|approximately|measuring|only)\s)?$")
 _AND_NOW = re.compile(
     r"(?:\s\w{2,12}){0,4}\s?,?\s{0,2}(?:(?:and|but)\s)?(?:(?:it|which)\s)?(?:(?:is|are|measures?|has become)\s)?"
@@ -155,7 +163,8 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
         return True
     if followed and _WAS.search(left) and (_AND_NOW.match(right) or _THEN_CHANGED.match(right)):
         return True
-    if followed and _HAS_CHANGED_TO.match(right):
+    told = _TOLD_BEFORE.search(left) is not None and _MEASURES_NOW.search(right) is not None
+    if followed and (told or _HAS_CHANGED_TO.match(right)):
         return True
     if _RIGHT_NOW.match(right):
         return False

@@ -40,6 +40,8 @@ _NOT_OF_TISSUE = re.compile(
 )
 _WALL = re.compile(r"\bwall thickness\b")
 _CALIBRE = re.compile(r"\bcalib(?:er|re|ration)s?\b")
+_THICKENED = re.compile(r"\bthicken")
+"""Behind a normal calibre: a thickening, or its denial, which is read as such."""
 _TUBE = frozenset({"esophagus"})
 """Organs of which a report says that they hold nothing by calling their calibre normal."""
 _ALL_WALL = frozenset({"esophagus", "stomach", "colon", "bladder", "small_bowel"})
@@ -65,8 +67,10 @@ _WALL_NOT_THICK = Cue(
     r"\bwalls?\b[^.;,]{0,60}?\b(?:(?:is|are|was|were|appears?)\s)?(?:not\s(?:\w+ly\s)?(?:thick|increased)"
     r"|of\s(?:normal|natural|usual)\s(?:wall\s)?thickness)"
     r"|\bwall thickness(?:es)?\s(?:is|are|was|were)\s(?:\w+ly\s)?(?:natural|normal)\b"
-    r"|\bwithout\s(?:an?\s)?(?:\w+\s){0,3}?wall\s(?:thick|mass)",
+    r"|\bwithout\s(?:an?\s)?(?:\w+\s){0,3}?wall\s(?:thick|mass)"
+    r"|\besophageal calib\w+\s(?:is|was|are|were)\s(?:\w+ed\s)?(?:as\s)?(?:natural|normal)",
     "wall",
+    "calib",
 )
 _NODES_NORMAL = Cue(
     r"\b(?:none (?:of (?:them|these|which|those)\s)?(?:\w+\s){0,4}(?:patholog\w+|enlarged)"
@@ -99,7 +103,7 @@ def normal_organs(
         clause = low[_clause(text, match.start(), match.end())]
         of_size = _SIZE_ONLY.search(clause) is not None and _TISSUE.search(clause) is None
         of_wall = of_size and _WALL.search(clause) is not None
-        of_tube = of_size and _CALIBRE.search(clause) is not None
+        of_tube = of_size and _CALIBRE.search(clause) is not None and not _THICKENED.search(low, match.end())
         if of_size and not (of_wall or of_tube):
             continue
         if _NOT_OF_TISSUE.match(low, match.end()):
@@ -135,7 +139,7 @@ def normal_organs(
 def _thin_walls(statement: Statement, limited: frozenset[str]) -> Iterator[OrganDraft]:
     """Reads "Esophagus without wall thickening", "its walls are not thick" of organs that are nothing but wall."""
     match = _WALL_NOT_THICK.search(statement.low)
-    if match is None:
+    if match is None or _THICKENED.search(statement.low, match.end()):
         return
     clause = _clause(statement.text, match.start(), match.end())
     low, high = statement.start + clause.start, statement.start + clause.stop

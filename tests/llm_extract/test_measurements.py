@@ -86,6 +86,11 @@ def test_qualifiers(text, qualifier):
         ("24 mm (18 mm six months ago)", ["current", "prior"]),
         ("24 mm (used to be 18 mm)", ["current", "prior"]),
         ("24 mm, 18 mm in the former examination", ["current", "prior"]),
+        ("The previously described 18 mm cyst in the liver measures 24 mm today", ["prior", "current"]),
+        (
+            "The previously described 18 mm cyst is unchanged, a nodule of 24 mm is new",
+            ["current", "current"],
+        ),
         ("A cyst was found in the left kidney, it was 18 mm", ["current"]),
         ("A cyst of 24 mm and another cyst are seen, it was 18 mm", ["current", "current"]),
         ("A cyst of 24 mm was found in the liver, it was 18 mm", ["current", "current"]),
