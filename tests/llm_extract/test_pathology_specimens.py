@@ -498,3 +498,11 @@ def test_a_deposit_lies_where_its_heading_says_and_not_in_the_organ_it_came_from
 def test_two_organs_of_one_heading_are_no_lining():
     text = "DIAGNOSIS:\nPeritoneum and sigmoid colon, resection: Colonic adenocarcinoma, 4 cm."
     assert [x.organ for x in record(text).lesions] == ["colon"]
+
+
+def test_a_distal_pancreatectomy_places_no_tumour_in_the_tail():
+    text = (
+        "DIAGNOSIS:\nB. Pancreas, spleen, distal pancreatectomy, splenectomy: Invasive adenocarcinoma, forming a "
+        "2.2 x 2.0 cm mass within the body of the pancreas."
+    )
+    assert [(x.parts, x.diameters_mm) for x in record(text).lesions] == [(("pancreas_body",), (22.0, 20.0))]

@@ -276,7 +276,9 @@ class SpecimenReader:
         whole = (organ == "uterus" and len(organs) > 1) or names_whole(self._text, own)
         taken = {m.value.removed for m in marks if m.category == "operation" and m.value.organ == organ}
         parts = place.parts if place.organ == organ and not whole else ()
-        if not parts and not whole and len(taken) == 1:
+        if (
+            not parts and not whole and len(taken) == 1 and organ != "pancreas"
+        ):  # its body may come with the tail
             parts = next(iter(taken)) if len(next(iter(taken))) == 1 else ()
         lateral = None if organ in SIDELESS else self._side(organ, side or place.laterality)
         location = Location(
