@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from llm_extract.anatomy import Anatomy
 from llm_extract.records import Change, Lesion, LesionKind, Malignancy, Presence, ReportRecord, Status
@@ -22,6 +22,7 @@ from rsuper.supervision.regions import RegionRules
 DEFAULT_PRESET = "tumours"
 ORGAN = "{organ}"
 """Stands for the organ in the name of a class of its own."""
+ACTIONS = ("count", "ignore", "drop")
 
 
 class _Model(BaseModel):
@@ -54,6 +55,15 @@ class PolicyRule(_Model):
     treated: tuple[bool, ...] = ()
     then: str = Field(pattern=r"^[a-z0-9_]*(\{organ\})?[a-z0-9_]+$")
 
+    @field_validator("then")
+    @classmethod
+    def _action_or_class(cls, value: str) -> str:
+        if value not in ACTIONS and not value.endswith("_lesion"):
+            raise ValueError(
+                f"{value!r} is none of {', '.join(ACTIONS)} and no class, whose name ends in _lesion"
+            )
+        return value
+
     def fits(self, lesion: Lesion) -> bool:
         """True if every field that the rule names holds the lesion's value."""
         fields = ("kind", "diagnosis", "malignancy", "presence", "change", "organ", "treated")
@@ -83,7 +93,7 @@ class SupervisionPolicy(_Model):
         max_searched: members of one group that are searched one by one; the others are its remainder.
     """
 
-    rules: tuple[PolicyRule, ...]
+    rules: tuple[PolicyRule, ...] = Field(min_length=1)
     presence_weight: dict[Presence, float] = Field(default_factory=_presence_weight)
     status_weight: dict[Status, float] = Field(default_factory=_status_weight)
     normalised_weight: float = Field(default=0.9, ge=0, le=1)
@@ -187,7 +197,7 @@ def _build(text: str, preset: str | None) -> SupervisionPolicy:
         names = ", ".join(sorted(presets))
     except (yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
         raise UsageError(
-            f"the policy {preset or ''} does not fit the table ({_first_error(error)})",
+            f"the policy{f' {preset}' if preset else ' file'} does not fit the table ({_first_error(error)})",
             code="bad_policy",
             hint="compare it with docs/policy_example.yaml",
         ) from error
@@ -199,4 +209,6 @@ def _first_error(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_input=False, include_url=False)[0]
         return f"{'.'.join(str(place) for place in first['loc'])}: {first['msg']}"
+    if isinstance(error, KeyError):
+        return f"there is no {error.args[0]}"
     return error.__class__.__name__

@@ -55,9 +55,11 @@ def test_presets_differ_where_they_should(make_lesion):
 
 def test_a_user_file_gives_cysts_a_class_of_their_own(tmp_path, make_lesion):
     path = tmp_path / "policy.yaml"
-    path.write_text("presets: {mine: [{kind: [cyst], then: kidney_cyst}, {kind: [mass], then: count}]}")
+    path.write_text(
+        "presets: {mine: [{kind: [cyst], then: kidney_cyst_lesion}, {kind: [mass], then: count}]}"
+    )
     policy = load_policy("mine", path=path)
-    assert policy.lesion_class(make_lesion("kidney", kind="cyst"), ANATOMY) == "kidney_cyst"
+    assert policy.lesion_class(make_lesion("kidney", kind="cyst"), ANATOMY) == "kidney_cyst_lesion"
     assert policy.lesion_class(make_lesion("adrenal_gland", kind="mass"), ANATOMY) == "adrenal_lesion"
     assert policy.lesion_class(make_lesion("kidney", kind="polyp"), ANATOMY) is None
 
@@ -121,6 +123,28 @@ def test_a_broken_policy_says_which_field(tmp_path):
     path.write_text("presets: {only: [{kind: [blob], then: count}]}")
     with pytest.raises(UsageError, match=r"rules\.0\.kind\.0"):
         load_policy(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "presets: {only: [{kind: [mass], then: cuont}]}",
+            "'cuont' is none of count, ignore, drop and no class",
+        ),
+        ("presets: {only: {rules: []}}", "rules: .*at least 1"),
+        (
+            "only: [{kind: [mass], then: count}]",
+            "the policy file does not fit the table .there is no presets",
+        ),
+    ],
+)
+def test_what_would_silently_count_nothing_is_refused(tmp_path, text, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said) as caught:
+        load_policy(str(path))
+    assert caught.value.code == "bad_policy"
 
 
 @pytest.mark.parametrize(
