@@ -74,7 +74,7 @@ def fits(new: Candidate, old: Candidate) -> bool:
     if len(sides) > 1 and (apart or not (new.is_group and "bilateral" in sides)):
         return False
     if new.draft.parts and old.draft.parts and not set(new.draft.parts) & set(old.draft.parts):
-        return bool(new.is_group and old.is_group)
+        return bool(new.is_group and old.is_group) and new.draft.organ != "lymph_node"  # other stations
     if new.is_group and old.draft.group_role == "remainder":
         return (
             new.draft.count in {None, (old.draft.count or -1) + 1, old.draft.count} or old.draft.count is None

@@ -109,7 +109,7 @@ _HISTORY = Cue(
     r"of\b|\bremoval of\b|\bexcision of\b|\bsurgery for\b"
     r"|\btreat(?:ed|ment) (?:for|of)\b|\bfor (?:known|treated|previous|prior)\b|\bchemotherapy\b"
     r"|\bit was (?:learned|learnt|understood|stated|reported) that\b"
-    r"|\bwith a diagnosis of\b|\bdue to\b|\bsecondary to\b|\bbecause of\b"
+    r"|\bwith (?:the|an?|his|her|known|this)\s(?:\w+\s)?diagnosis of\b|\bdue to\b|\bsecondary to\b|\bbecause of\b"
     r"|\bfrom (?:the |a |an |known |patient's )?(?:primary )?\s{0,2}$|\bprimary:\s{0,2}$|\bin favor "
     r"of a benign\b|\bprior to\b|\bafter\b|\bstent\w*\b"
     r"|\bhistory\b[^.]{0,30}$|\bsurveillance (?:of|for)\b|\bknown (?:case|to have|with|primary)\b"
@@ -145,7 +145,7 @@ _EXTENDS = re.compile(
     r"|(?:has|shows?|have|had) (?:an?\s)?(?:infiltration|invasion|extension|indentation|continuity|formed))\b"
 )
 _GONE = re.compile(
-    r"(?:(?!\b(?:and\s(?:the|an?|no|his|her|both)|but|while|whereas|whose|of which)\s)[^.;,]){0,60}?"
+    r"(?:(?!\b(?:and\s(?:the|an?|no|his|her|both)|but|while|whereas|whose|of which)\s)[^.;,]){0,90}?"
     r"\b(?:is|are|was|were|can|could)\s(?:not|no longer|never)\s(?:be\s)?(?:\w+ly\s)?" + _VERB + r"\b",
 )
 _DISEASE = re.compile(
@@ -324,6 +324,21 @@ def refers_to_last(sentence: str) -> bool:
 def names_digestive_tract(text: str) -> bool:
     """True if the stomach and the bowel are spoken of together."""
     return _DIGESTIVE_TRACT.search(lowered(text)) is not None
+
+
+_NOT_BEFORE = Cue(
+    r"\b(?:was|were|is|are|had|could)\s(?:not|never)\s(?:be\s|been\s)?(?:\w+ly\s)?"
+    + _VERB
+    + r"\s(?:previously|before|earlier|(?:(?:in|on|at|during)\s)?(?:the|his|her|their|an?)\s(?:\w+\s)?"
+    r"(?:previous|prior|earlier|old|last|comparison)\b)",
+    "previous", "before", "earlier", "prior", "old", "last", "comparison",
+)  # fmt: skip
+
+
+def new_since(sentence: str, start: int, end: int) -> tuple[int, int] | None:
+    """Where a stretch says that a lesion was not there earlier: "was not visible on the previous CT"."""
+    found = _NOT_BEFORE.search(lowered(sentence[start:end]))
+    return None if found is None else (start + found.start(), start + found.end())
 
 
 def refers_back(before: str, after: str) -> bool:

@@ -13,7 +13,7 @@ from llm_extract.rules.abnormal import is_enlarged
 from llm_extract.rules.heads import Head
 from llm_extract.rules.later_names import PRONOUN, NameReader
 from llm_extract.rules.lexicon import Mark
-from llm_extract.rules.locations import resolve
+from llm_extract.rules.locations import WEAK, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
 from llm_extract.rules.pieces import axes
 from llm_extract.rules.statements import Statement, has_verb
@@ -152,6 +152,8 @@ class ContinuationReader(NameReader):
         if self._list is not None and current and self._list.head is not None:
             self._list_item(statement, current, priors, self._list)
             return
+        if current and self._members_behind(statement, current, priors):
+            return
         if current:
             self._state_nodes(statement, current[0])
         last = self._last(1)
@@ -253,9 +255,10 @@ class ContinuationReader(NameReader):
         self, statement: Statement, head: Head, sizes: Sequence[Measurement], like: Mention
     ) -> Mention | None:
         where = place_marks(statement.marks)
+        region = bool(statement.topic) and set(statement.topic) <= WEAK and like.organ not in WEAK
         location = resolve(
             self.reading.text, where, statement.references, anatomy=self.anatomy, head=None,
-            topic=(like.organ,) if not where else statement.topic, inherited=like.organ,
+            topic=(like.organ,) if region or not where else statement.topic, inherited=like.organ,
         )  # fmt: skip
         organ = location.organ or like.organ
         made = Mention(
@@ -290,7 +293,15 @@ def _may_be(made: Mention, last: Mention) -> bool:
         return False
     if here.parts and there.parts and not set(here.parts) & set(there.parts):
         return False
+    if made.kind == "lymph_node" and here.parts and not there.parts and _is_placed(last):
+        return False  # nodes of another station
     return {here.laterality, there.laterality} != {"left", "right"}
+
+
+def _is_placed(mention: Mention) -> bool:
+    """True if the words of a lesion say where it lies, in whatever words."""
+    low, high = mention.span
+    return any(low <= m.start < high for m in mention.statement.of("place", "short", "side"))
 
 
 def _same_size(left: Sequence[Measurement], right: Sequence[Measurement]) -> bool:

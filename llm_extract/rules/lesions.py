@@ -185,6 +185,8 @@ class LesionReader(ContinuationReader):
         self, statement: Statement, head: Head, sizes: list[Measurement], priors: list[Measurement],
         marks: list[Mark], references: list[Reference],
     ) -> None:  # fmt: skip
+        if self._with_members(statement, head, sizes, priors, marks):
+            return
         index = next(
             (m for m in marks if m.category == "index" and any(s.start > m.start for s in sizes)), None
         ) or placed_index(statement, head, sizes, marks, references)

@@ -14,6 +14,7 @@ from llm_extract.rules.neighbours import IN_FRONT_OF, is_asked, is_axis, is_land
 from llm_extract.rules.organ_choice import WEAK, choose_organ
 from llm_extract.rules.part_names import (
     bare_lobes,
+    counted_levels,
     expand_parts,
     liver_segments,
     shared_noun,
@@ -122,6 +123,7 @@ def resolve(
     joined = len(segments) > 1
     usable = _own_parts(text, places, free, organ)
     parts |= {mark.value.part: (mark.start, mark.end) for mark in usable}
+    parts |= counted_levels(text, usable) if organ == "bone" else {}
     parts |= _short_parts(text, marks, organ, head)
     parts = parts or bare_lobes(text, marks, organ)
     parts |= shared_noun(text, [*usable, *(m for m in marks if m.category == "short")], organ, parts)

@@ -90,7 +90,7 @@ class MentionMaker:
         shared = None if where or references or back or group is not None else self._shared(statement, head)
         location = shared or resolve(
             self.reading.text, where, references, anatomy=self.anatomy, head=_anchored(mark, anchor),
-            topic=self._topic(statement),
+            topic=self._topic(statement, group),
             inherited=group.organ if group is not None else named if asked else self._inherited(statement, mark),
         )  # fmt: skip
         if location.organ is None:
@@ -200,16 +200,24 @@ class MentionMaker:
             if made.malignancy == "unknown":
                 made.malignancy, made.malignancy_basis = "indeterminate", "stated"
 
-    def _topic(self, statement: Statement) -> tuple[str, ...]:
-        """Organs of the heading, unless the heading is a region and the sentence has named an organ already."""
-        if (
-            statement.topic
-            and set(statement.topic) <= WEAK
-            and self.mentions
-            and self.mentions[-1].statement is statement
-        ):
-            return ()
+    def _topic(self, statement: Statement, group: Mention | None) -> tuple[str, ...]:
+        """Organs of the heading, unless the heading is a region and an organ has been named below it already."""
+        if statement.topic and set(statement.topic) <= WEAK:
+            here = self.mentions and self.mentions[-1].statement is statement
+            if here or (group is not None and group.organ not in WEAK) or self._leaves_region(statement):
+                return ()
         return statement.topic or ((self._list.organ,) if self._list is not None else ())
+
+    def _leaves_region(self, statement: Statement) -> bool:
+        """True below "ABDOMEN:" for a sentence on the organ that the one before it spoke of."""
+        if statement.topic != ("other",) or statement.title_end > statement.start:
+            return False
+        if self._subject in {None, "lymph_node", *WEAK} or statement.sentence.line - self._subject_line > 1:
+            return False
+        if any(r.kind == "segment" for r in statement.references):
+            return self._subject == "liver"
+        last = self._last(1)
+        return last is not None and last.organ == self._subject and last.statement.topic == statement.topic
 
     def _inherited(self, statement: Statement, mark: Mark | None = None) -> str | None:
         """Organ of what was said before; a mass does not lie in a lymph node because nodes were spoken of."""
@@ -227,6 +235,8 @@ class MentionMaker:
     def _spoken_of(self, statement: Statement) -> str | None:
         if self.mentions and self.mentions[-1].statement is statement:
             return self.mentions[-1].organ
+        if self._leaves_region(statement):
+            return self._subject
         if statement.topic and self._subject is not None and self._subject not in statement.topic:
             return statement.topic[0]
         if _starts_item(self.reading.text, statement) and not context.refers_to_last(statement.text):

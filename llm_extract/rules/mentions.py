@@ -11,7 +11,7 @@ from llm_extract.drafts import DraftSpan, LesionDraft
 from llm_extract.measurements import Measurement
 from llm_extract.records import Score
 from llm_extract.references import Reference
-from llm_extract.rules import attributes
+from llm_extract.rules import attributes, context
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import Location, laterality_of
@@ -188,6 +188,12 @@ def _of_next(mention: Mention, density: Mark) -> bool:
     return " and " in gap and any(m.start <= density.end + 1 and m.end > density.end for m in nouns)
 
 
+def _own_stretch(mention: Mention) -> tuple[int, int]:
+    """Where the words of a mention begin and end in its sentence."""
+    start = mention.statement.start
+    return max(0, mention.span[0] - start), max(0, mention.span[1] - start)
+
+
 def describe(
     mention: Mention, head: Head | None, marks: Sequence[Mark], references: Sequence[Reference]
 ) -> None:
@@ -211,12 +217,19 @@ def describe(
     if change is not None:
         mention.change = change.value
         mention.spans.append(("change", change.start, change.end))
+    else:
+        since = context.new_since(mention.statement.text, *_own_stretch(mention))
+        if since is not None:
+            mention.change = "new"
+            mention.spans.append(
+                ("change", mention.statement.start + since[0], mention.statement.start + since[1])
+            )
     mention.treated = any(m.category == "treated" for m in marks)
     mention.score = attributes.scores_of(references)
     mention.hounsfield = attributes.hounsfield_of(references)
-    low, high = mention.span[0] - mention.statement.start, mention.span[1] - mention.statement.start
+    low, high = _own_stretch(mention)
     if mention.attenuation == "unknown" and (
-        (mention.hounsfield or 0) < 0 or _NEGATIVE_HU.search(mention.statement.low[max(low, 0) : high])
+        (mention.hounsfield or 0) < 0 or _NEGATIVE_HU.search(mention.statement.low[low:high])
     ):
         mention.attenuation = "hypo"
     mention.volume_mm3 = attributes.volume_of(references)

@@ -75,6 +75,41 @@ def vertebra_levels(
     return found
 
 
+_ORDINALS = (
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
+    "twelfth",
+)  # fmt: skip
+_ORDINAL = r"(?:\d{1,2}(?:st|nd|rd|th)|" + "|".join(_ORDINALS) + ")"
+_ORDINAL_LIST = rf"{_ORDINAL}(?:(?:\s?,\s?|\s(?:and|or|to)\s|\s?[-–&]\s?)(?:the\s)?{_ORDINAL}){{0,4}}"
+_SPINE = r"(?:cervical|thoracic|dorsal|lumbar)"
+_COUNTED_LEVEL = re.compile(
+    rf"\b(?:(?P<before>{_ORDINAL_LIST})\s(?P<region>{_SPINE})|(?P<named>{_SPINE})\s(?P<behind>{_ORDINAL_LIST}))"
+    r"\s(?:vertebra|corp)",
+    re.IGNORECASE,
+)
+_LEVELS_OF = {"c": ("c", 7), "t": ("t", 12), "d": ("t", 12), "l": ("l", 5)}
+
+
+def counted_levels(text: str, places: Sequence[Mark]) -> dict[str, tuple[int, int]]:
+    """Reads "the 9th thoracic vertebra", "the second and third lumbar vertebrae": their numbers."""
+    found: dict[str, tuple[int, int]] = {}
+    for mark in places:
+        window = max(0, mark.start - 80), min(len(text), mark.end + 10)
+        for match in _COUNTED_LEVEL.finditer(text, *window) if mark.value.part == "bone_spine" else ():
+            letter, most = _LEVELS_OF[(match["region"] or match["named"])[0].lower()]
+            listed = (match["before"] or match["behind"]).lower()
+            numbers = [_ordinal(word) for word in re.findall(_ORDINAL, listed)]
+            if len(numbers) == 2 and re.search(r"\sto\s|[-–]", listed):
+                numbers = list(range(numbers[0], numbers[1] + 1))
+            if match.end() > mark.start and numbers and max(numbers) <= most:
+                found.update({f"bone_vertebra_{letter}{n}": (match.start(), mark.end) for n in numbers})
+    return found
+
+
+def _ordinal(word: str) -> int:
+    return int(re.sub(r"\D", "", word)) if word[0].isdigit() else _ORDINALS.index(word) + 1
+
+
 _HOLDS = {"lung_left_upper_lobe": "lung_lingula", "bone_spine": "bone_vertebra_"}
 """Parts that give way to what they hold: "the lingula of the left upper lobe", "the L2 vertebra"."""
 _MIDDLE = frozenset({"thyroid_isthmus"})
