@@ -34,8 +34,8 @@ _NEXT_ITEM = re.compile(rf"(?<=[:;,.])\s{{1,3}}{_ITEM}")
 _SHORT_SEGMENT = re.compile(r"\bS([1-8])\b")
 _LETTER_LEFT = re.compile(r"\s[b-f][.)]\s{0,2}$")
 _UP_TO_SIZE = re.compile(
-    r"(?:(?!\b(?:received|specimens?|fragments?|pieces?|margins?|sections?|nodes?|tissue|wedge|portion|distance|ducts?"
-    r"|thick\w*|weigh\w*)\b)[^.;\d]|(?<=[A-Za-z])\d|segments?\s\d[\dab,/ ]{0,6}){0,70}",
+    r"(?>segments?\s\d[\dab,/ ]{0,6}|(?<=[A-Za-z])\d|(?!\b(?:received|specimens?|fragments?|pieces?|margins?|sections?"
+    r"|nodes?|tissue|wedge|portion|distance|ducts?|thick\w*|weigh\w*)\b)[^.;\d]){0,70}+",
     re.IGNORECASE,
 )
 """Between the mark of an item and its size: where it lies and how it looks."""
