@@ -78,6 +78,7 @@ Sigmoid resection specimen with a carcinoma of 5 cm. Two more tubular adenomas i
     [
         ("Sigmoid resection with", ("colon_sigmoid",)),
         ("Right hemicolectomy specimen with", ()),
+        ("Low anterior resection with", ()),
     ],
 )
 def test_a_resection_of_one_part_gives_its_tumour_the_part(heading: str, parts: tuple) -> None:

@@ -49,6 +49,16 @@ def names_whole(text: str, marks: Sequence[Mark]) -> bool:
     )
 
 
+def excised_part(text: str, marks: Sequence[Mark], organ: str) -> tuple[str, ...]:
+    """The part an operation is called by: "sigmoid resection"; a distal pancreatectomy takes more than a tail."""
+    for mark in marks:
+        if mark.category == "operation" and mark.value.organ == organ and len(mark.value.removed) == 1:
+            words = mark.value.removed[0].split("_")[1:]
+            if all(word in text[mark.start : mark.end].lower() for word in words):
+                return (str(mark.value.removed[0]),)
+    return ()
+
+
 def vague_span(body: str, offset: int) -> tuple[tuple[int, int], ...]:
     """Where a heading names a region that is no organ: "right pelvic tumor"."""
     match = PELVIC.search(body) or BESIDE.search(body) or IMPLANT.search(body)

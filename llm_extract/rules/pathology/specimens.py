@@ -35,6 +35,7 @@ from llm_extract.rules.pathology.headings import (
     BESIDE,
     IMPLANT,
     PELVIC,
+    excised_part,
     lies_on_lining,
     names_whole,
     only_places,
@@ -274,12 +275,8 @@ class SpecimenReader:
         spans = tuple((m.start, m.end) for m in named) or vague_span(body, low)
         side_spans = tuple((m.start, m.end) for m in where if m.category == "side")
         whole = (organ == "uterus" and len(organs) > 1) or names_whole(self._text, own)
-        taken = {m.value.removed for m in marks if m.category == "operation" and m.value.organ == organ}
         parts = place.parts if place.organ == organ and not whole else ()
-        if (
-            not parts and not whole and len(taken) == 1 and organ != "pancreas"
-        ):  # its body may come with the tail
-            parts = next(iter(taken)) if len(next(iter(taken))) == 1 else ()
+        parts = parts or (() if whole else excised_part(self._text, marks, organ))
         lateral = None if organ in SIDELESS else self._side(organ, side or place.laterality)
         location = Location(
             organ,
