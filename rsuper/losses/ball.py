@@ -88,10 +88,10 @@ def ball_targets(
     """Locate every lesion and mark its foreground and the voxels to ignore; no gradient.
 
     From the largest lesion to the smallest: the centre is where a ball of the largest diameter (rounded up to an odd
-    number of mm, at most 1.2 diameters), a Gaussian with σ = 1.5 radii inside, holds most probability; in the ball of 1.2 diameters around it the highest 0.8·lo mm³ are
-    foreground and the highest 1.2·hi mm³, dilated by 3.5 mm, are ignored (arXiv 2507.05582, with the reported
-    volume instead of that of the ball). A remainder or a lesion without any size leaves the rest of its region
-    ignored.
+    number of mm, at most 1.2 diameters), a Gaussian with σ = 1.5 radii inside, holds most probability; in the ball of
+    1.2 diameters around it the highest 0.8·lo mm³ are foreground and the highest 1.2·hi mm³, dilated by 3.5 mm, are
+    ignored (arXiv 2507.05582, with the reported volume instead of that of the ball). A remainder or a lesion without
+    any size leaves the rest of its region ignored.
 
     Args:
         probability: [D,H,W] in [0, 1].
