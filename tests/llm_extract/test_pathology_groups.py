@@ -268,3 +268,29 @@ def test_a_focus_of_a_named_tumour_lies_and_measures_what_stands_beside_either_w
     )
     assert ("prostate", (6.0,), 1) in sizes(text)
     assert ("bladder", (40.0,), 1) in sizes(text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Two satellite nodules of hepatocellular carcinoma, 1.3 cm and 0.6 cm.",
+        "Two nodules of hepatocellular carcinoma (1.3 cm and 0.6 cm).",
+        "Two foci of hepatocellular carcinoma measuring 1.3 cm and 0.6 cm.",
+    ],
+)
+def test_nodules_of_a_carcinoma_are_one_group(words):
+    text = f"DIAGNOSIS:\nLiver, hepatectomy:\n- Hepatocellular carcinoma, 9.1 cm.\n- {words}\n"
+    assert sizes(text) == [("liver", (91.0,), 1), ("liver", (13.0,), 2)]
+
+
+def test_the_number_in_brackets_may_stand_behind_the_place():
+    text = "DIAGNOSIS:\nColon, resection: Adenocarcinoma, 4 cm.\n - TUMOR DEPOSITS IN MESENTERY (2).\n"
+    assert sizes(text)[1:] == [("peritoneum", (), 2)]
+
+
+def test_foci_of_contact_with_ink_are_no_group_of_the_carcinoma():
+    text = (
+        "DIAGNOSIS:\nProstate, prostatectomy: Adenocarcinoma, max. 1.8 cm.\n"
+        "COMMENT:\nThe apex shows foci of contact between the carcinoma and the ink (diameter about 2 cm)."
+    )
+    assert sizes(text) == [("prostate", (18.0,), 1)]

@@ -256,3 +256,16 @@ def test_seminal_vesicles_are_no_bladder_however_spelt(word):
     text = "DIAGNOSIS:\nProstate, prostatectomy: Acinar adenocarcinoma.\n"
     made = record(text + f"SEMINAL {word} INVASION\nABSENT\n")
     assert made.organs["bladder"].status == "not_mentioned"
+
+
+def test_a_polyp_of_the_right_colon_lies_in_any_part_of_it():
+    text = "DIAGNOSIS:\nRight colon, resection: Adenocarcinoma of the cecum, 5 cm.\nTubular adenoma, 0.8 cm."
+    lesions = extract_record(Report(report_id="P1", text=text, kind="pathology")).lesions
+    found = {x.diameters_mm: (x.part_relation, "colon_cecum" in x.parts) for x in lesions}
+    assert found == {(50.0,): ("within", True), (8.0,): ("one_of", True)}
+
+
+def test_fibrous_tissue_without_tumour_frees_nothing_where_the_omentum_is_full_of_it():
+    text = "DIAGNOSIS:\nA. Omentum: Metastatic serous carcinoma.\nB. Diaphragm, biopsy: Fibrous tissue, no tumor.\n"
+    organs = extract_record(Report(report_id="P1", text=text, kind="pathology")).organs
+    assert organs["soft_tissue"].status != "explicitly_lesion_free"

@@ -216,3 +216,52 @@ def test_an_infiltrative_lesion_that_was_cut_and_measured_is_the_tumour():
 def test_the_gross_area_as_long_as_the_tumour_of_the_diagnosis_gives_its_other_diameters(gross, expected):
     text = f"GROSS:\n{gross}\nDIAGNOSIS:\nRight ovary, oophorectomy: Serous carcinoma, 2.8 cm."
     assert sizes(text) == [("ovary", expected)]
+
+
+@pytest.mark.parametrize(
+    ("gross", "expected"),
+    [
+        ("Left ovary 3.5 x 2.5 cm, with a brown cyst of 1.2 cm.", (12.0,)),
+        ("Left ovary 3.5 x 2.5 cm. It contains a brown cyst, 1.2 cm.", (12.0,)),
+        ("Left ovary 3.5 x 2.5 cm; it holds a cyst with hair, 1.2 x 1.0 cm.", (12.0, 10.0)),
+        ("The left tube is stretched over a cyst of 1.2 cm, 5 cm long and 0.4 cm wide.", (12.0,)),
+        ("Fallopian tube 5 cm long x 0.5 cm with a translucent cyst, 1.2 cm.", (12.0,)),
+    ],
+)
+def test_the_size_of_an_ovary_or_tube_is_not_that_of_its_cyst(gross, expected):
+    text = f"GROSS:\n{gross}\nDIAGNOSIS:\nLeft ovary and tube: Cyst, benign."
+    assert sizes(text) == [("ovary", expected)]
+
+
+@pytest.mark.parametrize(
+    "gross",
+    [
+        "A mass, 5 x 4 cm, bulging in the fat over a front of 3 cm.",
+        "A mass, 5 x 4 cm. Tissue given for research: tumor 1.0 x 0.8 cm, cortex 0.8 x 0.5 cm.",
+        "A mass, 5 x 4 cm. A sample is sent to the tumor bank: tumor 1.0 cm.",
+    ],
+)
+def test_fronts_and_tissue_for_research_are_no_further_tumours(gross):
+    text = f"GROSS:\n{gross}\nDIAGNOSIS:\nKidney, left, nephrectomy: Renal cell carcinoma, 5 cm."
+    assert sizes(text) == [("kidney", (50.0, 40.0))]
+
+
+def test_a_sheet_of_omentum_is_no_tumour():
+    text = (
+        "GROSS:\nOmentum: A sheet of fat (30 x 14 x 3 cm) replaced by firm tumor, the largest mass 11 x 7 cm.\n"
+        "DIAGNOSIS:\nOmentum: Metastatic serous carcinoma."
+    )
+    assert [found for _, found in sizes(text)] == [(110.0, 70.0)]
+
+
+@pytest.mark.parametrize(
+    ("gross", "named", "expected"),
+    [
+        ("A mass, 6.6 x\n5.9 cm. and up to 2.4 cm. thick.", "Adenocarcinoma, 6.6 cm", (66.0, 59.0, 24.0)),
+        ("A 6.1 x 4.9 x 4.0 cm unilocular cystic ovary.", "Serous cystadenoma, 6.1 cm", (61.0, 49.0, 40.0)),
+        ("A cyst with hair, 3.2 x 2.9 x 2.5 cm.", "Mature teratoma, 3.2 cm", (32.0, 29.0, 25.0)),
+    ],
+)
+def test_the_gross_description_completes_the_largest_diameter(gross, named, expected):
+    text = f"GROSS:\nLeft ovary. {gross}\nDIAGNOSIS:\nLeft ovary, excision: {named}."
+    assert sizes(text) == [("ovary", expected)]

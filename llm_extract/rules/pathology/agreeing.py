@@ -17,6 +17,10 @@ _AREA = re.compile(
     re.IGNORECASE,
 )
 """What a tumour is called before anyone knows that it is one."""
+_CYSTIC = re.compile(
+    r"\s{1,2}(?:[\w-]+,?\s{1,2}){0,3}?cystic\s(?:\w+\s)?(?:ovary|structure|gland)\b", re.IGNORECASE
+)
+"""Behind the size of an ovary that the tumour has replaced."""
 _SAME_MM = 0.05
 
 
@@ -62,7 +66,9 @@ def take_full_sizes(
 def _is_area(statement: Statement, size: Measurement) -> bool:
     """True for a length of an area, and of nothing that was received or lies in between."""
     before = statement.text[: size.start - statement.start]
-    return _AREA.search(before) is not None and not measured.is_distance(statement, size)
+    after = statement.text[size.end - statement.start :]
+    named = _AREA.search(before) is not None or _CYSTIC.match(after) is not None
+    return named and not measured.is_distance(statement, size)
 
 
 def _lies_in(tumour: Tumour, statement: Statement, specimen: Specimen | None) -> bool:

@@ -47,7 +47,7 @@ def depth_of(statement: Statement, whole: Measurement) -> Measurement | None:
     if len(whole.values_mm) != 2 or whole.qualifier == "range":
         return None
     depth = next((m for m in statement.measurements if m.start >= whole.end), None)
-    if depth is None or len(depth.values_mm) != 1 or depth.qualifier not in {"exact", "approximate"}:
+    if depth is None or len(depth.values_mm) != 1 or depth.qualifier in {"range", "lower_bound"}:
         return None
     gap = statement.text[whole.end - statement.start : depth.start - statement.start]
     after = statement.text[depth.end - statement.start :]

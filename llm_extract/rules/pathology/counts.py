@@ -44,6 +44,26 @@ def number_behind(noun: Mark, text: str) -> int | None:
     return _WORDS.index(word) + 2 if word in _WORDS else int(word)
 
 
+def number_in_brackets(made: Mention, text: str) -> int | None:
+    """The number in "hyperplastic polyps (2)", "deposits in mesentery (2)" and "multiple (6) hamartomas".
+
+    Args:
+        made: a mention.
+        text: the report.
+    """
+    if made.head is None:
+        return None
+    placed = r"(?:\s(?:in|of|on)\s(?:the\s)?[a-z]{4,14})?" if made.head.plural else ""
+    after = re.match(
+        rf"{placed}\s?\((?:x\s?)?(\d{{1,2}})\)", text[made.head.end : made.head.end + 32], re.IGNORECASE
+    )
+    before = re.search(
+        r"\((\d{1,2})\)\s(?:[\w-]+\s){0,4}$", text[max(0, made.head.start - 50) : made.head.start]
+    )
+    found = after or before
+    return int(found[1]) if found is not None and 1 < int(found[1]) <= 50 else None
+
+
 def in_groups(tumours: Sequence[Tumour], text: str) -> list[Tumour]:
     """Tumours with the number that their groups have; sizes listed behind one noun make one group of them.
 

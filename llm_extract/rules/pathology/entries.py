@@ -17,7 +17,9 @@ _LABEL = re.compile(
     r"(?:\#\s?|n[or]\.?\s?|number\s)?(?:\d{1,2}|[A-F])\b(?!\s?(?:cm|mm|em|x\s?\d|[.,]\d)))",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"\W{0,6}(?:\#?\s?\d{1,2}\s?(?:[.):](?!\d)|-(?=\s)|(?<=\#\d)\s)|\(?[A-Ha-h]\s?[.)]|[-*]\s)")
+_NUMBER = re.compile(
+    r"\W{0,6}(?:\#?\s?\d{1,2}\s?(?:[.):](?!\d)|-(?=\s)|(?<=\#\d)\s)|\(?[A-Ha-h]\s?[.)]|[-*]\s)"
+)
 _TO_PLACE = re.compile(
     r"[\s:;,.)(=-]{0,5}(?:(?:is|was|lies|located|present|found|in|at|from|the|within|of)\s){0,5}"
     r"(?:(?:liver|kidney|sub\w+|deep|central|peripheral|lateral|medial|superior|inferior|anterior|posterior),?\s){0,2}",
@@ -66,7 +68,9 @@ def place_of_entry(statement: Statement, organ: str, text: str, *, anatomy: Anat
     if not opening:
         return None
     stop = _ENDS.search(text, max(m.end for m in opening), statement.start + len(statement.text))
-    sized = min((m.start for m in statement.measurements), default=stop.start() if stop is not None else first)
+    sized = min(
+        (m.start for m in statement.measurements), default=stop.start() if stop is not None else first
+    )
     high = min(stop.start(), sized) if stop is not None else sized
     if not label and _KEY_ENDS.match(text, max(m.end for m in opening)) is None:
         return None

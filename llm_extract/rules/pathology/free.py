@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from llm_extract.drafts import OrganDraft
 from llm_extract.records import Laterality, OrganScope
+from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology.layout import CURRENT
 from llm_extract.rules.pathology.nodes import mentions_nodes
 from llm_extract.rules.pathology.specimens import Specimen
@@ -86,6 +87,9 @@ _LESION_WORD = re.compile(
 )
 
 
+_LINING = frozenset({"peritoneum", "soft_tissue"})
+
+
 def free_organs(statements: Sequence[Statement], assigned: Sequence[Specimen | None]) -> Iterator[OrganDraft]:
     """Statements that call the organ of a specimen, or an organ they name, free of tumour.
 
@@ -131,6 +135,11 @@ def free_organs(statements: Sequence[Statement], assigned: Sequence[Specimen | N
                 organ=organ, status="explicitly_lesion_free", scope=scope, laterality=_side(statement, specimen, organ),
                 quote=text[:2000], quote_start=statement.start,
             )  # fmt: skip
+
+
+def _linings(held: Sequence[Mention]) -> frozenset[str]:
+    """The peritoneum and the soft tissue where either holds tumour: fibrous tissue without any frees none of both."""
+    return _LINING if {m.organ for m in held} & _LINING else frozenset()
 
 
 def _holds_lesion(statement: Statement) -> bool:
@@ -210,6 +219,8 @@ def weakened(
     statements: Sequence[Statement],
     assigned: Sequence[Specimen | None],
     paired: frozenset[str],
+    *,
+    held: Sequence[Mention] = (),
 ) -> Iterator[OrganDraft]:
     """What is said of a whole organ counts as limited where only a piece, or one of two, was looked at.
 
@@ -218,9 +229,10 @@ def weakened(
         statements: the report.
         assigned: specimen of each statement.
         paired: organs that exist on both sides.
+        held: lesions of the report.
     """
     starts = [statement.start for statement in statements]
-    invaded = _invaded(statements)
+    invaded = _invaded(statements) | _linings(held)
     for draft in drafts:
         if draft.status == "explicitly_lesion_free" and draft.organ in invaded:
             continue

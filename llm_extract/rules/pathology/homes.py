@@ -22,6 +22,7 @@ _LOBE = re.compile(
     r"(?!\s(?:and|kidney|adrenal|colon|upper|lower|side))",
     re.IGNORECASE,
 )
+_RIGHT_COLON = re.compile(r"right\s{1,3}(?:hemi)?colon", re.IGNORECASE)
 _DUCT = re.compile(r"\b(?:ureter|urethr)\w*", re.IGNORECASE)
 _TUBE = re.compile(r"(?:fallopian\s|uterine\s)?(?:tubes?|oviducts?)|salpin\w+|(?:para)?tubal", re.IGNORECASE)
 _FROM_DUCT = re.compile(r"\b(?:aris\w+|originat\w+|emanat\w+)\s(?:from|in)\s(?:the\s)?$", re.IGNORECASE)
@@ -38,6 +39,11 @@ _OPENING = re.compile(
 _HOLDS = re.compile(
     r"\b(?:with|contain\w*|show\w*|reveal\w*|ha[sd]|holds?|replaced|including)\b", re.IGNORECASE
 )
+_IT_HOLDS = re.compile(
+    r"\W{0,3}(?:it|this|which)\s(?:also\s)?(?:contain\w*|holds?|shows?|ha[sd]|bears?|reveals?|harbou?rs?|is\s(?:replaced|occupied))\b",
+    re.IGNORECASE,
+)
+_CLAUSE_OPENS = re.compile(r"(?:(?:the|left|right|attached)\s|\W){0,6}", re.IGNORECASE)
 _HOLLOW = frozenset({"duodenum", "stomach", "small_bowel", "colon", "esophagus"})
 _OPENED = re.compile(r"\b(?:open(?:s|ed|ing)|mucosa\w*|folds?|lumen)\b", re.IGNORECASE)
 _OPENED_BEFORE = 6
@@ -60,7 +66,14 @@ def names_own_organ(made: Mention, text: str, *, anatomy: Anatomy) -> bool:
 
 
 def lobe_of(place: Location, text: str, *, anatomy: Anatomy) -> Location:
-    """Reads "Liver, right, partial hepatectomy": the side behind the organ of a heading is its lobe."""
+    """Reads "Liver, right, partial hepatectomy": the side behind the organ of a heading is its lobe.
+
+    The right colon of a heading is what was taken out, of which the ascending colon is the middle.
+    """
+    if place.parts == ("colon_ascending",) and any(_RIGHT_COLON.fullmatch(text[a:b]) for a, b in place.spans):
+        return replace(
+            place, parts=("colon_cecum", "colon_ascending", "colon_hepatic_flexure"), relation="one_of"
+        )
     if place.organ != "liver" or place.parts:
         return place
     for _, end in place.spans:
@@ -128,6 +141,35 @@ def bowel_described(statements: Sequence[Statement], index: int) -> str | None:
                 return organ
             last = last or organ
     return last
+
+
+def organ_spoken_of(made: Mention, statements: Sequence[Statement], index: int) -> Location | None:
+    """Reads "Left ovary 4 x 3 cm. It contains a cyst": the pronoun is what the sentence before opens with.
+
+    Args:
+        made: what is said of it.
+        statements: those of the report.
+        index: the number of the one that holds the mention.
+    """
+    named = bool(made.location.spans) and made.organ not in WEAK
+    if named or index == 0 or not _IT_HOLDS.match(made.statement.text):
+        return None
+    before = statements[index - 1]
+    first = next((m for m in before.marks if m.category == "place"), None)
+    if before.sentence.section != made.statement.sentence.section or first is None:
+        return None
+    organ = first.value.organ
+    if organ in {None, "other", "vessel", *WEAK} or first.value.adjective or first.value.part:
+        return None
+    if _CLAUSE_OPENS.fullmatch(before.text[: first.start - before.start]) is None:
+        return None
+    sides = {m.value for m in before.marks if m.category == "side" and m.start < first.start} & {
+        "left",
+        "right",
+    }
+    return Location(
+        organ, laterality=next(iter(sides)) if len(sides) == 1 else None, spans=((first.start, first.end),)
+    )
 
 
 def opening_organ(made: Mention, specimen: Specimen | None) -> str | None:

@@ -14,7 +14,10 @@ from llm_extract.rules.statements import Statement
 _APART = re.compile(r"\b(?:and|with|also|another|separate|additional)\b|;", re.IGNORECASE)
 _COUNTED = re.compile(r"[,;:(\s-]{1,3}(?:in\s|forming\s|present as\s|with\s)?(?:\w+\s){1,3}", re.IGNORECASE)
 """Between a named tumour and the noun that counts it."""
-_NAMED_BY = re.compile(r"\s{1,2}of\s{1,2}(?:an?\s)?(?:[\w-]+\s{1,2}){0,4}", re.IGNORECASE)
+_NAMED_BY = re.compile(
+    r"\s{1,2}of\s{1,2}(?:an?\s)?(?:(?!(?:contact|between|with|in|to|from|the|and)\b)[\w-]+\s{1,2}){0,4}",
+    re.IGNORECASE,
+)
 """Between "focus", "nodule" or "mass" and what it is."""
 _PLAIN = frozenset({"mass", "tumor", "lesion", "nodule"})
 _MAX_BETWEEN = 150
@@ -29,12 +32,10 @@ def in_one_phrase(statement: Statement, heads: Sequence[Head]) -> list[Head]:
         last = kept[-1] if kept else None
         if last is not None and last.mark.value.diagnosis is None and head.mark.value.diagnosis is not None:
             between = statement.text[last.mark.end - statement.start : head.mark.start - statement.start]
-            if (
-                last.polarity == head.polarity == "affirmed"
-                and _NAMED_BY.fullmatch(between)
-                and not last.plural
-            ):
+            if last.polarity == head.polarity == "affirmed" and _NAMED_BY.fullmatch(between):
                 head.start = last.start
+                if last.plural:  # the number stands before the noun, the sizes behind the name
+                    head.mark, head.plural = replace(head.mark, start=last.mark.start, plural=True), True
                 kept[-1] = head
                 continue
         kept.append(head)

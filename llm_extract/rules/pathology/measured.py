@@ -16,7 +16,7 @@ _DISTANCE_BEFORE = re.compile(
     r"|\binvad\w+\b[^.;]{0,40}\b(?:to|for|by)|\b(?:away|separated) by|\bextend\w*"
     r"|\binvasion\b[^.;]{0,40}|\b(?:weigh|length)\w*\b[^.;]{0,14}|\bextension\b[^.;]{0,30}"
     r"|\bapproach\w*\b[^.;]{0,50}|\bto less than|\bstud(?:s|ding|ded)?\b[^.;]{0,30}"
-    r"|\bover\b[^.;]{0,30}\b(?:area|distance|length|span|segment))"
+    r"|\bover\b[^.;]{0,30}\b(?:area|distance|length|span|segment|front|width|stretch|breadth|zone))"
     r"\s{0,2}(?:of\s|is\s|to\s|about\s|approximately\s|a\s|within\s|up to\s|less than\s|measures?\s"
     r"|measuring\s|:\s?){0,4}$",
     re.IGNORECASE,
@@ -56,7 +56,7 @@ _TISSUE_AFTER = re.compile(
 _TISSUE_BEFORE = re.compile(
     r"\b(?:fragments?|pieces?|portions?|segments?(?!\s(?:\d|[IVX]{1,4}[ab]?\b))|specimens?|aggregates?|tissues?|cores?|ellipse|strip|kidney"
     r"|spleen|uterus|prostate|ureter|gallbladder"
-    r"|bladder|omentum|appendix|vagina|organs?|node|nodes|cuff|tubes?|lobectomy|nephrectomy|hysterectomy"
+    r"|bladder|omentum|appendix|vagina|organs?|node|nodes|cuff|tubes?|sheets?|aprons?|lobectomy|nephrectomy|hysterectomy"
     r"|colectomy|resection)\b"
     r"[^.;]{0,30}(?:measur\w+|dimensions?|size|\(|is|are|of|,)\s{0,2}(?:\w+\s){0,4}$",
     re.IGNORECASE,
@@ -191,6 +191,8 @@ def is_tissue(statement: Statement, size: Measurement) -> bool:
         return MASS.search(after[0]) is None
     if _organ_measured(statement, size) or _OF_TUMOUR.search(text[:start]):
         return True
+    if _is_of_tube(text, start, end) or _organ_then_size(statement, size) or _BANKED.search(text[:start]):
+        return True
     before = _TISSUE_BEFORE.search(text[:start])
     if before is not None and _CONSISTS.search(text[: before.start()]):
         return True
@@ -205,10 +207,54 @@ def is_tissue(statement: Statement, size: Measurement) -> bool:
     return (
         following is None
         or re.search(
-            r"[.,;]|\b(?:with|and|which|that|has|have|showing|contain\w*)\b",
+            r"[.,;]|\b(?:with|and|which|that|has|have|showing|contain\w*|(?:caked|replaced|infiltrated|occupied|studded|involved)\sby)\b",
             text[end : end + following.start()],
         )
         is not None
+    )
+
+
+_BANKED = re.compile(
+    r"(?:\b(?:tissues?|samples?|portions?|pieces?|specimens?|material)\b[^.;:]{0,40}\b(?:given|submitted|taken|procured|sent"
+    r"|saved|allocated|banked|provided|released|collected)\s[^.;:]{0,40}\b(?:research|bank\w*|biobank\w*|procurement|protocol"
+    r"|stud(?:y|ies)|repository|cytogenetics|culture)\b|\b(?:research|bank|biobank|procurement|repository)\s?:)"
+    r"(?:[^.;]|\.(?=\d)){0,100}$",
+    re.IGNORECASE,
+)
+"""Before the size of tissue that went elsewhere."""
+_SECOND_AXIS = re.compile(
+    r"\d\s?(?:cm|mm|em)\.?\s{1,2}(?:long|in length)\s{1,2}(?:x|by|and|,)\s{1,2}$", re.IGNORECASE
+)
+_TUBE_OPENS = re.compile(
+    r"(?:^|[.;]\s{1,2})(?:the\s|a\s|left\s|right\s|attached\s|\W){0,4}(?:fallopian\s|uterine\s)?(?:tubes?|oviducts?)\b"
+    r"(?:(?!\b(?:with|contain\w*|shows?|has|holds?|bears?)\b)(?:[^.;]|\.(?=\d))){0,100}$",
+    re.IGNORECASE,
+)
+_TUBE_AXIS = re.compile(r"\s{0,2}(?:long|wide|in (?:length|diameter|width)|across)\b", re.IGNORECASE)
+_ORGAN_THEN_SIZE = re.compile(r"(?:(?:the|left|right|attached|both|remaining)\s|[^\w.]){0,5}", re.IGNORECASE)
+"""Before an organ that opens a clause of the gross description: "Right ovary 3 x 2 cm, with a cyst"."""
+
+
+def _is_of_tube(text: str, start: int, end: int) -> bool:
+    """True for the length and the width of a fallopian tube: "5 cm long x 0.5 cm"."""
+    if _TUBE_OPENS.search(text[:start]) is None:
+        return False
+    return _TUBE_AXIS.match(text, end) is not None or _SECOND_AXIS.search(text[:start]) is not None
+
+
+def _organ_then_size(statement: Statement, size: Measurement) -> bool:
+    """True for "Right ovary 3 x 2 x 1 cm, with a cyst": an organ that opens its clause and then its own size."""
+    if statement.sentence.section != "gross":
+        return False
+    places = [m for m in statement.marks if m.category == "place" and m.end <= size.start]
+    if not places or places[-1].value.adjective or places[-1].value.part:
+        return False
+    text, low = statement.text, places[-1].start - statement.start
+    clause = text[max(text.rfind(sign, 0, low) for sign in ".;") + 1 : low]
+    return (
+        not text[places[-1].end - statement.start : size.start - statement.start].strip()
+        and _ORGAN_THEN_SIZE.fullmatch(clause) is not None
+        and _NAMED_NEXT.match(text[size.end - statement.start : size.end - statement.start + 50]) is None
     )
 
 

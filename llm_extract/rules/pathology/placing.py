@@ -10,6 +10,7 @@ from llm_extract.rules.heads import Head
 from llm_extract.rules.locations import WEAK, Location
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.pathology import wording
+from llm_extract.rules.pathology.counts import number_in_brackets
 from llm_extract.rules.pathology.entries import at_entry
 from llm_extract.rules.pathology.homes import (
     bowel_described,
@@ -21,6 +22,7 @@ from llm_extract.rules.pathology.homes import (
     names_next_item,
     names_own_organ,
     opening_organ,
+    organ_spoken_of,
 )
 from llm_extract.rules.pathology.sites import SiteReader
 from llm_extract.rules.pathology.specimens import Specimen
@@ -79,6 +81,9 @@ class PlaceReader(SiteReader):
         organ = specimen.organ if specimen is not None and specimen.organ else self._main
         organ = opening_organ(made, specimen) or organ
         self._take_own_words(made)
+        spoken_of = organ_spoken_of(made, self.reading.statements, self._index)
+        if spoken_of is not None:
+            made.organ, made.location = spoken_of.organ, spoken_of
         hosted = _hosted(made, self.reading.text)
         strange = made.organ == "lymph_node" or (made.organ in WEAK and organ not in WEAK and not hosted)
         origin = bool(made.location.spans) and _is_origin(made, self.reading.text)
@@ -169,7 +174,7 @@ class PlaceReader(SiteReader):
 
     def _number(self, made: Mention) -> None:
         """The number in brackets, and two for both ovaries."""
-        number = _in_brackets(made, self.reading.text)
+        number = number_in_brackets(made, self.reading.text)
         if number is not None and made.is_group:
             made.count, made.count_kind = number, "exact"
         if (
@@ -281,18 +286,6 @@ def _named_by_organ(made: Mention) -> str | None:
     if made.organ == "bladder" and "adeno" in word:
         return made.diagnosis
     return _CARCINOMAS[made.organ]
-
-
-def _in_brackets(made: Mention, text: str) -> int | None:
-    """The number in "hyperplastic polyps (2)" and "multiple (6) hamartomas"."""
-    if made.head is None:
-        return None
-    after = re.match(r"\s?\((?:x\s?)?(\d{1,2})\)", text[made.head.end : made.head.end + 8])
-    before = re.search(
-        r"\((\d{1,2})\)\s(?:[\w-]+\s){0,4}$", text[max(0, made.head.start - 50) : made.head.start]
-    )
-    found = after or before
-    return int(found[1]) if found is not None and 1 < int(found[1]) <= 50 else None
 
 
 def _spreads(made: Mention, text: str) -> bool:

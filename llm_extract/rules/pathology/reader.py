@@ -99,7 +99,8 @@ class PathologyReader(ListReader):
             spoken: what the statements of :attr:`on_organs` say.
             paired: organs that exist on both sides.
         """
-        return tuple(weakened((*spoken, *self.organs), self.reading.statements, self._assigned, paired))
+        drafts = (*spoken, *self.organs)
+        return tuple(weakened(drafts, self.reading.statements, self._assigned, paired, held=self.mentions))
 
     def _enter(self, specimen: Specimen | None, statement: Statement) -> None:
         """What a statement without an organ or side of its own is about."""

@@ -214,7 +214,7 @@ def _without_doubles(tumours: Sequence[Tumour]) -> list[Tumour]:
             for other in tumours
             if gross
             and other is not tumour
-            and lengths(other.mention) == size
+            and _as_long(lengths(other.mention), size)
             and same_place(tumour.first, other)
         ]
         if same:
@@ -222,6 +222,11 @@ def _without_doubles(tumours: Sequence[Tumour]) -> list[Tumour]:
         else:
             kept.append(tumour)
     return kept
+
+
+def _as_long(named: Sequence[float], gross: Sequence[float]) -> bool:
+    """True for the same diameters, or for the longest of them alone, as a diagnosis gives it."""
+    return list(named) == list(gross) or (len(named) == 1 and named[0] == gross[-1])
 
 
 def _is_new(sighting: Sighting, tumours: Sequence[Tumour]) -> bool:
