@@ -26,7 +26,7 @@ _PATTERNS: tuple[tuple[Kind, tuple[str, ...], str], ...] = (
     ("segment", ("s0",), r"\bS(?P<segments>[1-8])\b(?=\s?\)?\s?(?:[Ss]egment|of the liver))"),
     ("segment", ("s0",), r"(?:(?<=[Ll]iver\s)|(?<=[Hh]epatic\s))S(?P<segments>[1-8])\b"),
     ("segment", ("seg",),
-     rf"\b(?:[Ss]eg[a-z]{{0,7}}|SEG(?:MENTS?)?)\.?[\s-]{{0,2}}(?P<segments>{_SEGMENT}(?!\s?(?:mm|cm|[x×]\s?\d))"
+     rf"\b(?:[Ss]eg[a-z]{{0,7}}|SEG(?:MENTS?)?)\.?[\s-]{{0,2}}S?(?P<segments>{_SEGMENT}(?!\s?(?:mm|cm|[x×]\s?\d))"
      rf"(?:\s?(?:,|/|-|–|&|and|or|to|through|AND|OR|TO)\s?(?:and\s|AND\s"
      rf"|or\s)?(?:[Ss]eg[a-z]{{0,7}}\s)?{_SEGMENT}(?!\s?(?:mm|cm|x|\.\d)))"
      rf"{{0,6}})(?![\w]|[.,]\d|[/:]\d{{2}})"),

@@ -58,11 +58,11 @@ _ABBREVIATION = re.compile(
 )
 """Given lower case; none has more than six letters."""
 _BREAK = re.compile(  # begins with one character of a few, which is found quickly; what it was is asked behind it
-    r"[.!?;•●▪■►\n,](?:(?<=[.!?])[.!?]*[”'’)\]]{0,2}(?=\s|$|[A-Z])|(?<=[;•●▪■►\n])|(?<=,)(?=\d{1,2}\s?\.\s?[A-Z]))"
+    r"[.!?;•●▪■►\n,](?:(?<=[.!?])[.!?]*[”'’)\]]{0,2}(?=\s|$|[A-Z])|(?<=[;•●▪■►\n])|(?<=,)(?=\d{1,2}\s?\.\s{0,2}[A-Z]))"
 )
 _BREAK_OR_QUOTE = re.compile(
     r"[.!?]+(?:[\"”'’)\]]{0,2})(?=\s|$|[A-Z\"])|;|[•●▪■►]|\n|\s\"\s?|\.\"|(?<=[\w.)?])\"\s"
-    r"|,(?=\d{1,2}\s?\.\s?[A-Z])"
+    r"|,(?=\d{1,2}\s?\.\s{0,2}[A-Z])"
 )
 """The same for a text with straight quotation marks, which may break it too."""
 _SPLIT_DECIMAL = re.compile(r"\d\s?\.\s\d{1,2}\s?(?:x|cm|mm|em)", re.IGNORECASE)

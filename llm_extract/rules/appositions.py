@@ -80,3 +80,68 @@ def is_unplaced(statement: Statement, head: Head, mark: Mark, reach: int) -> boo
     organs = {m.value.organ for m in own if m.category == "place"} | {mark.value.organ} - {None}
     known = before | {head.mark.value.organ} | set(statement.topic)
     return all(m.category == "place" for m in own) and (organs <= known or known <= {None})
+
+
+_BESIDE_THE = re.compile(
+    r"\b(?:adjacent to|next to|near|beside|close to|around)\s(?:the|this|that|its)\s(?:[\w-]+\s){0,2}$"
+)
+_WITH_OR_AND = re.compile(r"\b(?:with|causing|and)\s(?:\w+\s){0,2}$")
+_SIZES_OF_MANY = re.compile(r",\s(?:(?:measuring|sized)\s)?(?:\d|(?:the\s)?(?:larg|bigg))")
+
+
+_EITHER = re.compile(
+    r",\s(?!(?:consider|compatib|consist|suggest|suspicio|possib|probab|likely|favo|indicat|represent|may|which|in|with)\w*)"
+    r"(?:[\w-]+\s){1,4}(?:or|versus|vs\.?)\s(?:[\w-]+\s){0,3}[\w-]+\W{0,3}"
+)
+
+
+def is_alternative(statement: Statement, last: Head, mark: Mark) -> bool:
+    """Reads "a nodule in the mediastinum, thymic lesion or node.": what the finding may be, no other findings."""
+    if mark.value.diagnosis is not None or last.plural or last.polarity != "affirmed":
+        return False
+    low, offset = statement.low, statement.start
+    comma = low.rfind(",", last.mark.end - offset, mark.start - offset)
+    if comma < 0 or _EITHER.fullmatch(low, comma) is None or not statement.of("place", "short"):
+        return False
+    tail = [m for m in statement.marks if m.start >= comma + offset]
+    strong = any(m.category == "place" and m.value.organ not in {"lymph_node", *WEAK} for m in tail)
+    return not (strong or any(m.category in {"side", "multiple"} or m.plural for m in tail)) and not any(
+        m.start >= comma + offset for m in statement.measurements
+    )
+
+
+def describes_last(statement: Statement, last: Head, mark: Mark, before: str) -> bool:
+    """Reads "nodes adjacent to the tumor, 12 and 10 mm", "a lytic area with cortical destruction"."""
+    if last.polarity != "affirmed":
+        return False
+    listed = last.plural and _SIZES_OF_MANY.match(statement.low, mark.end - statement.start) is not None
+    if mark.value.diagnosis is None and listed and _BESIDE_THE.search(before.lower()):
+        return True
+    noun = statement.low[mark.start - statement.start : mark.end - statement.start]
+    destroyed = noun.endswith("destruction") and last.mark.value.diagnosis is None
+    return destroyed and _WITH_OR_AND.search(before.lower()) is not None
+
+
+_LARGEST_OF_THEM = re.compile(
+    r"(?:\s[\w-]+){0,2}\s?[,;(]?\s?(?:with\s)?(?:the\s)?(?:largest|biggest|dominant|larger)\s(?:\w+\s)?"
+)
+
+
+def without_umbrella(statement: Statement, heads: list[Head]) -> list[Head]:
+    """Reads "fibroid uterus with three fibroids": the same finding named twice is stated once."""
+    kept = []
+    for position, head in enumerate(heads):
+        following = heads[position + 1] if position + 1 < len(heads) else None
+        if following is not None and head.polarity == following.polarity == "affirmed":
+            gap = statement.text[head.mark.end - statement.start : following.mark.start - statement.start]
+            own, next_ = head.mark.value, following.mark.value
+            cysts = own.kind == next_.kind == "cyst" and own.organ == next_.organ
+            alike = own.diagnosis is not None and ((own == next_ and not head.plural) or cysts)
+            if alike and _LARGEST_OF_THEM.fullmatch(gap.lower()):
+                following.mark, following.start, following.plural = head.mark, head.start, True
+                continue
+            if alike and following.plural and re.fullmatch(r"\s(?:\w+\s)?with\s(?:\w+\s){0,3}", gap):
+                following.start = head.start
+                continue
+        kept.append(head)
+    return kept

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from llm_extract.cues import Cue
+from llm_extract.lower_case import lowered
 from llm_extract.records import Score
 from llm_extract.references import Reference
 from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.seeing import SEEN
 
 _COUNTS = {
     "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
@@ -176,3 +179,19 @@ def volume_of(references: Sequence[Reference]) -> float | None:
 def is_indefinite(before: str) -> bool:
     """True for "a mass", "another 2 cm cyst": a lesion of its own, never a look back."""
     return bool(_INDEFINITE.search(before))
+
+
+_SEEN = rf"(?:{SEEN}|detected|noted|present|found|visible|evident|demonstrated|distinguish(?:ed|able))"
+_NOT_BEFORE = Cue(
+    r"\b(?:was|were|is|are|had|could)\s(?:not|never)\s(?:be\s|been\s)?(?:\w+ly\s)?"
+    + _SEEN
+    + r"\s(?:previously|before|earlier|(?:(?:in|on|at|during)\s)?(?:the|his|her|their|an?)\s(?:\w+\s)?"
+    r"(?:previous|prior|earlier|old|last|comparison)\b)",
+    "previous", "before", "earlier", "prior", "old", "last", "comparison",
+)  # fmt: skip
+
+
+def new_since(sentence: str, start: int, end: int) -> tuple[int, int] | None:
+    """Where a stretch says that a lesion was not there earlier: "was not visible on the previous CT"."""
+    found = _NOT_BEFORE.search(lowered(sentence[start:end]))
+    return None if found is None else (start + found.start(), start + found.end())

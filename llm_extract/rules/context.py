@@ -75,6 +75,8 @@ _UNSEEN = Cue(
     "presence of", "existence of",
 )  # fmt: skip
 _NOT_JUDGED = re.compile(r"[^.;]{0,80}?\b" + CANNOT_BE + r"(?:evaluated|assessed|judged)\b")
+_UNDERLYING = re.compile(r"\bunderlying\s(?:\w+\s)?$")
+_NOT_RULED_OUT = re.compile(r"(?:\s(?:or|and)\s\w+)?\s" + CANNOT_BE + r"(?:excluded|ruled out)\b")
 _BARE_OR = Cue(r"\b(?:infiltrati\w+|effusion|consolidation) or\s(?:[\w-]+\s){0,2}$", " or")
 _BARE_SEEN = re.compile(r"\s(?:was|were|is|are)\s(?:detected|observed|seen|noted|identified)\W{0,3}$")
 """Reads "infiltration or mass was detected": a denial that has lost its "no" states neither of them."""
@@ -233,6 +235,8 @@ def _not_claimed(before: str, after: str) -> bool:
     """True if a sentence does not say whether there is a finding: it could not be judged, or its negation was lost."""
     if _UNSEEN.search(before) and _NOT_JUDGED.match(after):
         return True
+    if _UNDERLYING.search(before) and _NOT_RULED_OUT.match(after):
+        return True
     return bool(_BARE_OR.search(before) and _BARE_SEEN.match(after)) and _pre_negation(before) is None
 
 
@@ -324,21 +328,6 @@ def refers_to_last(sentence: str) -> bool:
 def names_digestive_tract(text: str) -> bool:
     """True if the stomach and the bowel are spoken of together."""
     return _DIGESTIVE_TRACT.search(lowered(text)) is not None
-
-
-_NOT_BEFORE = Cue(
-    r"\b(?:was|were|is|are|had|could)\s(?:not|never)\s(?:be\s|been\s)?(?:\w+ly\s)?"
-    + _VERB
-    + r"\s(?:previously|before|earlier|(?:(?:in|on|at|during)\s)?(?:the|his|her|their|an?)\s(?:\w+\s)?"
-    r"(?:previous|prior|earlier|old|last|comparison)\b)",
-    "previous", "before", "earlier", "prior", "old", "last", "comparison",
-)  # fmt: skip
-
-
-def new_since(sentence: str, start: int, end: int) -> tuple[int, int] | None:
-    """Where a stretch says that a lesion was not there earlier: "was not visible on the previous CT"."""
-    found = _NOT_BEFORE.search(lowered(sentence[start:end]))
-    return None if found is None else (start + found.start(), start + found.end())
 
 
 def refers_back(before: str, after: str) -> bool:

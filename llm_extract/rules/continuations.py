@@ -15,7 +15,7 @@ from llm_extract.rules.later_names import PRONOUN, NameReader
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import WEAK, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
-from llm_extract.rules.pieces import axes
+from llm_extract.rules.pieces import axes, is_third_axis
 from llm_extract.rules.statements import Statement, has_verb
 
 _IT_IS = re.compile(
@@ -204,6 +204,11 @@ class ContinuationReader(NameReader):
     ) -> None:
         places = [m for m in statement.marks if m.category in {"place", "finding", "sign"}]
         earlier = not current and not last.priors and _ON_PREVIOUS.match(statement.low) is not None
+        if not (priors or last.is_group) and is_third_axis(statement, last.sizes, current):
+            last.sizes.append(current[0])
+            last.spans.append(("diameters_mm", current[0].start, current[0].end))
+            self._last_at = self._index
+            return
         if not PRONOUN.match(statement.text) and (places or last.sizes) and not earlier:
             return
         if any(m.category == "place" and m.value.organ not in {last.organ, None} for m in places):

@@ -260,10 +260,12 @@ class GroupReader(MentionMaker):
         for name in ("attenuation", "enhancement", "malignancy", "change"):
             if getattr(made, name) == "unknown":
                 setattr(made, name, getattr(group, name))
-        own = made.location.laterality is not None or made.location.spans
+        nouns = {(m.start, m.end) for m in made.statement.of("finding")}
+        placed = any(span not in nouns for span in made.location.spans)
+        own = made.location.laterality is not None or placed
         if not own and group.location.laterality in {"left", "right"}:
             made.location = replace(made.location, laterality=group.location.laterality)
-        if not made.location.parts and group.location.parts and not made.location.spans:
+        if not made.location.parts and group.location.parts and not placed:
             relation = "one_of" if len(group.location.parts) > 1 else group.location.relation
             made.location = replace(made.location, parts=group.location.parts, relation=relation)
 

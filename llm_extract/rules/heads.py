@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from llm_extract.cues import Cue
 from llm_extract.rules import context, hedges, readings
-from llm_extract.rules.appositions import is_last_word, is_unplaced, restates
+from llm_extract.rules.appositions import describes_last, is_alternative, is_last_word, is_unplaced, restates
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.nouns import counts, sizes_near
 from llm_extract.rules.statements import Statement
@@ -35,6 +35,8 @@ _ANOTHER_HEDGED = re.compile(
 """Reads "a mass in the liver and a possible cyst"."""
 _ASKED = re.compile(r"[\s)]{0,2}\?|\s(?:versus|vs\.?|or)\s")
 """Behind a name: "cyst?", "cyst versus a solid nodule"."""
+_NEXT_WORD = re.compile(r",\s(?:an?\s)?$")
+"""Reads "a nodule in the wall, tumour possible"."""
 _CORTEX = re.compile(r"\b(?:with|showing|having)\s(?:[\w-]+\s){0,3}$", re.IGNORECASE)
 """Reads "nodes with cortical thickening": what a node looks like."""
 _FORMED = re.compile(r"(?:formation|structure|shadow|image|opacity|density)s?\b")
@@ -88,7 +90,7 @@ def find_heads(statement: Statement) -> list[Head]:
     marks = _compounds(statement, found[:MAX_FINDINGS])
     heads: list[Head] = []
     for mark, inner in marks:
-        if not counts(statement, mark):
+        if not counts(statement, mark) or (heads and is_alternative(statement, heads[-1], mark)):
             continue
         before = statement.text[: mark.start - statement.start]
         if readings.is_unlikely(before.lower(), statement.low[mark.end - statement.start :]):
@@ -108,7 +110,8 @@ def find_heads(statement: Statement) -> list[Head]:
         if mark.value.needs == "named" or _only_holds(statement, mark, before):
             continue
         measured = bool(sizes_near(statement, mark))
-        if _is_landmark(statement, mark, before) and not _has_own_size(statement, mark):
+        only_there = _is_landmark(statement, mark, before) and not _has_own_size(statement, mark)
+        if only_there or (heads and describes_last(statement, heads[-1], mark, before)):
             continue
         polarity = context.polarity(
             statement.text, mark.start - statement.start, mark.end - statement.start, measured=measured
@@ -152,6 +155,8 @@ def _link(statement: Statement, head: Head, mark: Mark, between: str) -> str | N
     after = statement.low[mark.end - statement.start :]
     asked = "?" if _ASKED.match(after) is not None else readings.hedge_behind(after) or ""
     if _is_name(statement, head, mark, between):
+        return between + asked
+    if asked and mark.value.kind == "tumor" and not head.plural and _NEXT_WORD.search(between):
         return between + asked
     if head.polarity != "affirmed" or _adjacent_size(statement, mark):
         return None

@@ -26,12 +26,14 @@ _HEDGED_LINK = Cue(
     r"|(?:exclusion|exclude|rule out)(?: of)?|r/o|query|d/d|ddx|versus|vs\.?|differential\w*(?: diagnosis)?"
     r"(?: (?:includes?|of))?|thought to be|suspected|correspond\w* to"
     r"|(?:diagnosed|assessed|evaluated|characteri[sz]ed) as"
+    r"|(?:appearances?|features?|findings?) (?:is|are) (?:those|that|the ones) of"
     r"|mimick\w+|diagnosis of)(?:\sto (?:be|represent))?|\?)"
     r"[\s,:(]{0,3}(?:(?!(?:in|of|with|and|at|on|to|from|but|no|not|without|which|that|for|is|are|was|were"
     r"|has|have)\b)"
     r"[\w/-]+[\s,]{1,2}){0,4}$",
     "sus", "concern", "worrisome", "question", "possib", "suggest", "indicat", "charact", "typical",
-    "diagnos", "compatible", "consist", "keeping", "line with", "in terms", "in favo", "accordance",
+    "diagnos", "those of", "that of", "ones of",
+    "compatible", "consist", "keeping", "line with", "in terms", "in favo", "accordance",
     "interpreted", "consider", "likely", "perhaps", "potential", "statistic", "probab", "presum", "favo", "represent",
     "reflect", "may ",
     "might", "could", "would", "can ", "which", "that", "exclu", "rule out", "r/o", "query", "d/d", "ddx", "vs",

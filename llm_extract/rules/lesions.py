@@ -11,6 +11,7 @@ from llm_extract.records import UnusedReason
 from llm_extract.references import Reference
 from llm_extract.rules import context, ownership, readings
 from llm_extract.rules.abnormal import qualified
+from llm_extract.rules.appositions import without_umbrella
 from llm_extract.rules.continuations import ContinuationReader
 from llm_extract.rules.grouping import is_member
 from llm_extract.rules.heads import Head, find_heads
@@ -54,7 +55,10 @@ class LesionReader(ContinuationReader):
         """Read all statements."""
         for index, statement in enumerate(self.reading.statements):
             self._index = index
-            if index and statement.sentence.section != self.reading.statements[index - 1].sentence.section:
+            opens = (
+                index and statement.sentence.section != self.reading.statements[index - 1].sentence.section
+            )
+            if opens and all(m.organ != self._subject for m in self.mentions):
                 self._subject = self._subject_side = None
             read = max(self._made, len(self.denials))
             if len(self.mentions) >= MAX_MENTIONS or read >= 3 * MAX_MENTIONS:
@@ -82,7 +86,7 @@ class LesionReader(ContinuationReader):
             self._audit(statement)
             return
         before = len(self.mentions)
-        for head in _without_umbrella(statement, heads):
+        for head in without_umbrella(statement, heads):
             self._read_head(statement, head, heads)
         if not any(head.polarity == "affirmed" for head in heads):
             self._read_headless(statement)
@@ -326,23 +330,6 @@ def _is_row(statement: Statement) -> bool:
     """True for a line of a table of lesions: a place and a size without a verb."""
     placed = any(m.category in {"place", "short"} for m in statement.marks) or bool(statement.references)
     return placed and bool(statement.measurements) and not has_verb(statement.text)
-
-
-def _without_umbrella(statement: Statement, heads: list[Head]) -> list[Head]:
-    """Reads "fibroid uterus with three fibroids": the same finding named twice is stated once."""
-    kept = []
-    for position, head in enumerate(heads):
-        following = heads[position + 1] if position + 1 < len(heads) else None
-        if following is not None and head.polarity == following.polarity == "affirmed":
-            gap = statement.text[head.mark.end - statement.start : following.mark.start - statement.start]
-            own, next_ = head.mark.value, following.mark.value
-            cysts = own.kind == next_.kind == "cyst" and own.organ == next_.organ
-            alike = own.diagnosis is not None and ((own == next_ and not head.plural) or cysts)
-            if alike and following.plural and re.fullmatch(r"\s(?:\w+\s)?with\s(?:\w+\s){0,3}", gap):
-                following.start = head.start
-                continue
-        kept.append(head)
-    return kept
 
 
 __all__ = ["Denial", "LesionReader"]

@@ -11,7 +11,7 @@ from llm_extract.drafts import DraftSpan, LesionDraft
 from llm_extract.measurements import Measurement
 from llm_extract.records import Score
 from llm_extract.references import Reference
-from llm_extract.rules import attributes, context
+from llm_extract.rules import attributes
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.locations import Location, laterality_of
@@ -218,7 +218,7 @@ def describe(
         mention.change = change.value
         mention.spans.append(("change", change.start, change.end))
     else:
-        since = context.new_since(mention.statement.text, *_own_stretch(mention))
+        since = attributes.new_since(mention.statement.text, *_own_stretch(mention))
         if since is not None:
             mention.change = "new"
             mention.spans.append(

@@ -172,3 +172,17 @@ def _split_segments(reference: Reference, number: int) -> list[Reference]:
     if len(numbers) != number:
         return []
     return [replace(reference, fields=(("segments", str(n)),)) for n in numbers]
+
+
+_AXIS_SENTENCE = re.compile(
+    r"\W{0,3}(?:(?:the|its)\s)?(?:third\s|maximum\s|maximal\s)?(?:cranio-?\s?caudal(?:ly)?|longitudinal|vertical|height"
+    r"|superoinferior|antero-?posterior|cc|ap)\b[^;,]{0,40}$"
+)
+
+
+def is_third_axis(statement: Statement, sizes: Sequence[Measurement], further: Sequence[Measurement]) -> bool:
+    """Reads "The craniocaudal extent is 55 mm." behind a lesion with the two other diameters."""
+    two = len(sizes) == 1 and len(sizes[0].values_mm) == 2
+    if not two or len(further) != 1 or len(further[0].values_mm) != 1 or statement.of("place"):
+        return False
+    return _AXIS_SENTENCE.match(statement.low) is not None

@@ -7,6 +7,11 @@ from collections.abc import Iterable
 _MIN_LENGTH = 6
 _MAX_LENGTH = 24
 _MAX_CACHE = 100_000
+_SHORT = {
+    "nodul": "nodule", "noduls": "nodules", "uper": "upper", "uppper": "upper", "loer": "lower", "lowwer": "lower",
+    "rigth": "right", "rihgt": "right", "lfet": "left", "letf": "left", "lober": "lobe",
+}  # fmt: skip
+"""Words too short, or too much like an ending, to be mended by their letters."""
 
 
 class Spelling:
@@ -33,6 +38,8 @@ class Spelling:
         >>> Spelling(["lesion", "segment"]).correct("leison")
         'lesion'
         """
+        if word in _SHORT and _SHORT[word] in self._known:
+            return _SHORT[word]
         if word in self._known or not _MIN_LENGTH - 1 <= len(word) <= _MAX_LENGTH:
             return word
         held = self._cache.get(word)

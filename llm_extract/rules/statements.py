@@ -171,7 +171,10 @@ def _holds_finding(marks: list[Mark], end: int) -> bool:
     """True if a heading names a finding; "Lymph nodes:" before a sentence on lymph nodes is only a heading."""
     titled = [m for m in marks if m.category == "finding" and m.end <= end]
     said = {m.value.kind for m in marks if m.category == "finding" and m.start >= end}
-    return any(m.value.needs != "qualified" or m.value.kind not in said for m in titled)
+    return any(
+        (m.value.needs != "qualified" and m.value.kind != "lymph_node") or m.value.kind not in said
+        for m in titled
+    )
 
 
 def _only_side(marks: list[Mark], match: re.Match[str], offset: int) -> bool:

@@ -120,3 +120,70 @@ def test_the_organ_of_the_last_finding_ends_with_the_findings() -> None:
         "Impression: Partial regression in the primary mass."
     )
     assert [lesion.organ for lesion in read(text).lesions] == ["lung"]
+
+
+STATED = {
+    # what a sentence says of the lesion before it
+    "A 52 x 47 mm mass in the left kidney. The craniocaudal extent is 55 mm.": [
+        ("kidney", (52.0, 47.0, 55.0), 1)
+    ],
+    "A 3.2 x 2.8 cm mass in segment 6. Its height measures 4.1 cm.": [("liver", (32.0, 28.0, 41.0), 1)],
+    "A 52 x 47 mm mass in the left kidney. The craniocaudal length of the liver is 17 cm.": [
+        ("kidney", (52.0, 47.0), 1)
+    ],
+    "A 4 cm mass of the left kidney, appearances are those of a renal cell carcinoma.": [
+        ("kidney", (40.0,), 1)
+    ],
+    "A nodule of 24x18 mm is noted in the anterior mediastinum, thymic lesion or LAP.": [
+        ("other", (24.0, 18.0), 1)
+    ],
+    "A 14 mm nodule at the bladder wall, enhanced, tumor possible.": [("bladder", (14.0,), 1)],
+    "A lytic area, 18 mm in size, with cortical destruction in the right scapula.": [("bone", (18.0,), 1)],
+    "A 12 mm nodule in the spleen, a cyst or lesion in the left kidney.": [
+        ("spleen", (12.0,), 1),
+        ("kidney", (), 1),
+    ],
+    # groups and their largest
+    "Fibroid uterus, largest fibroid 4.8 cm.": [("uterus", (), None), ("uterus", (48.0,), 1)],
+    "Two enlarged nodes adjacent to the tumor, 14 and 11 mm.": [
+        ("lymph_node", (14.0,), 1),
+        ("lymph_node", (11.0,), 1),
+    ],
+    "A 20 mm nodule next to the mass in the liver.": [("liver", (20.0,), 1)],
+    "Lymphadenopathy: Enlarged aortocaval node 1.6 x 1.3 cm.": [("lymph_node", (16.0, 13.0), 1)],
+    "Lymphadenopathy: right hilar, 14 mm.": [("lymph_node", (14.0,), 1)],
+    # deposits by their surface
+    "Capsular implant along segment 6 is larger, measuring 4.1 x 1.8 cm.": [("liver", (41.0, 18.0), 1)],
+    "A peritoneal nodular implant of 16x11 mm adjacent to the descending colon.": [
+        ("peritoneum", (16.0, 11.0), 1)
+    ],
+    "Breast implant on the left, 12 mm thick.": [],
+    # what is asked for is no finding
+    "Pleural thickening on the right, an underlying mass cannot be ruled out.": [],
+    "Under treatment with the diagnosis of lymphoma.": [],
+    "IMPRESSION:,1.  A 6 mm obstructing left ureterovesical junction calculus.,2.  Right renal cyst.": [
+        ("kidney", (), 1)
+    ],
+    # misspelt nouns
+    "In right lung uper lobe nodul of 7 mm; in left lung lower lobe a subpleural nodul 4 mm.": [
+        ("lung", (7.0,), 1),
+        ("lung", (4.0,), 1),
+    ],
+}
+
+
+@pytest.mark.parametrize("text", STATED)
+def test_what_is_stated_and_nothing_beside_it(text: str) -> None:
+    assert [(x.organ, x.diameters_mm, x.count) for x in read(text).lesions] == STATED[text]
+
+
+def test_the_largest_node_lies_where_the_nodes_lie() -> None:
+    text = "Left para-aortic lymphadenopathy, the largest node 2.1 x 1.7 cm."
+    assert {(x.parts, x.laterality) for x in read(text).lesions} == {
+        (("lymph_node_retroperitoneal",), "left")
+    }
+
+
+def test_a_misspelt_lobe_and_a_lettered_segment_are_places() -> None:
+    assert read("Rigth lung uper lobe nodul 7 mm.").lesions[0].parts == ("lung_right_upper_lobe",)
+    assert read("Hypodense lesion in segment S4, 7 mm.").lesions[0].parts == ("liver_segment_4",)
