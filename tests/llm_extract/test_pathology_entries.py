@@ -70,3 +70,13 @@ def test_a_segment_that_is_tissue_is_no_place():
         "DIAGNOSIS:\nLiver, segment 6, resection: Hepatocellular carcinoma, 3 cm.\n"
     )
     assert entries(text) == {(30.0,): ("liver_segment_6",)}
+
+
+def test_the_number_of_an_entry_is_not_that_of_a_specimen():
+    text = (
+        "SPECIMENS:\n1. LIVER, EXPLANT\n2. GALLBLADDER\nGROSS:\n1. Received is a liver, 22 x 16 x 8 cm. The following"
+        " lesions are noted:\n#1 - segment 8, a nodule, 3.2 x 3.0 cm.\n#2 - segment 3, 1.4 x 1.1 cm, a pale nodule.\n"
+        "DIAGNOSIS:\n1. LIVER, HEPATECTOMY: Hepatocellular carcinoma, multifocal.\n2. GALLBLADDER: Cholelithiasis.\n"
+    )
+    lesions = extract_record(Report(report_id="P1", text=text, kind="pathology")).lesions
+    assert {x.organ for x in lesions} == {"liver"}

@@ -223,6 +223,7 @@ def test_the_gross_area_as_long_as_the_tumour_of_the_diagnosis_gives_its_other_d
     [
         ("Left ovary 3.5 x 2.5 cm, with a brown cyst of 1.2 cm.", (12.0,)),
         ("Left ovary 3.5 x 2.5 cm. It contains a brown cyst, 1.2 cm.", (12.0,)),
+        ("Left ovary 3.5 x 2.5 cm with a tan cyst of 1.2 cm.", (12.0,)),
         ("Left ovary 3.5 x 2.5 cm; it holds a cyst with hair, 1.2 x 1.0 cm.", (12.0, 10.0)),
         ("The left tube is stretched over a cyst of 1.2 cm, 5 cm long and 0.4 cm wide.", (12.0,)),
         ("Fallopian tube 5 cm long x 0.5 cm with a translucent cyst, 1.2 cm.", (12.0,)),

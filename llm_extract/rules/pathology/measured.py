@@ -235,6 +235,12 @@ _ORGAN_THEN_SIZE = re.compile(r"(?:(?:the|left|right|attached|both|remaining)\s|
 """Before an organ that opens a clause of the gross description: "Right ovary 3 x 2 cm, with a cyst"."""
 
 
+_IS_MASS = re.compile(
+    rf"\s{{1,2}}(?:(?!(?:with|contain\w*|and|which|that|has|shows?|holds?)\b)[\w-]+\s{{1,2}}){{0,4}}?{MASS.pattern}",
+    re.IGNORECASE,
+)
+
+
 def _is_of_tube(text: str, start: int, end: int) -> bool:
     """True for the length and the width of a fallopian tube: "5 cm long x 0.5 cm"."""
     if _TUBE_OPENS.search(text[:start]) is None:
@@ -254,7 +260,7 @@ def _organ_then_size(statement: Statement, size: Measurement) -> bool:
     return (
         not text[places[-1].end - statement.start : size.start - statement.start].strip()
         and _ORGAN_THEN_SIZE.fullmatch(clause) is not None
-        and _NAMED_NEXT.match(text[size.end - statement.start : size.end - statement.start + 50]) is None
+        and _IS_MASS.match(text[size.end - statement.start : size.end - statement.start + 50]) is None
     )
 
 

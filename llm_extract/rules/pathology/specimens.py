@@ -224,6 +224,9 @@ class SpecimenReader:
                 statement.title_end = statement.start + named.end(name)
                 return made, True
         worded = CONTAINER.match(statement.text) is not None or 3 < _body_end(statement.text, 3) < _MAX_NAME
+        segment = any(r.kind == "segment" for r in statement.references)
+        if known is not None and segment and known.organ not in {"liver", "lung", None}:
+            return None, False  # an entry of a list of tumours: "#2 - segment 4, a nodule"
         if known is not None and (
             len(statement.text) < 90 or named is not None or worded or "eceived" in statement.text
         ):
