@@ -64,15 +64,16 @@ def place_of_entry(statement: Statement, organ: str, text: str, *, anatomy: Anat
     first = statement.start + (found.end() if found is not None else label)
     places = [m for m in place_marks(statement.marks) if m.start >= statement.start + label]
     segments = [r for r in statement.references if r.kind == "segment"]
-    opening = [m for m in (*places, *segments) if m.start <= first < m.end]
+    spans = [*((m.start, m.end) for m in places), *((r.start, r.end) for r in segments)]
+    opening = [end for start, end in spans if start <= first < end]
     if not opening:
         return None
-    stop = _ENDS.search(text, max(m.end for m in opening), statement.start + len(statement.text))
+    stop = _ENDS.search(text, max(opening), statement.start + len(statement.text))
     sized = min(
         (m.start for m in statement.measurements), default=stop.start() if stop is not None else first
     )
     high = min(stop.start(), sized) if stop is not None else sized
-    if not label and _KEY_ENDS.match(text, max(m.end for m in opening)) is None:
+    if not label and _KEY_ENDS.match(text, max(opening)) is None:
         return None
     own = resolve(
         text, [m for m in places if m.start < high], [r for r in segments if r.start < high],

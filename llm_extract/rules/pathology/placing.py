@@ -83,7 +83,7 @@ class PlaceReader(SiteReader):
         self._take_own_words(made)
         spoken_of = organ_spoken_of(made, self.reading.statements, self._index)
         if spoken_of is not None:
-            made.organ, made.location = spoken_of.organ, spoken_of
+            made.organ, made.location = spoken_of.organ or made.organ, spoken_of
         hosted = _hosted(made, self.reading.text)
         strange = made.organ == "lymph_node" or (made.organ in WEAK and organ not in WEAK and not hosted)
         origin = bool(made.location.spans) and _is_origin(made, self.reading.text)
