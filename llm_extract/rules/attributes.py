@@ -23,7 +23,7 @@ _NP_WORD = (
 _COUNT = re.compile(
     r"(?P<at>at least\s|more than\s|over\s|approximately\s|about\s|around\s)?(?<![\w.-])(?P<n>one|two|three|four"
     r"|five|six|seven|eight|nine|ten|eleven|twelve|single|solitary|pair of"
-    r"|\d{1,2}(?!\s?(?:mm|cm|x|\.|,|/|:|-)))(?:\s?(?:-|to|or)\s?(?P<hi>\d{1,2}|two|three|four|five|six))?\s(?:(?:adjacent|neighbou?ring|nearby|small|further|additional|other)\s)?(?:\d[\d.,\s×x-]{0,14}(?:mm|cm)\s)?"
+    r"|\d{1,2}(?!\d|\s?(?:mm|cm|x|\.|,|/|:|-)|\s?to\s\d{1,2}\s?(?:mm|cm)))(?:\s?(?:-|to|or)\s?(?P<hi>\d{1,2}(?!\d?\s?(?:mm|cm))|two|three|four|five|six))?\s(?:(?:adjacent|neighbou?ring|nearby|small|further|additional|other)\s)?(?:\d[\d.,\s×x-]{0,14}(?:mm|cm)\s)?"
     + _NP_WORD
     + r"$",
     re.IGNORECASE,

@@ -323,7 +323,7 @@ def _spellings(phrase: str) -> Iterable[str]:
 _PLURAL_ENDINGS = ("ies", "ases", "oses", "ses", "foci", "mata", "mets", "densities", "leiomyomata")
 
 
-_MANY = ("polycystic", "adpkd")
+_MANY = ("polycystic", "adpkd", "renal cystic disease", "cystic kidney disease")
 """Words that stand for many lesions whatever their ending."""
 
 

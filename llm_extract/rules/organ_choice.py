@@ -33,12 +33,9 @@ def choose_organ(
 ) -> tuple[str | None, bool]:
     """The organ of a finding, and whether the words settle it."""
     fixed = head.value.organ if head is not None and head.category == "finding" else None
-    if head is not None and head.category == "finding" and head.value.kind == "lymph_node":
-        return "lymph_node", True
-    if head is not None and any(
-        p.value.organ == "lymph_node" and p.end <= head.start and head.start - p.end < 3 for p in places
-    ):
-        return "lymph_node", True
+    by_noun = _told_by_noun(text, places, head)
+    if by_noun is not None:
+        return by_noun, True
     named = [p for p in places if p.value.organ and p.value.organ != "lymph_node"]
     named = [p for p in named if not _REGION.fullmatch(text[p.start : p.end])] or named
     strong = [p for p in named if p.value.organ not in WEAK]
@@ -76,6 +73,8 @@ def choose_organ(
         return _best(text, named, head).value.organ, False
     if any(r.kind == "vertebra" and re.match(r"[CTLD]", text[r.start]) for r in references):
         return "bone", True
+    if not named and any(p.value.organ == "lymph_node" for p in places):
+        return "lymph_node", True  # "a lesion at the left paratracheal station (lymphadenopathy)"
     if len(topic) == 1:
         return topic[0], True
     return (inherited if not topic or inherited in topic else topic[0]), False
@@ -84,6 +83,24 @@ def choose_organ(
 _KIDNEY = re.compile(r"kidney|renal|pelvic|cortical|exophytic", re.IGNORECASE)
 _CYSTIC = frozenset({"liver", "spleen", "pancreas", "ovary", "kidney", "adrenal_gland", "breast"})
 """Where a simple cyst lies if the sentence names no organ; in the kidney where nothing was spoken of."""
+
+
+_NAMED_ORGAN = re.compile(r"renal|kidney|hepatic|liver|ovarian|adnexal", re.IGNORECASE)
+
+
+def _told_by_noun(text: str, places: Sequence[Mark], head: Mark | None) -> str | None:
+    """Organ of a finding by its own word: nodes, and "gallbladder stone, left renal cyst"."""
+    if head is None:
+        return None
+    finding = head.category == "finding"
+    if (finding and head.value.kind == "lymph_node") or any(
+        p.value.organ == "lymph_node" and p.end <= head.start and head.start - p.end < 3 for p in places
+    ):
+        return "lymph_node"
+    if finding and head.value.kind == "cyst" and _NAMED_ORGAN.search(text, head.start, head.end):
+        organ: str | None = head.value.organ
+        return organ
+    return None
 
 
 def _is_any_cyst(text: str, head: Mark | None) -> bool:

@@ -15,7 +15,9 @@ def lesions(text: str) -> list[tuple]:
 
 
 def test_stains_behind_a_diagnosis_leave_it_stated():
-    text = "DIAGNOSIS:\nPancreas, tail: Neuroendocrine tumor, grade 1, 17 mm, positive in immunohistochemistry."
+    text = (
+        "DIAGNOSIS:\nPancreas, tail: Neuroendocrine tumor, grade 1, 17 mm, positive in immunohistochemistry."
+    )
     assert lesions(text) == [("pancreas", "neuroendocrine_tumor", (17.0,), 1)]
 
 

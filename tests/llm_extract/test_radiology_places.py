@@ -379,3 +379,28 @@ PARTS = {
 def test_the_part_of_something_else_is_not_that_of_the_lesion(text):
     (lesion,) = read(text).lesions
     assert set(lesion.parts) == set(PARTS[text])
+
+
+@pytest.mark.parametrize(
+    ("text", "organ"),
+    [
+        ("Gallbladder stone, left renal cyst.", "kidney"),
+        ("Mild dilatation of the bile ducts, renal cyst.", "kidney"),
+        ("Spleen of 14 cm, small hepatic cysts.", "liver"),
+        ("Liver: a cortical cyst of the spleen.", "spleen"),
+        (
+            "The esophagus is normal. At the left paratracheal station, a 15 mm lesion (lymphadenopathy).",
+            "lymph_node",
+        ),
+        ("Renal cystic disease.", "kidney"),
+    ],
+)
+def test_the_word_of_a_finding_names_its_organ(text, organ):
+    assert [lesion.organ for lesion in read(text).lesions] == [organ]
+
+
+@pytest.mark.parametrize(
+    "text", ["3 to 4 mm nodules in both lungs.", "There are 3 to 12 mm nodules in the lung."]
+)
+def test_a_range_of_sizes_is_no_number_of_lesions(text):
+    assert [lesion.count for lesion in read(text).lesions] == [None]
