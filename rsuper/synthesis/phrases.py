@@ -73,5 +73,9 @@ def plural(noun: str) -> str:
 
 
 def count_word(count: int) -> str:
-    """A small number in words."""
-    return _COUNTS[count]
+    """A small number in words, a larger one in digits.
+
+    >>> count_word(3), count_word(15)
+    ('three', '15')
+    """
+    return _COUNTS[count] if count < len(_COUNTS) else str(count)
