@@ -88,6 +88,9 @@ _CYSTIC = frozenset({"liver", "spleen", "pancreas", "ovary", "kidney", "adrenal_
 _NAMED_ORGAN = re.compile(r"renal|kidney|hepatic|liver|ovarian|adnexal", re.IGNORECASE)
 
 
+_JOINED = re.compile(r"\s?(?:/|&|and\b|or\b)\s?(?:(?:left|right|bilateral)\s)?", re.IGNORECASE)
+
+
 def _told_by_noun(text: str, places: Sequence[Mark], head: Mark | None) -> str | None:
     """Organ of a finding by its own word: nodes, and "gallbladder stone, left renal cyst"."""
     if head is None:
@@ -97,7 +100,8 @@ def _told_by_noun(text: str, places: Sequence[Mark], head: Mark | None) -> str |
         p.value.organ == "lymph_node" and p.end <= head.start and head.start - p.end < 3 for p in places
     ):
         return "lymph_node"
-    if finding and head.value.kind == "cyst" and _NAMED_ORGAN.search(text, head.start, head.end):
+    named = finding and head.value.kind == "cyst" and _NAMED_ORGAN.search(text, head.start, head.end)
+    if named and not any(_JOINED.fullmatch(text, p.end, head.start) for p in places):
         organ: str | None = head.value.organ
         return organ
     return None

@@ -15,6 +15,7 @@ RULES_AT_THE_TOP = {
     "candidates.py",
     "cues.py",
     "section_titles.py",
+    "size_words.py",
     "drafts.py",
     "grounding.py",
     "language.py",
