@@ -20,7 +20,7 @@ from rsuper.supervision import (
     check_consistency,
     finding_advice,
     load_policy,
-    organ_of_class,
+    mask_contradiction,
 )
 from rsuper.volumes import Volume, ct_value_issues, grid_difference, read_volume, to_canonical
 
@@ -294,24 +294,20 @@ class CaseChecker:
     def _check_agreement(self, masks: Mapping[str, MaskSummary]) -> None:
         """Human lesion masks against what the reports say of the same class, as the policy counts it."""
         for name, lesion in masks.items():
-            organ = organ_of_class(name, self._anatomy) if name.endswith(LESION_SUFFIX) else None
-            if organ is None:
+            if not name.endswith(LESION_SUFFIX):
                 continue
             for record in self._dataset.records(self._case_id):
-                stated = any(
-                    item.presence == "definite" and self._policy.lesion_class(item, self._anatomy) == name
-                    for item in record.lesions
+                code = mask_contradiction(
+                    record,
+                    name,
+                    drawn=lesion.low_mm is not None,
+                    anatomy=self._anatomy,
+                    policy=self._policy,
                 )
-                statement = record.organs.get(organ)
-                free = (
-                    statement is not None
-                    and statement.status == "explicitly_lesion_free"
-                    and statement.scope == "any_focal_lesion"
-                    and not statement.limited
-                )
-                if (stated and lesion.low_mm is None) or (free and lesion.low_mm is not None):
+                if code is not None:
+                    stated = code == "mask_denies_report"
                     self._add(
-                        "mask_denies_report" if stated else "report_denies_mask",
+                        code,
                         "warning",
                         f"the report states {'a lesion' if stated else 'no lesion'}, the mask "
                         f"{'is empty' if stated else f'has {lesion.volume_mm3:.0f} mm³'}",

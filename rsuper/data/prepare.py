@@ -21,7 +21,7 @@ from rsuper.data.roi import organ_box, whole_box
 from rsuper.data.store import FORMAT_VERSION, read_case, write_case
 from rsuper.errors import DataError, ResourceError, RsuperError, UsageError
 from rsuper.files import file_stamps, publish_folder, require_own_folders, write_atomic_text
-from rsuper.supervision import build_case_targets
+from rsuper.supervision import build_case_targets, with_mask_codes
 from rsuper.volumes import Volume, grid_difference, read_mask, resample, to_canonical
 
 Progress = Callable[[int, int, str], None]
@@ -198,6 +198,9 @@ def _prepare_one(
         margins_mm=config.margins_mm or None,
         anatomy=config.anatomy,
         policy=config.policy,
+    )
+    targets = with_mask_codes(
+        targets, dataset.records(entry), lesions, anatomy=config.anatomy, policy=config.policy
     )
     channels = {f"structure:{name}": mask for name, mask in organs.items()}
     channels |= {f"label:{name}": mask for name, mask in _cropped(lesions, crop).items()}

@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llm_extract.anatomy import Anatomy
 from rsuper.errors import UsageError
 from rsuper.integrations.nnunet_batches import ReportDataLoader, with_targets
-from rsuper.integrations.nnunet_cases import MISSING, NnunetChannels, ReportCases
+from rsuper.integrations.nnunet_cases import MISSING, ReportCases
+from rsuper.integrations.nnunet_channels import NnunetChannels
 from rsuper.integrations.softmax_heads import softmax_classes
 from rsuper.integrations.target_batch import supervision_batch
 from rsuper.losses import ReportSupervisionConfig, ReportSupervisionLoss, softmax_log_odds
@@ -61,16 +63,24 @@ class DrawnAndReportedLoss(nn.Module):
         config: weights of the report terms.
         channels: what the heads are.
         heads: how many heads, from the finest, learn from report samples.
+        anatomy: the table of organs that the report cases were made with; the built-in one by default.
     """
 
     def __init__(
-        self, drawn: nn.Module, config: ReportSupervisionConfig, *, channels: NnunetChannels, heads: int
+        self,
+        drawn: nn.Module,
+        config: ReportSupervisionConfig,
+        *,
+        channels: NnunetChannels,
+        heads: int,
+        anatomy: Anatomy | None = None,
     ) -> None:
         super().__init__()
         self.drawn = drawn
         self.reported = ReportSupervisionLoss(config)
         self.channels = channels
         self.heads = heads
+        self._classes = softmax_classes(channels.names, anatomy=anatomy)
         self.terms: dict[str, list[Tensor]] = defaultdict(list)
         self._reports: _Reports | None = None
 
@@ -106,7 +116,7 @@ class DrawnAndReportedLoss(nn.Module):
         return total
 
     def _logits(self, head: Tensor) -> Tensor:
-        return head if self.channels.regions else softmax_log_odds(head, softmax_classes(self.channels.names))
+        return head if self.channels.regions else softmax_log_odds(head, self._classes)
 
 
 class ReportSupervisedTrainer(nnUNetTrainer):  # type: ignore[misc] # nnunetv2 is untyped
@@ -122,6 +132,7 @@ class ReportSupervisedTrainer(nnUNetTrainer):  # type: ignore[misc] # nnunetv2 i
         report_warmup: share of the epochs before the report terms begin; report cases teach their organs meanwhile.
         report_ramp: share of the epochs over which they grow to their weight.
         report_structures: label of dataset.json -> structure or lesion class, as for ``prepare_report_cases``.
+        report_anatomy: organs of your own, as for ``prepare_report_cases``; the built-in table by default.
     """
 
     report_fraction: float = 0.5
@@ -131,6 +142,7 @@ class ReportSupervisedTrainer(nnUNetTrainer):  # type: ignore[misc] # nnunetv2 i
     report_warmup: float = 0.2
     report_ramp: float = 0.05
     report_structures: dict[str, str] | None = None
+    report_anatomy: Anatomy | None = None
 
     def initialize(self) -> None:
         """Open the report cases, then initialise as ever."""
@@ -159,7 +171,11 @@ class ReportSupervisedTrainer(nnUNetTrainer):  # type: ignore[misc] # nnunetv2 i
 
     def _build_loss(self) -> nn.Module:
         return DrawnAndReportedLoss(
-            super()._build_loss(), self.report_config, channels=self.channels, heads=self.report_heads
+            super()._build_loss(),
+            self.report_config,
+            channels=self.channels,
+            heads=self.report_heads,
+            anatomy=self.report_anatomy,
         )
 
     def do_split(self) -> tuple[list[str], list[str]]:

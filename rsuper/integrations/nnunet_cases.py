@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,17 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
+from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import ReportRecord
 from rsuper.data.class_map import LESION_SUFFIX
 from rsuper.errors import DataError, UsageError
 from rsuper.files import write_atomic_text
 from rsuper.integrations.channel_names import require_channels
+from rsuper.integrations.nnunet_channels import NnunetChannels
 from rsuper.integrations.target_key import TargetKey
 from rsuper.integrations.target_map import TargetMap, encode_targets
-from rsuper.supervision import SupervisionPolicy, build_case_targets
+from rsuper.supervision import SupervisionPolicy, build_case_targets, load_policy, mask_codes
+from rsuper.supervision.inputs import check_policy
 
 FOLDER = "rsuper_targets"
 INDEX = "report_cases.json"
@@ -38,44 +41,6 @@ Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NnunetChannels:
-    """What the output channels of an nnU-Net are.
-
-    Args:
-        names: structure or lesion class of each foreground channel, in the order of the network.
-        values: label values of each.
-        regions: True for region-based training (sigmoid heads, overlapping), False for labels (softmax heads).
-        ignore: the ignore label, if there is one.
-    """
-
-    names: tuple[str, ...]
-    values: tuple[tuple[int, ...], ...]
-    regions: bool
-    ignore: int | None
-
-    @classmethod
-    def of(cls, label_manager: Any, structures: Mapping[str, str] | None = None) -> NnunetChannels:
-        """Read from nnU-Net's label manager; ``structures`` renames labels."""
-        named: dict[tuple[int, ...], str] = {}
-        for name, value in label_manager.label_dict.items():
-            key = tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)
-            named[key] = (structures or {}).get(name, name)
-        found = (
-            label_manager.foreground_regions if label_manager.has_regions else label_manager.foreground_labels
-        )
-        values = tuple(
-            tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)
-            for value in found
-        )
-        return cls(
-            names=tuple(named[value] for value in values),
-            values=values,
-            regions=bool(label_manager.has_regions),
-            ignore=None if label_manager.ignore_label is None else int(label_manager.ignore_label),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReportCases:
     """The report cases that :func:`prepare_report_cases` wrote for one configuration.
 
@@ -83,11 +48,15 @@ class ReportCases:
         folder: where their target maps are.
         channels: names of the foreground channels that they were made for.
         states: case -> lesion class -> state.
+        findings: case -> lesion class -> codes of what could not be used as it was said; drawn cases stand here too,
+            where their labels and their report contradict each other: ``mask_denies_report`` where no lesion is drawn
+            and the report states one. Cases and classes without a code are left out.
     """
 
     folder: Path
     channels: tuple[str, ...]
     states: Mapping[str, Mapping[str, str]]
+    findings: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, preprocessed: Path, data_identifier: str) -> ReportCases:
@@ -99,7 +68,15 @@ class ReportCases:
         folder = preprocessed / FOLDER / data_identifier
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-            return cls(folder=folder, channels=tuple(index["channels"]), states=index["cases"])
+            return cls(
+                folder=folder,
+                channels=tuple(index["channels"]),
+                states=index["cases"],
+                findings={
+                    case_id: {name: tuple(codes) for name, codes in found.items()}
+                    for case_id, found in index.get("findings", {}).items()
+                },
+            )
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
                 f"{preprocessed.name} has no report cases for {data_identifier}",
@@ -133,6 +110,7 @@ def prepare_report_cases(
     plans: str = "nnUNetPlans",
     structures: Mapping[str, str] | None = None,
     policy: SupervisionPolicy | None = None,
+    anatomy: Anatomy | None = None,
     progress: Progress | None = None,
 ) -> ReportCases:
     """Write the target maps of all report cases of a preprocessed data set.
@@ -146,16 +124,23 @@ def prepare_report_cases(
         plans: name of the plans file.
         structures: label of dataset.json -> structure or lesion class, where they differ.
         policy: which reported lesions count, from :func:`rsuper.supervision.load_policy`; None: ``tumours``.
+        anatomy: organs of your own, from ``llm_extract.anatomy.load_anatomy(Path("mine.yaml"))``, as they were given
+            to the extraction; the built-in table by default.
         progress: called with (done, total, case_id).
 
     Returns:
-        The report cases; their ``states`` say what was understood.
+        The report cases; their ``states`` say what was understood, their ``findings`` what contradicts.
 
     Raises:
-        UsageError: ``unknown_case``, ``no_lesion_class`` or ``not_3d``.
+        UsageError: ``unknown_case``, ``no_lesion_class``, ``not_3d``, ``unknown_channel`` for a lesion class without
+            an organ in the table, ``unknown_organ`` for a rule of the policy.
         DataError: ``lesion_in_report_case`` if a case that is not in ``drawn`` has lesion voxels.
     """
-    source = _Source.open(preprocessed, configuration=configuration, plans=plans, structures=structures)
+    rules = policy or load_policy()
+    source = _Source.open(
+        preprocessed, configuration=configuration, plans=plans, structures=structures, anatomy=anatomy
+    )
+    check_policy(rules, anatomy or load_anatomy())
     missing = sorted(set(drawn) - set(source.case_ids))
     if missing:
         raise UsageError(
@@ -167,13 +152,22 @@ def prepare_report_cases(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / INDEX).unlink(missing_ok=True)
     states: dict[str, dict[str, str]] = {}
+    findings: dict[str, Mapping[str, tuple[str, ...]]] = {
+        case_id: source.contradictions(case_id, said[case_id], rules)
+        for case_id in sorted(set(drawn) & said.keys())
+    }
     for number, case_id in enumerate(chosen, 1):
-        made = source.target_map(case_id, said.get(case_id, []), policy)
+        made = source.target_map(case_id, said.get(case_id, []), rules)
         _write_case(folder, case_id, made)
         states[case_id] = dict(made.key.states)
+        findings[case_id] = {name: codes for name, codes in made.key.findings.items() if codes}
         if progress is not None:
             progress(number, len(chosen), case_id)
-    index = {"channels": source.channels.names, "cases": states}
+    index = {
+        "channels": source.channels.names,
+        "cases": states,
+        "findings": {case_id: found for case_id, found in findings.items() if found},
+    }
     write_atomic_text(folder / INDEX, json.dumps(index, indent=1))
     return ReportCases.open(preprocessed, source.data_identifier)
 
@@ -186,10 +180,17 @@ class _Source:
     channels: NnunetChannels
     spacing_mm: tuple[float, float, float]
     data_identifier: str
+    anatomy: Anatomy | None = None
 
     @classmethod
     def open(
-        cls, preprocessed: Path, *, configuration: str, plans: str, structures: Mapping[str, str] | None
+        cls,
+        preprocessed: Path,
+        *,
+        configuration: str,
+        plans: str,
+        structures: Mapping[str, str] | None,
+        anatomy: Anatomy | None,
     ) -> _Source:
         try:
             from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
@@ -212,7 +213,7 @@ class _Source:
                 code="no_lesion_class",
                 hint="name it like pancreas_lesion, or pass structures={'tumour': 'pancreas_lesion'}",
             )
-        require_channels([name for name in channels.names if name.endswith(LESION_SUFFIX)], ())
+        require_channels([name for name in channels.names if name.endswith(LESION_SUFFIX)], (), anatomy)
         folder = str(preprocessed / chosen.data_identifier)
         first, second, third = (float(step) for step in chosen.spacing)
         return cls(
@@ -220,22 +221,38 @@ class _Source:
             channels=channels,
             spacing_mm=(first, second, third),
             data_identifier=str(chosen.data_identifier),
+            anatomy=anatomy,
         )
 
     @property
     def case_ids(self) -> tuple[str, ...]:
         return tuple(sorted(self.dataset.identifiers))
 
+    @property
+    def lesions(self) -> tuple[str, ...]:
+        return tuple(name for name in self.channels.names if name.endswith(LESION_SUFFIX))
+
+    def _labels(self, case_id: str) -> NDArray[np.generic]:
+        return np.asarray(self.dataset.load_case(case_id)[1][:])[0]
+
+    def contradictions(
+        self, case_id: str, records: Sequence[ReportRecord], policy: SupervisionPolicy
+    ) -> Mapping[str, tuple[str, ...]]:
+        """Classes of a drawn case whose labels say something else than its reports."""
+        there = set(np.unique(self._labels(case_id)).tolist())
+        values = dict(zip(self.channels.names, self.channels.values, strict=True))
+        drawn = {name: not there.isdisjoint(values[name]) for name in self.lesions}
+        return mask_codes(records, drawn, anatomy=self.anatomy, policy=policy)
+
     def target_map(
-        self, case_id: str, records: list[ReportRecord], policy: SupervisionPolicy | None
+        self, case_id: str, records: Sequence[ReportRecord], policy: SupervisionPolicy
     ) -> TargetMap:
-        labels = np.asarray(self.dataset.load_case(case_id)[1][:])[0]
+        labels = self._labels(case_id)
         masks = {
             name: np.isin(labels, values)
             for name, values in zip(self.channels.names, self.channels.values, strict=True)
         }
-        lesions = tuple(name for name in self.channels.names if name.endswith(LESION_SUFFIX))
-        for name in lesions:
+        for name in self.lesions:
             if masks.pop(name).any():
                 raise DataError(
                     f"a report case has voxels of {name}",
@@ -248,8 +265,9 @@ class _Source:
             masks,
             case_id=case_id,
             spacing_mm=self.spacing_mm,
-            lesion_classes=lesions,
+            lesion_classes=self.lesions,
             voxel_labelled=frozenset(),
+            anatomy=self.anatomy,
             policy=policy,
         )
         made = encode_targets(
@@ -257,6 +275,7 @@ class _Source:
             masks,
             channels=self.channels.names,
             heads="sigmoid" if self.channels.regions else "softmax",
+            anatomy=self.anatomy,
         )
         if self.channels.ignore is not None:
             made.codes[0].numpy()[labels == self.channels.ignore] = 0

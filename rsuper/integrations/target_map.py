@@ -27,7 +27,13 @@ from rsuper.integrations.softmax_heads import make_exclusive
 from rsuper.integrations.target_batch import supervision_batch
 from rsuper.integrations.target_key import LesionKey, PairKey, TargetKey
 from rsuper.morphology import bounding_box, voxel_volume_mm3
-from rsuper.supervision import SupervisionPolicy, build_case_targets, crop_label, organ_of_class
+from rsuper.supervision import (
+    SupervisionPolicy,
+    build_case_targets,
+    crop_label,
+    organ_of_class,
+    with_mask_codes,
+)
 from rsuper.supervision.regions import as_bool
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget, SupervisionBatch
 
@@ -101,8 +107,9 @@ def target_map(
     require_channels(channels, arrays, anatomy)
     lesion_classes = tuple(name for name in channels if name.endswith(LESION_SUFFIX))
     drawn = frozenset(name for name in lesion_classes if name in arrays)
+    records = records_of(reports, anatomy)
     targets = build_case_targets(
-        records_of(reports, anatomy),
+        records,
         {name: mask for name, mask in arrays.items() if not name.endswith(LESION_SUFFIX)},
         case_id=case_id,
         spacing_mm=spacing_mm,
@@ -112,6 +119,7 @@ def target_map(
         margins_mm=margins_mm,
         policy=policy,
     )
+    targets = with_mask_codes(targets, records, arrays, anatomy=anatomy, policy=policy)
     warn_without_organ(targets, arrays)
     return encode_targets(targets, arrays, channels=channels, heads=heads, anatomy=anatomy)
 
@@ -150,7 +158,7 @@ def encode_targets(
     lesions = [name for name in channels if name in targets.classes]
     labels, known = _labels(targets, masks, channels)
     if heads == "softmax":
-        make_exclusive(labels, known, lesions)
+        make_exclusive(labels, known, lesions, anatomy=anatomy)
     anatomy = anatomy or load_anatomy()
     parts: dict[str, Any] = {
         "labels": [painter.number(labels[name]) for name in channels],

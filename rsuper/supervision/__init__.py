@@ -2,6 +2,7 @@
 
 from rsuper.supervision.consistency import ConsistencyFinding, check_consistency, finding_advice, mask_advice
 from rsuper.supervision.crops import CropLabel, crop_label, crop_pairs
+from rsuper.supervision.drawn_masks import mask_codes, mask_contradiction, with_mask_codes
 from rsuper.supervision.policy import PolicyRule, SupervisionPolicy, load_policy
 from rsuper.supervision.sizes import (
     SizeTarget,
@@ -15,6 +16,7 @@ from rsuper.supervision.types import (
     CaseTargets,
     ClassState,
     ClassTarget,
+    LesionPlace,
     LesionTarget,
     PairTarget,
     SupervisionBatch,
@@ -26,6 +28,7 @@ __all__ = [
     "ClassTarget",
     "ConsistencyFinding",
     "CropLabel",
+    "LesionPlace",
     "LesionTarget",
     "PairTarget",
     "PolicyRule",
@@ -41,7 +44,10 @@ __all__ = [
     "lesion_size",
     "load_policy",
     "mask_advice",
+    "mask_codes",
+    "mask_contradiction",
     "organ_of_class",
     "volume_interval_mm3",
     "volume_prior",
+    "with_mask_codes",
 ]

@@ -82,3 +82,12 @@ def test_a_broken_anatomy_is_a_usage_error(tmp_path: Path, text):
 def test_a_missing_anatomy_file_is_a_usage_error(tmp_path: Path):
     with pytest.raises(UsageError, match="nowhere"):
         load_user_anatomy(tmp_path / "nowhere.yaml")
+
+
+def test_an_empty_drawn_mask_beside_a_positive_report_is_named(cohort, tmp_path: Path):
+    mass = Lesion(lesion_id="L1", organ="pancreas", kind="mass", evidence=(QUOTE,))
+    masks = {"pancreas": ((12, 22), (14, 18), (10, 14)), "pancreas_lesion": ((0, 0), (0, 0), (0, 0))}
+    data = Dataset.open(cohort.add("a", lesions=[mass], masks=masks).finish())
+    (case,) = prepare(data, tmp_path / "out", config=PrepareConfig(lesion_classes=("pancreas_lesion",))).cases
+    target = case.case_targets().classes["pancreas_lesion"]
+    assert (target.state, target.codes) == ("voxels", ("mask_denies_report",))

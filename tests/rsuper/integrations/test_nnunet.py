@@ -21,6 +21,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import (
 )
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
+from llm_extract.anatomy import load_anatomy
 from llm_extract.reports import Report
 from llm_extract.rules import extract_record
 from rsuper.errors import DataError, UsageError
@@ -370,6 +371,44 @@ def test_reports_begin_after_the_warm_up(preprocessed, prepared):
     for trainer.current_epoch in range(20):
         scales.append(trainer.report_scale())
     assert scales == pytest.approx([0.0] * 10 + [0.2, 0.4, 0.6, 0.8] + [1.0] * 6)
+
+
+def test_drawn_cases_whose_labels_deny_their_report_are_named(preprocessed, records, drawn, tmp_path):
+    """A report of a tumour beside labels without one, and the other way round."""
+    made = [json.loads(line) for line in records.read_text().splitlines()]
+    by_case = {record["report_id"]: record for record in made}
+    tumour = next(name for name in sorted(drawn) if by_case[name]["lesions"])
+    normal = next(name for name in sorted(drawn) if not by_case[name]["lesions"])
+    swapped = tmp_path / "swapped.jsonl"
+    names = {tumour: normal, normal: tumour}
+    text = [json.dumps(record | {"case_id": names.get(record["report_id"])}) for record in made]
+    swapped.write_text("\n".join(text) + "\n")
+    found = prepare_report_cases(preprocessed, swapped, drawn=drawn).findings
+    assert found[normal] == {"pancreas_lesion": ("mask_denies_report",)}
+    assert found[tumour] == {"pancreas_lesion": ("report_denies_mask",)}
+    straight = prepare_report_cases(preprocessed, records, drawn=drawn)
+    assert not set(straight.findings) & drawn
+
+
+def test_organs_of_ones_own_reach_the_report_cases(preprocessed, records, drawn, tmp_path):
+    table = tmp_path / "mine.yaml"
+    table.write_text("organs: {islet: {synonyms: [islet of my own], structures: [islet]}}")
+    anatomy = load_anatomy(table)
+    named = {"pancreas": "islet", "pancreas_lesion": "islet_lesion"}
+    record = extract_record(Report(report_id="x", text="A 2.5 cm mass in the pancreas."))
+    lesion = record.lesions[0].model_copy(update={"organ": "islet"})
+    mine = tmp_path / "mine.jsonl"
+    report_cases = sorted(
+        {json.loads(line)["report_id"] for line in records.read_text().splitlines()} - drawn
+    )
+    own = record.model_copy(update={"lesions": (lesion,), "case_id": report_cases[0]})
+    mine.write_text(own.model_dump_json() + "\n")
+    with pytest.raises(UsageError, match="unknown_channel"):
+        prepare_report_cases(preprocessed, mine, drawn=drawn, structures=named)
+    made = prepare_report_cases(preprocessed, mine, drawn=drawn, structures=named, anatomy=anatomy)
+    assert made.states[report_cases[0]] == {"islet_lesion": "reported"}
+    assert made.key(report_cases[0]).organ[made.channels.index("islet_lesion")] is not None
+    prepare_report_cases(preprocessed, records, drawn=drawn)
 
 
 def test_mistakes_are_named(preprocessed, prepared, records, drawn, tmp_path):

@@ -10,7 +10,7 @@ import torch
 
 from llm_extract.anatomy import load_anatomy
 from rsuper.errors import DataError, UsageError
-from rsuper.integrations import encode_targets, supervision_batch, target_crop, target_map
+from rsuper.integrations import encode_targets, softmax_classes, supervision_batch, target_crop, target_map
 from rsuper.losses import ReportSupervisionLoss
 
 LIVER = np.zeros((14, 15, 16), dtype=bool)
@@ -96,6 +96,38 @@ def test_organs_of_ones_own_have_channels_regions_and_lesions(tmp_path):
     assert case.key.organ[1] is not None  # the host, which the attenuation term compares with
     logits = torch.randn(1, 2, *LIVER.shape, generator=torch.Generator().manual_seed(0))
     assert ReportSupervisionLoss()(logits, batch).terms["ball_bce"] > 0
+
+
+def test_a_softmax_knows_which_organ_of_ones_own_holds_a_lesion(tmp_path):
+    """The organ of the map is organ or lesion; with another table its lesion voxels would not be organ."""
+    table = tmp_path / "mine.yaml"
+    table.write_text("organs: {parotid_gland: {synonyms: [parotid], structures: [gland]}}")
+    anatomy = load_anatomy(table)
+    drawn = np.zeros_like(LIVER)
+    drawn[5:7, 5:7, 5:7] = True
+    channels = ("gland", "parotid_gland_lesion")
+    masks = {"gland": LIVER & ~drawn, "parotid_gland_lesion": drawn}
+    case = made([], masks=masks, channels=channels, heads="softmax", anatomy=anatomy)
+    gland, lesion = case.supervision().labels[0]
+    assert torch.equal(lesion, torch.from_numpy(drawn))
+    assert torch.equal(gland, torch.from_numpy(LIVER)), "the organ is organ or lesion of it"
+    assert softmax_classes(channels, anatomy=anatomy) == ((1, 2), (2,))
+    assert softmax_classes(channels) == ((1,), (2,))
+
+
+@pytest.mark.parametrize(
+    ("report", "drawn", "codes"),
+    [
+        ("2.1 cm liver mass.", np.zeros_like(LIVER), ("mask_denies_report",)),
+        ("2.1 cm liver mass.", LIVER & (np.arange(16) < 7), ()),
+        ("Liver: no focal lesion.", LIVER & (np.arange(16) < 7), ("report_denies_mask",)),
+        ("Liver: no focal lesion.", np.zeros_like(LIVER), ()),
+    ],
+)
+def test_a_drawn_mask_that_contradicts_the_report_is_named(report, drawn, codes):
+    case = made(report, masks={"liver": LIVER, "liver_lesion": drawn})
+    assert case.key.findings["liver_lesion"] == codes
+    assert case.key.states == {"liver_lesion": "voxels"}, "the mask wins"
 
 
 def test_encode_targets_checks_its_heads_too():
