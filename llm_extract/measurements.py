@@ -29,7 +29,9 @@ _NUMBER = r"(?:\d{1,4}(?:[.,]\d{1,2})?(?!\d)|(?<![\d])[.]\d{1,2}(?!\d))"
 _UNIT = r"(?:mm|cms?|em|crn|milli?met(?:er|re)s?|centimet(?:er|re)s?)(?![a-z0-9²³^])"
 _GLUED_UNIT = rf"(?:{_UNIT}|[cm]m(?=[a-z]{{5}}))"
 _AXIS = r"(?:\s?\(?(?:ap|tr|tv|trv|trans|cc|si|ml|craniocaudal|transverse|anteroposterior|axial)\b\)?)?"
-_TIMES = r"\s{0,2}(?:x|×|✕|\*|by)\s{0,2}"
+_GAP = r"(?:\s{0,2}|[ \t]{0,20}\r?\n[ \t]{0,20})"
+"""Blanks within a chain, which a line's end may break up."""
+_TIMES = rf"{_GAP}(?:x|×|✕|\*|by){_GAP}"
 _CHAIN_OF = (
     r"(?<![\w.,/:])(?P<n1>NUMBER)(?:AXIS[\s-]{0,2}(?P<u1>UNIT))?"
     r"(?:AXISTIMES(?P<n2>NUMBER)(?:AXIS[\s-]{0,2}(?P<u2>UNIT))?)?"
@@ -57,7 +59,10 @@ _CHAIN = _chain(_NUMBER)
 # scanned text often loses the blank after a colon, and has no image numbers
 _SPACED_CHAIN = _chain(rf"(?:\d{{1,2}}(?:\s\.\s?|\.\s)\d(?!\d)|{_NUMBER})", blanks=12)
 _NUMBER_START = re.compile(r"[\d.](?:(?<![\w.,/].)|(?<=[a-z]{3},.)|(?<=easures.)|(?<=easuring.))")
-_HAS_LENGTH = re.compile(r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|r)|milim|sub-?\s?cent")
+_HAS_LENGTH = re.compile(
+    r"(?:mm|cms?|em|crn)\b|\d\s{0,2}[x×✕*]|\d by \d|met(?:er|r)|milim|sub-?\s?cent"
+    r"|too[\s-]small|tstc"
+)
 
 _APPROXIMATE = re.compile(
     r"(?:approximately|approximate|approx\.?|about|around|roughly|circa|\bca\.|nearly|almost"

@@ -1,4 +1,4 @@
-"""Lengths written in words: "two centimetres", "half a centimetre", and bounds such as "subcentimetre"."""
+"""Lengths in words: "two centimetres", and bounds such as "subcentimetre" and "too small to characterise"."""
 
 from __future__ import annotations
 
@@ -25,6 +25,18 @@ _SIZE_WORD = Cue(
     r"|sub-?\s?milli?met(?:er|re|ric)s?)\b",
     "sub", "mill",
 )  # fmt: skip
+_TOO_SMALL = Cue(
+    r"\b(?P<word>too[\s-]small[\s-](?:to|for)[\s-](?:be[\s-])?"
+    r"(?:(?:\w+ly|further|ct|full|definitive|accurate|reliable|confident|proper|better)[\s-](?:and\s)?){0,3}"
+    r"(?:characteri[sz](?:e|ed|ation)|classif(?:y|ied|ication)|measured?)|tstc)\b",
+    "too", "tstc",
+)  # fmt: skip
+_OF_SOME = re.compile(
+    r"\b(?:not|(?:some|most|many|several|few|one|two|three|majority|others?|rest|remaining|remainder|rem\w+ ones)"
+    r"(?:\sof\s(?:which|these|them|those|the\s\w+))?(?:,?\s(?:which\s)?(?:is|are|were|being|remains?))?)"
+    r"(?:\s\w+ly)?\s$"
+)
+"""Reads "some of which are", "the others": the bound of a few is not that of all."""
 
 
 class WordLength(NamedTuple):
@@ -34,7 +46,7 @@ class WordLength(NamedTuple):
         start, end: code points of the words.
         value_mm: the length, or its upper bound.
         precision_mm: half a unit; 0 for a bound.
-        is_bound: True for "millimetric" and "subcentimetre".
+        is_bound: True for "millimetric", "subcentimetre" and "too small to characterise", which is 10 mm at most.
     """
 
     start: int
@@ -58,3 +70,6 @@ def lengths_in_words(low: str) -> Iterator[WordLength]:
     for match in _SIZE_WORD.finditer(low):
         word = match["word"].replace(" ", "").replace("-", "")
         yield WordLength(*match.span(), 1.0 if word.startswith("submil") else 10.0, 0.0, is_bound=True)
+    for match in _TOO_SMALL.finditer(low):
+        if not _OF_SOME.search(low, max(0, match.start() - 60), match.start()):
+            yield WordLength(*match.span(), 10.0, 0.0, is_bound=True)

@@ -152,7 +152,9 @@ class ContinuationReader(NameReader):
         if self._list is not None and current and self._list.head is not None:
             self._list_item(statement, current, priors, self._list)
             return
-        if current and self._members_behind(statement, current, priors):
+        if current and (
+            self._members_behind(statement, current, priors) or self._sides_behind(statement, current, priors)
+        ):
             return
         if current:
             self._state_nodes(statement, current[0])

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from llm_extract.rules import hedges, readings
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
-from llm_extract.rules.members import MemberReader
 from llm_extract.rules.mentions import Mention
 from llm_extract.rules.nouns import SOLID, explains
 from llm_extract.rules.organ_choice import WEAK
 from llm_extract.rules.seeing import CANNOT_BE
+from llm_extract.rules.sided import SidedReader
 from llm_extract.rules.statements import Statement
 
 PRONOUN = re.compile(
@@ -34,7 +34,7 @@ _UNDECIDED = re.compile(
 
 
 @dataclass(slots=True)
-class NameReader(MemberReader):
+class NameReader(SidedReader):
     """Reads what later sentences say a lesion may be."""
 
     def _reads_last(self, statement: Statement, heads: Sequence[Head]) -> bool:

@@ -22,6 +22,7 @@ from llm_extract.rules.making import Denial
 from llm_extract.rules.mentions import Mention, place_marks
 from llm_extract.rules.pieces import pieces, respectively
 from llm_extract.rules.several_organs import places_by_organ
+from llm_extract.rules.sided import on_either_side
 from llm_extract.rules.stated_sizes import is_exact, is_repeated, not_its_own, of_earlier_study
 from llm_extract.rules.statements import Statement, has_verb
 from llm_extract.rules.stretches import without_parts_of_others
@@ -176,14 +177,11 @@ class LesionReader(ContinuationReader):
         twice = [m for i, m in enumerate(sizes) if is_repeated(m, sizes[:i])]
         self.unused.update({m.id: "other" for m in twice})
         sizes = [m for m in sizes if m not in twice]
-        if head.plural and len(sizes) > 1 and all(m.worded for m in sizes):
-            self.unused.update({m.id: "other" for m in sizes[1:]})
-            return sizes[:1], priors
-        exact = [m for m in sizes if not m.worded]
-        for m in sizes:
-            if m.worded and exact:
-                self.unused[m.id] = "other"
-        return exact or sizes, priors
+        if not any(m.worded for m in sizes) or on_either_side(statement, head, sizes):
+            return sizes, priors
+        kept = [m for m in sizes if not m.worded] or sizes[:1]
+        self.unused.update({m.id: "other" for m in sizes if m not in kept})
+        return kept, priors
 
     def _state(
         self, statement: Statement, head: Head, sizes: list[Measurement], priors: list[Measurement],
@@ -199,6 +197,8 @@ class LesionReader(ContinuationReader):
         organs = [] if any(is_exact(m) for m in sizes) else places_by_organ(self.reading.text, marks, head)
         if organs:
             self._spread(statement, head, organs, tuple(sizes))
+            return
+        if self._on_one_side(statement, head, sizes, priors):
             return
         listed = respectively(statement, head, sizes) or (
             pieces(statement, head, sizes) if len(sizes) > 1 else None

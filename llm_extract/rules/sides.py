@@ -32,6 +32,23 @@ _MORE_IN = re.compile(
     r"(?:\s[\w-]+){0,7}\s$",
     re.IGNORECASE,
 )
+_THAN = re.compile(
+    r"(?:left|right)(?:\s?-?\s?(?:side[d]?|kidney|lung|lobe))?\s(?:(?:is|are|much|slightly)\s){0,2}(?:larger|greater|more|bigger|worse|>)"
+    r"(?:\s[\w-]+){0,3}?\s(?:than|left|right)\b"
+)
+_BEHIND_THAN = re.compile(r"(?:\bthan|>)\s(?:(?:on|in|the|those)\s){0,3}$")
+
+
+def one_side(low: str, start: int) -> bool:
+    """True unless a side is only where there are more or larger ones: "mostly on the right", "right larger than left".
+
+    Args:
+        low: the text, in lower case.
+        start: where in it the word for the side begins.
+    """
+    if _THAN.match(low, start) or _BEHIND_THAN.search(low, max(0, start - 20), start):
+        return False
+    return _MORE_IN.search(low, max(0, start - 60), start) is None
 
 
 def without_most(
@@ -89,6 +106,15 @@ def _side_words(text: str, marks: Sequence[Mark], organ: str | None) -> list[Mar
     return found
 
 
+def _compared(text: str, side: Mark) -> bool:
+    """True for the sides of "right larger than left"."""
+    behind = _THAN.match(lowered(text[side.start : side.start + 60]))
+    return (
+        behind is not None
+        or _BEHIND_THAN.search(lowered(text[max(0, side.start - 20) : side.start])) is not None
+    )
+
+
 def side_of(
     text: str, marks: Sequence[Mark], head: Mark | None, own: Sequence[Mark], *, organ: str | None
 ) -> tuple[str | None, tuple[tuple[int, int], ...]]:
@@ -110,7 +136,9 @@ def side_of(
     if not sides:
         return None, ()
     if any(m.value == "bilateral" for m in sides):
-        most = [m for m in sides if _MOSTLY.search(text[max(0, m.start - 50) : m.start])]
+        most = [
+            m for m in sides if _MOSTLY.search(text[max(0, m.start - 50) : m.start]) or _compared(text, m)
+        ]
         sides = [m for m in sides if m not in most or m.value == "bilateral"]
     values = {m.value for m in sides}
     if {"left", "right"} <= values and len(sides) <= 3 and not {"bilateral", "midline"} & values:

@@ -22,6 +22,10 @@ def values(text: str) -> list[tuple[float, ...]]:
         ("cyst, 2,4 cm", [(24.0,)]),
         ("2.2 x 1.7 x 1.1 cm mass", [(22.0, 17.0, 11.0)]),
         ("31×24mm", [(31.0, 24.0)]),
+        ("a mass of 5.4 x   \n3.1 cm", [(54.0, 31.0)]),
+        ("a mass of 5.4   \r\n    x 3.1 x \n 2 cm", [(54.0, 31.0, 20.0)]),
+        ("a mass of 5.4 x \n\n 3.1 cm", [(31.0,)]),
+        ("too small to characterise", [(10.0,)]),
         ("2.6 cm x 19 mm", [(26.0, 19.0)]),
         ("41 mm by 33 mm", [(41.0, 33.0)]),
         ("a 2-cm nodule", [(20.0,)]),
@@ -56,6 +60,7 @@ def test_values(text, expected):
         (">3 cm", "lower_bound"),
         ("2-3 cm", "range"),
         ("subcentimetre cyst", "upper_bound"),
+        ("cyst, too small to characterise", "upper_bound"),
     ],
 )
 def test_qualifiers(text, qualifier):
