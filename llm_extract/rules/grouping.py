@@ -223,7 +223,7 @@ class GroupReader(MentionMaker):
             if elsewhere and shared is not None:
                 made.organ, made.location = _organ_alone(made, made_all)
             made.count, made.count_kind = (None, "multiple_unknown") if each else (1, "exact")
-            made.priors = [p for p in priors if _owner(p, listed) is piece]
+            made.priors = [p for p in priors if owner_of(p, listed) is piece]
             made_all.append(made)
         last = self._last(2)
         if (
@@ -322,7 +322,7 @@ def _whole_organ(mark: Mark) -> Mark:
     return replace(mark, value=replace(mark.value, part=None))
 
 
-def _owner(prior: Measurement, listed: Sequence[Piece]) -> Piece:
+def owner_of(prior: Measurement, listed: Sequence[Piece]) -> Piece:
     """The lesion that an earlier size is about: the one right behind it ("from 8 to 12 mm") or the last stated."""
     ahead = [p for p in listed if 0 <= p.sizes[0].start - prior.end < 8]
     if ahead:

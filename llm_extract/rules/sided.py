@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llm_extract.measurements import Measurement
+from llm_extract.rules.grouping import owner_of
 from llm_extract.rules.heads import Head
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.members import MemberReader
@@ -107,7 +108,7 @@ class SidedReader(MemberReader):
         for piece in listed:
             made = self._of_group(statement, _named(whole, piece), piece, (), group)
             if made is not None:
-                made.priors = [p for p in priors if piece.start <= p.start < piece.end]
+                made.priors = [p for p in priors if owner_of(p, listed) is piece]
                 self._member(made, group)
                 self._add(made)
         self._drop_if_told(group)
