@@ -11,7 +11,13 @@ from llm_extract.rules.counting import count_of
 from llm_extract.rules.heads import Head
 from llm_extract.rules.largest import many_each, start_of_all, with_leading_side
 from llm_extract.rules.lexicon import Mark
-from llm_extract.rules.locations import Location
+from llm_extract.rules.list_places import (
+    comes_after_two,
+    names_unknown_place,
+    organ_alone,
+    shared_places,
+    shared_with,
+)
 from llm_extract.rules.making import MentionMaker
 from llm_extract.rules.mentions import Mention, place_marks
 from llm_extract.rules.neighbours import is_neighbour
@@ -203,11 +209,12 @@ class GroupReader(MentionMaker):
                 m.category == "place" and not is_neighbour(self.reading.text, m, None) for m in marks
             )
             elsewhere = not organ_named and (
-                _names_unknown_place(statement, piece) or _comes_after_two(piece, placed)
+                names_unknown_place(statement, piece) or comes_after_two(piece, placed)
             )
-            if not organ_named and shared is not None and not elsewhere:
-                marks += _shared_places(marks, shared)
-                references += [r for r in shared.references if r.kind in {"segment", "vertebra"}]
+            theirs = shared_with(piece, placed, self.reading.text)
+            if not organ_named and theirs is not None and not elsewhere:
+                marks += shared_places(marks, theirs)
+                references += [r for r in theirs.references if r.kind in {"segment", "vertebra"}]
             marks += [
                 m
                 for m in _attribute_marks(statement.marks)
@@ -221,7 +228,7 @@ class GroupReader(MentionMaker):
             if made is None:
                 continue
             if elsewhere and shared is not None:
-                made.organ, made.location = _organ_alone(made, made_all)
+                made.organ, made.location = organ_alone(made, made_all)
             made.count, made.count_kind = (None, "multiple_unknown") if each else (1, "exact")
             made.priors = [p for p in priors if owner_of(p, listed) is piece]
             made_all.append(made)
@@ -270,56 +277,9 @@ class GroupReader(MentionMaker):
             made.location = replace(made.location, parts=group.location.parts, relation=relation)
 
 
-def _shared_places(own: Sequence[Mark], shared: Piece) -> list[Mark]:
-    """Places that a lesion of a list takes from the one that states them, for what it does not say itself."""
-    found = [m for m in shared.marks if m.category == "place"]
-    if any(m.category in {"short", "side"} for m in own):
-        found = [m for m in found if not m.value.part] or [_whole_organ(m) for m in found[:1]]
-    for category in ("short", "side"):
-        if not any(m.category == category for m in own):
-            found += [m for m in shared.marks if m.category == category]
-    return found
-
-
-_BARE_NUMBER = re.compile(r"(?:,|\band)\s(?:[1-8]|[IV]{1,4})[abAB]?\s?\(\s?$")
-"""Reads "segments 7 (3 cm) and 4 (1 cm)": a segment that only its number names."""
-_UNKNOWN_PLACE = re.compile(
-    r"\b(?:in|at|of|on)\s(?:the\s)?(?:[\w-]+\s){1,3}(?:segments?|lobes?|regions?|areas?|zones?|parts?|portions?|sides?|aspects?)\b",
-    re.IGNORECASE,
-)
-
-
-def _names_unknown_place(statement: Statement, piece: Piece) -> bool:
-    """True for a lesion of a list whose own place is none of the known words: it does not lie where the others do."""
-    if any(m.category in {"place", "short", "side"} for m in piece.marks) or piece.references:
-        return False
-    text = statement.text[piece.start - statement.start : piece.end - statement.start]
-    before = statement.text[: piece.sizes[0].start - statement.start]
-    return _UNKNOWN_PLACE.search(text) is not None or _BARE_NUMBER.search(before[-16:]) is not None
-
-
-def _comes_after_two(piece: Piece, placed: Sequence[Piece]) -> bool:
-    """True for a lesion without a place behind lesions of two different places: it may lie in either."""
-    if any(m.category in {"short", "side"} for m in piece.marks):
-        return False
-    before = [p for p in placed if p.end <= piece.start]
-    return len({tuple((m.category, m.value) for m in place_marks(p.marks)) for p in before}) > 1
-
-
-def _organ_alone(made: Mention, before: Sequence[Mention]) -> tuple[str, Location]:
-    """Organ of the lesions listed before; neither their part nor their side."""
-    organ = before[-1].organ if before else made.organ
-    return organ, Location(organ if organ != "other" else None, certain=False)
-
-
 def _organ_named(marks: Sequence[Mark]) -> str | None:
     """Organ of the first place among some marks."""
     return next((m.value.organ for m in marks if m.category == "place"), None)
-
-
-def _whole_organ(mark: Mark) -> Mark:
-    """The organ of a place, without its part."""
-    return replace(mark, value=replace(mark.value, part=None))
 
 
 def owner_of(prior: Measurement, listed: Sequence[Piece]) -> Piece:

@@ -181,7 +181,8 @@ def _following_noun(after: str) -> UnusedReason | None:
     window = after[:46]
     stop = re.search(
         r"[.,;:()]|\b(?:in|of|and|with|is|are|at|on|to|adjacent|next|near|beside|between|behind|close|abutting|along"
-        r"|mass|lesion|nodule|cyst|tumou?r|metasta\w+|x|\w+ing\s(?:the|an?|its|both|to|into|from))\b",
+        r"|mass|lesion|nodule|cyst|tumou?r|metasta\w+|x|\w+ing\s(?:the|an?|its|both|to|into|from)"
+        r"|(?:invade|infiltrate|abut|encase|extend|involve|displace|contact|surround|encircle)s)\b",
         window,
     )
     window = window[: stop.start()] if stop else window

@@ -6,6 +6,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
+from llm_extract.cues import Cue
 from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.nouns import sizes_near
 from llm_extract.rules.separators import cut_between
@@ -92,6 +93,7 @@ _OF_OTHER = re.compile(
     r"(?:\s(?:of|in|at|with|measuring|the|is|are|seen|noted|main|pancreatic|ducts?|\d[\d.x]{0,6}|mm|cm)){0,8}\s$"
 )
 """Before the part that something else than the lesion lies in."""
+_AND = re.compile(r"(?:,|,?\s(?:and|or)|/)\s?(?:the\s)?")
 
 
 def without_parts_of_others(statement: Statement, marks: list[Mark]) -> list[Mark]:
@@ -101,13 +103,70 @@ def without_parts_of_others(statement: Statement, marks: list[Mark]) -> list[Mar
         return marks
     starts = [m.start - statement.start for m in parts if m.category == "short"]
     theirs = {at for at in starts if _OF_OTHER.search(statement.low[max(0, at - 70) : at])}
+    for left, right in itertools.pairwise(m for m in parts if m.category == "short"):
+        gap = statement.low[left.end - statement.start : right.start - statement.start]
+        if left.start - statement.start in theirs and _AND.fullmatch(gap):
+            theirs.add(right.start - statement.start)
     if not theirs or all(m.start - statement.start in theirs for m in parts):
         return marks
     return [m for m in marks if m.category != "short" or m.start - statement.start not in theirs]
 
 
+_STATE = (
+    r"(?:normal|unremarkable|natural|clear|intact|absent|spared|uninvolved|unaffected|within normal|surgically"
+    r"|removed|(?:resected|operated)\b|not (?:seen|visuali|identified|enlarged|involved|affected|evaluat)"
+    r"|without (?:lesion|mass|nodul|abnorm|focal|patho))"
+)
+_LOOK = (
+    r"(?:atroph|small\b|enlarged|dilated|thick|thin\b|fatty|collapsed|homogen|heterogen|hypertroph|distended"
+    r"|preserved|free)"
+)
+_CLAUSE = Cue(
+    r"(?:[,;]|\b(?:and|while|whereas|but|although)\b)(?:\s(?:and|while|whereas|but|although))?\s(?P<subject>"
+    r"(?:(?!(?:is|are|was|were|has|have|with|there|which|shows?|contains?)\b)[\w/-]+,?\s){1,7}?)"
+    r"(?:(?:is|are|was|were|appears?|remains?|looks?)\s(?:\w+ly\s|also\s)?(?:" + _STATE + "|" + _LOOK + ")"
+    r"|" + _STATE + r"(?=[\w\s]{0,12}(?:[.,;)]|$)))",
+    "normal", "unremarkable", "natural", "clear", "intact", "absent", "spared", "uninvolved", "unaffected",
+    "surgically", "removed", "resected", "operated", "not ", "without", "atroph", "small", "enlarged", "dilated",
+    "thick", "thin", "fatty", "collapsed", "homogen", "heterogen", "hypertroph", "distended", "preserved", "free",
+)  # fmt: skip
+_WITH_NORMAL = re.compile(r",?\s(?:with|and)\s(?:an?\s|the\s)?(?:normal|unremarkable)[\s-]")
+_PLACES = frozenset({"place", "short", "side"})
+
+
+def _before_other_subject(statement: Statement, head: Head, last: int, end: int) -> int:
+    """Reads "the left kidney holds a mass and the right kidney is normal": the right one is not where the mass is."""
+    behind = [m.start for m in statement.marks if m.category in _PLACES and last <= m.start < end]
+    behind += [
+        r.start for r in statement.references if r.kind in {"segment", "vertebra"} and last <= r.start < end
+    ]
+    if not behind:
+        return end
+    low = statement.low[last - statement.start : end - statement.start]
+    for match in _CLAUSE.finditer(low):
+        subject = (last + match.start("subject"), last + match.end("subject"))
+        if any(subject[0] <= at < subject[1] for at in behind):
+            return _where_own(statement, head, last + match.start(), end)
+    normal = _WITH_NORMAL.search(low)
+    if normal is not None and any(0 <= at - last - normal.end() < 2 for at in behind):
+        return _where_own(statement, head, last + normal.start(), end)
+    return end
+
+
+def _where_own(statement: Statement, head: Head, cut: int, end: int) -> int:
+    """Where the words of a finding end: at a cut, if a place of its own is named before."""
+    own = statement.heading or any(
+        m.category in _PLACES and head.start <= m.start < cut for m in statement.marks
+    )
+    placed = own or any(
+        r.kind in {"segment", "vertebra"} and head.start <= r.start < cut for r in statement.references
+    )
+    return cut if placed else end
+
+
 def _before_other_process(statement: Statement, head: Head, last: int, end: int) -> int:
     """Reads "nodules in both lungs, septal thickening in one lobe": what is no lesion has its own place."""
+    end = _before_other_subject(statement, head, last, end)
     others = [
         m
         for m in statement.marks
