@@ -13,7 +13,7 @@ from llm_extract.anatomy import Anatomy
 from llm_extract.records import Lesion, OrganStatement, ReportRecord
 from rsuper.agreement.table import AgreementRow, AgreementSettings, CaseAgreement, Verdict
 from rsuper.prediction.findings import CaseFindings, Finding
-from rsuper.supervision.groups import bound_remainder, count_interval
+from rsuper.supervision.groups import bound_remainder, count_interval, sides_of_members
 from rsuper.supervision.policy import SupervisionPolicy
 from rsuper.supervision.states import OrganEvidence, organ_evidence
 from rsuper.supervision.targets import organ_of_class
@@ -26,12 +26,16 @@ MAX_SLOTS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class _Slot:
-    """One lesion that the report asks for (or allows, where it does not count them)."""
+    """One lesion that the report asks for (or allows, where it does not count them), and its side.
+
+    Of lesions on both sides the first ones have a side of their own.
+    """
 
     lesion: Lesion
     report_id: str
     weight: float
     needed: bool
+    side: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +121,10 @@ def _compare_class(
         taken = {finding.lesion_id for _, finding in pairs}
         left = [finding for finding in left if finding.lesion_id not in taken]
         rows.extend(_missed_row(context, slot) for slot in unmatched if slot.needed)
-    others = [_Slot(lesion=lesion, report_id="", weight=0.0, needed=False) for lesion in evidence.ignored]
+    others = [
+        _Slot(lesion=lesion, report_id="", weight=0.0, needed=False, side=lesion.laterality)
+        for lesion in evidence.ignored
+    ]
     pairs, _ = _assign(context, others, left)
     explained = {finding.lesion_id: slot.lesion for slot, finding in pairs}
     for finding in left:
@@ -146,12 +153,14 @@ def _slots(evidence: OrganEvidence) -> list[_Slot]:
         count = count_interval(lesion)
         needed = min(count.low, MAX_SLOTS)
         spare = MAX_SLOTS - needed if count.high is None else min(count.high, MAX_SLOTS) - needed
+        sides = sides_of_members(lesion, group)
         slots += [
             _Slot(
                 lesion=lesion,
                 report_id=item.record.report_id,
                 weight=item.weight,
                 needed=number < needed,
+                side=sides[number] if number < len(sides) else lesion.laterality,
             )
             for number in range(needed + spare)
         ]
@@ -179,7 +188,7 @@ def _assign(
 def _pair_cost(context: _Context, slot: _Slot, finding: Finding) -> float:
     size = _size_ratio(slot.lesion, finding)
     cost = 0.5 if size is None else min(3.0, abs(math.log2(size)))
-    if _side_differs(slot.lesion, finding):
+    if _side_differs(slot, finding):
         cost += SIDE_COST
     if _part_differs(context.anatomy, slot.lesion, finding):
         cost += PART_COST
@@ -204,8 +213,8 @@ def _size_ratio(lesion: Lesion, finding: Finding) -> float | None:
     return None if lesion.size_max_mm is None and lesion.size_min_mm is None else 1.0
 
 
-def _side_differs(lesion: Lesion, finding: Finding) -> bool:
-    return {lesion.laterality, finding.side} == {"left", "right"}
+def _side_differs(slot: _Slot, finding: Finding) -> bool:
+    return {slot.side, finding.side} == {"left", "right"}
 
 
 def _part_differs(anatomy: Anatomy, lesion: Lesion, finding: Finding) -> bool:
@@ -238,9 +247,11 @@ def _matched_row(context: _Context, slot: _Slot, finding: Finding) -> AgreementR
     if ratio is not None:
         reason = "same place and size" if 0.95 < ratio < 1.05 else f"same place, {ratio:.2g} times as long"
     priority = how.doubt_weight * (1 - confidence)
-    if _side_differs(lesion, finding):
+    if _side_differs(slot, finding):
         verdict, priority = "side_disagreement", how.side_weight * slot.weight
-        reason = f"the report says {lesion.laterality}, it was found {finding.side}"
+        reason = f"the report says {slot.side}, it was found {finding.side}"
+        if lesion.laterality == "bilateral":
+            reason = f"the report says both sides, this one was found {finding.side} and none {slot.side}"
     elif ratio is not None and not _size_agrees(context, lesion, finding, ratio):
         verdict = "size_disagreement"
         priority = how.size_weight * min(2.0, abs(math.log2(ratio))) * slot.weight
@@ -303,7 +314,7 @@ def _row(
             "reported_diameters_mm": lesion.diameters_mm,
             "reported_min_mm": lesion.size_min_mm,
             "reported_max_mm": lesion.size_max_mm,
-            "reported_side": lesion.laterality,
+            "reported_side": slot.side,
             "reported_parts": lesion.parts,
             "presence": lesion.presence,
         }

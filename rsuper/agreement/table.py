@@ -87,7 +87,7 @@ class AgreementRow(_Model):
         reported_max_mm: upper bound of the longest diameter.
         found_diameters_mm: longest axial, perpendicular, cranio-caudal.
         size_ratio: found longest diameter over the reported one, or over the bound that it violates.
-        reported_side: left, right or what else the report says.
+        reported_side: left, right or what else the report says; of lesions on both sides the one that this is held to.
         found_side: side of the finding.
         reported_parts: parts that the report names.
         found_part: part of the finding.

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llm_extract.anatomy import SIDES, Anatomy, load_anatomy
+from llm_extract.anatomy import Anatomy, load_anatomy
 from rsuper.data.class_map import LESION_SUFFIX
 from rsuper.data.issues import DataIssue, Severity
 from rsuper.data.layout import Dataset
 from rsuper.data.mask_summary import MaskSummary, boxes_apart_mm, centre_x_mm, summarise_mask
+from rsuper.data.reported_organs import ReportedOrgans
 from rsuper.errors import RsuperError
 from rsuper.supervision import (
     SupervisionPolicy,
@@ -132,7 +133,7 @@ class CaseChecker:
         return ct
 
     def _check_masks(self, ct: Volume | None) -> tuple[dict[str, MaskSummary], dict[str, NDArray[np.bool_]]]:
-        """Summaries of all masks, and the voxels of those that reported lesions refer to."""
+        """Summaries of all masks, and the voxels of those that the regions of reported lesions depend on."""
         try:
             names = sorted(self._dataset.structures(self._case_id))
         except RsuperError as error:
@@ -147,17 +148,15 @@ class CaseChecker:
                     "add the file, or leave the structure out of the configuration",
                     structure=name,
                 )
-        wanted = self._structures_of_reported_organs()
+        kept = ReportedOrgans(self._reported_organs(), names, self._anatomy)
         summaries: dict[str, MaskSummary] = {}
-        kept: dict[str, NDArray[np.bool_]] = {}
         for name in names:
             mask = self._check_mask(name, ct)
             if mask is not None:
                 summaries[name] = summarise_mask(mask)
-                if name in wanted:
-                    kept[name] = mask.array
+                kept.add(name, mask.array)
         self._check_empty(summaries)
-        return summaries, kept
+        return summaries, kept.masks
 
     def _check_empty(self, masks: Mapping[str, MaskSummary]) -> None:
         """Empty organ masks in one issue a case: a slab has dozens of them, rightly."""
@@ -201,17 +200,11 @@ class CaseChecker:
             return None
         return mask
 
-    def _structures_of_reported_organs(self) -> frozenset[str]:
-        organs = {
-            lesion.organ for record in self._dataset.records(self._case_id) for lesion in record.lesions
-        }
-        stems: set[str] = set()
-        for name in organs & set(self._anatomy.organs):
-            organ = self._anatomy.organs[name]
-            stems.update(self._anatomy.organ_structures(name), (name, organ.class_name))
-            stems.update(f"{base}_{side}" for base in (name, organ.class_name) for side in SIDES)
-            stems.update(stem for part in organ.parts.values() for stem in part.structures)
-        return frozenset(stems)
+    def _reported_organs(self) -> frozenset[str]:
+        records = self._dataset.records(self._case_id)
+        return frozenset(lesion.organ for record in records for lesion in record.lesions) & frozenset(
+            self._anatomy.organs
+        )
 
     def _check_sides(self, masks: Mapping[str, MaskSummary]) -> None:
         """Left organs lie to the left of right ones: else the volume or the labels are mirrored."""
@@ -317,24 +310,29 @@ class CaseChecker:
                     )
 
     def _check_consistency(self, kept: Mapping[str, NDArray[np.bool_]], ct: Volume) -> None:
-        for record in self._dataset.records(self._case_id):
-            findings = check_consistency(
-                record, kept, spacing_mm=ct.spacing_mm, anatomy=self._anatomy, policy=self._policy
+        findings = check_consistency(
+            self._dataset.records(self._case_id),
+            kept,
+            spacing_mm=ct.spacing_mm,
+            anatomy=self._anatomy,
+            policy=self._policy,
+        )
+        for finding in findings:
+            if finding.code == "organ_mask_missing":
+                continue  # said once a case, in comparison with the other cases
+            numbers = ""
+            if finding.stated is not None and finding.limit is not None:
+                unit = "mm³" if finding.code == "volume_above_region" else "mm"
+                digits = 0 if unit == "mm³" else 1  # 0.4 mm is the slip itself
+                stated, limit = (round(value, digits) for value in (finding.stated, finding.limit))
+                numbers = f": stated {stated:.10g} {unit}, limit {limit:.10g} {unit}"
+            self._add(
+                finding.code,
+                "warning",
+                f"{finding.organ} lesion {finding.lesion_id}{numbers}",
+                finding_advice(finding, self._policy),
+                report_id=finding.report_id,
             )
-            for finding in findings:
-                if finding.code == "organ_mask_missing":
-                    continue  # said once a case, in comparison with the other cases
-                numbers = ""
-                if finding.stated is not None and finding.limit is not None:
-                    unit = "mm³" if finding.code == "volume_above_region" else "mm"
-                    numbers = f": stated {finding.stated:.0f} {unit}, limit {finding.limit:.0f} {unit}"
-                self._add(
-                    finding.code,
-                    "warning",
-                    f"{finding.organ} lesion {finding.lesion_id}{numbers}",
-                    finding_advice(finding, self._policy),
-                    report_id=finding.report_id,
-                )
 
 
 def image_sha256(ct: Volume) -> str:

@@ -233,7 +233,8 @@ class _Source:
         return tuple(name for name in self.channels.names if name.endswith(LESION_SUFFIX))
 
     def _labels(self, case_id: str) -> NDArray[np.generic]:
-        return np.asarray(self.dataset.load_case(case_id)[1][:])[0]
+        labels: NDArray[np.generic] = np.asarray(self.dataset.load_case(case_id)[1][:])[0]
+        return labels
 
     def contradictions(
         self, case_id: str, records: Sequence[ReportRecord], policy: SupervisionPolicy

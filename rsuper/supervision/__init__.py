@@ -1,8 +1,9 @@
 """Records + organ masks -> targets: states, regions, counts, volume intervals, and what a crop keeps."""
 
-from rsuper.supervision.consistency import ConsistencyFinding, check_consistency, finding_advice, mask_advice
+from rsuper.supervision.consistency import check_consistency, finding_advice, mask_advice
 from rsuper.supervision.crops import CropLabel, crop_label, crop_pairs
 from rsuper.supervision.drawn_masks import mask_codes, mask_contradiction, with_mask_codes
+from rsuper.supervision.findings import ConsistencyFinding
 from rsuper.supervision.policy import PolicyRule, SupervisionPolicy, load_policy
 from rsuper.supervision.sizes import (
     SizeTarget,

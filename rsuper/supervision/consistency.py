@@ -1,56 +1,19 @@
-"""Does a record fit the organ masks? Coded findings, before any training."""
+"""Do the reports of a case fit its organ masks? Coded findings, before any training."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
-from rsuper.morphology import Spacing
+from rsuper.supervision.findings import ConsistencyFinding, lesion_findings
+from rsuper.supervision.inputs import checked_spacing
+from rsuper.supervision.placing import CaseScene, place_class
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
-from rsuper.supervision.regions import (
-    Host,
-    Masks,
-    Region,
-    RegionBuilder,
-    as_bool,
-    find_host,
-    mask_box,
-    union_mask,
-)
-from rsuper.supervision.sizes import lesion_size, stated_longest_mm
+from rsuper.supervision.regions import Masks, as_bool
+from rsuper.supervision.states import organ_evidence
 
-FindingCode = Literal[
-    "organ_mask_empty",
-    "organ_mask_incomplete",
-    "organ_mask_missing",
-    "part_mask_empty",
-    "part_mask_missing",
-    "side_mask_missing",
-    "side_without_organ",
-    "size_above_organ_extent",
-    "size_implausible",
-    "size_slip_tenfold",
-    "volume_above_region",
-]
-
-EXCLUDING: frozenset[str] = frozenset(
-    {
-        "organ_mask_empty",
-        "organ_mask_missing",
-        "side_without_organ",
-        "size_above_organ_extent",
-        "size_implausible",
-        "size_slip_tenfold",
-        "volume_above_region",
-    }
-)
-"""Findings that keep a lesion out of the loss unless the policy gives it a weight."""
 MASK_SOURCES: Mapping[str, str] = {
     "breast": "TotalSegmentator's task `breasts` makes one mask of both: save it as breast.nii.gz, or cut it at the "
     "midline into breast_left and breast_right so that a stated side counts",
@@ -63,36 +26,6 @@ MASK_SOURCES: Mapping[str, str] = {
     "lymph_node": "nodes have no organ mask: a file lymph_node.nii.gz of the region that may hold them is one",
 }
 """Where a mask of the organ may come from, for organs that the usual tools do not give as they are."""
-SMALLEST_MM = 1.0
-"""A stated diameter below this is a slip of the unit rather than a lesion that a CT can show."""
-UNEVEN = 8.0
-"""Diameters of one lesion that differ by more than this are in different units: 3.4 x 29."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConsistencyFinding:
-    """One contradiction between a report and the organ masks.
-
-    Args:
-        code: stable identifier.
-        report_id: the report.
-        lesion_id: its lesion.
-        organ: organ of the lesion.
-        stated: the offending number (mm or mm³), where there is one.
-        limit: what it was compared with.
-    """
-
-    code: FindingCode
-    report_id: str
-    lesion_id: str
-    organ: str
-    stated: float | None = None
-    limit: float | None = None
-
-    @property
-    def excludes(self) -> bool:
-        """True if the lesion stays out of the loss by default."""
-        return self.code in EXCLUDING
 
 
 def mask_advice(organ: str) -> str:
@@ -120,6 +53,8 @@ def finding_advice(finding: ConsistencyFinding, policy: SupervisionPolicy | None
         )
     if finding.code in ("part_mask_missing", "part_mask_empty"):
         return "the whole organ is used instead; add a mask of the part for a tighter region"
+    if not finding.counts:
+        return "the lesion does not count under this policy; correct the report or its record if it is wrong"
     weight = (policy or load_policy()).inconsistent_weight
     fate = f"the lesion counts {weight:g} times" if weight else "the lesion stays out of the loss"
     if finding.code == "size_slip_tenfold":
@@ -128,131 +63,77 @@ def finding_advice(finding: ConsistencyFinding, policy: SupervisionPolicy | None
 
 
 def check_consistency(
-    record: ReportRecord,
+    records: ReportRecord | Sequence[ReportRecord],
     organ_masks: Masks,
     *,
-    spacing_mm: Spacing,
+    spacing_mm: Sequence[float],
     anatomy: Anatomy | None = None,
     margins_mm: Mapping[str, float] | None = None,
     policy: SupervisionPolicy | None = None,
 ) -> tuple[ConsistencyFinding, ...]:
-    """Compare every lesion of a record with the organ masks of its case.
+    """Compare the lesions of a case with its organ masks, in the very regions that its targets get.
+
+    Lesions that the policy drops are passed over; those that it does not count are compared with their organ, and have
+    no region of their own. Of several mentions of one lesion the surest is looked at.
 
     Args:
-        record: what one report says.
-        organ_masks: structure stem -> bool [D,H,W].
+        records: what all reports of the case say, or one record.
+        organ_masks: structure stem -> bool [D,H,W]; the more organs, the tighter the regions.
         spacing_mm: voxel size in array order.
         anatomy: the table of organs; the built-in one by default.
-        margins_mm: organ -> margin of its region; the table's by default.
-        policy: how regions are made; the preset ``tumours`` by default.
+        margins_mm: organ or class -> margin of its region; the table's by default.
+        policy: which lesions count and how regions are made; the preset ``tumours`` by default.
 
     Returns:
-        Findings in record order; empty if everything fits.
+        Findings in the order of the records and their lesions; empty if everything fits.
     """
-    table = anatomy or load_anatomy()
-    organ_masks = as_bool(organ_masks)
-    rules = policy or load_policy()
-    builder = RegionBuilder(organ_masks, table, spacing_mm=spacing_mm, rules=rules.region_rules)
-    findings: list[ConsistencyFinding] = []
-    for lesion in record.lesions:
-        if lesion.organ not in table.organs:
-            continue
-        host = find_host(
-            organ_masks, table, organ=lesion.organ, parts=lesion.parts, laterality=lesion.laterality
-        )
-        margin_mm = (margins_mm or {}).get(lesion.organ, table.organs[lesion.organ].margin_mm)
-        if is_exophytic(lesion):
-            margin_mm *= rules.exophytic_factor
-        region = None
-        if host.structures:
-            longest_mm = believed_longest_mm(lesion, builder)
-            region = builder.region(host, margin_mm=margin_mm, longest_mm=longest_mm)
-        findings += lesion_findings(lesion, record.report_id, host=host, region=region, builder=builder)
-    return tuple(findings)
-
-
-def is_exophytic(lesion: Lesion) -> bool:
-    """True if the lesion grows out of its host or lies beside it, and takes a larger margin."""
-    return lesion.part_relation == "adjacent" or "exophytic" in (lesion.location_text or "").lower()
-
-
-def believed_longest_mm(lesion: Lesion, builder: RegionBuilder) -> float:
-    """The longest diameter that the report states, 0 if it states none or one that cannot be in these masks."""
-    longest_mm = stated_longest_mm(lesion)
-    found = _size_findings(lesion, builder) if longest_mm else []
-    return 0.0 if any(code in EXCLUDING for code, _, _ in found) else longest_mm
-
-
-def lesion_findings(
-    lesion: Lesion, report_id: str, *, host: Host, region: Region | None, builder: RegionBuilder
-) -> list[ConsistencyFinding]:
-    """The findings of one lesion, given its host and region."""
-
-    def finding(
-        code: FindingCode, stated: float | None = None, limit: float | None = None
-    ) -> ConsistencyFinding:
-        return ConsistencyFinding(
-            code=code,
-            report_id=report_id,
-            lesion_id=lesion.lesion_id,
-            organ=lesion.organ,
-            stated=stated,
-            limit=limit,
-        )
-
-    found = [finding(code) for code in _host_codes(host, lesion, builder.masks, builder.anatomy)]
-    found += [finding(*one) for one in _size_findings(lesion, builder)]
-    if region is not None:
-        low = lesion_size(lesion).volume_mm3[0]
-        if low > region.volume_mm3:
-            found.append(finding("volume_above_region", low, region.volume_mm3))
-    return found
-
-
-def _host_codes(host: Host, lesion: Lesion, masks: Masks, anatomy: Anatomy) -> list[FindingCode]:
-    known: tuple[FindingCode, ...] = (
-        "part_mask_missing",
-        "part_mask_empty",
-        "side_mask_missing",
-        "organ_mask_missing",
-        "organ_mask_incomplete",
-        "organ_mask_empty",
+    said = (records,) if isinstance(records, ReportRecord) else tuple(records)
+    case_id = said[0].case_id or said[0].report_id if said else ""
+    scene = CaseScene.of(
+        as_bool(organ_masks),
+        spacing_mm=checked_spacing(spacing_mm, case_id),
+        anatomy=anatomy or load_anatomy(),
+        policy=policy or load_policy(),
+        margins_mm=margins_mm or {},
     )
-    codes: list[FindingCode] = [code for code in known if code in host.codes]
-    if not host.structures and lesion.laterality in ("left", "right") and anatomy.organs[lesion.organ].paired:
-        other = find_host(masks, anatomy, organ=lesion.organ)
-        if other.structures:
-            codes.append("side_without_organ")
-    return codes
+    found = [*_counted(said, scene), *_not_counted(said, scene)]
+    order = [(r.report_id, lesion.lesion_id) for r in said for lesion in r.lesions]
+    return tuple(sorted(found, key=lambda item: order.index((item.report_id, _first(item)))))
 
 
-def organ_extent_mm(masks: Masks, stems: Sequence[str], *, spacing_mm: Spacing) -> float:
-    """Diagonal of the bounding box of the union of the masks in mm; nothing inside it is longer."""
-    box = mask_box(union_mask(masks, stems), margin_mm=0.0, spacing_mm=spacing_mm)
-    if box is None:
-        return 0.0
-    return float(np.linalg.norm([(s.stop - s.start) * mm for s, mm in zip(box, spacing_mm, strict=True)]))
+def _first(finding: ConsistencyFinding) -> str:
+    return finding.lesion_id.split(", ")[0]
 
 
-def _size_findings(lesion: Lesion, builder: RegionBuilder) -> list[tuple[FindingCode, float, float]]:
-    """Sizes that cannot be: longer than the organ, beyond belief, or ten times off (cm for mm); stated, and limit."""
-    sizes = [d for d in (*lesion.diameters_mm, lesion.size_min_mm) if d is not None]
-    if not sizes:
-        return []
-    found: list[tuple[FindingCode, float, float]] = []
-    entry = builder.anatomy.organs[lesion.organ]
-    organ = find_host(builder.masks, builder.anatomy, organ=lesion.organ, laterality=lesion.laterality)
-    extent_mm = math.inf
-    if organ.structures and organ.complete:
-        own_mm = organ_extent_mm(builder.masks, organ.structures, spacing_mm=builder.spacing_mm)
-        extent_mm = own_mm + entry.margin_mm
-    longest, shortest = max(sizes), min(sizes)
-    limit = min(entry.max_diameter_mm, extent_mm)
-    if longest > extent_mm:
-        found.append(("size_above_organ_extent", longest, extent_mm))
-    if longest > entry.max_diameter_mm:
-        found.append(("size_implausible", longest, entry.max_diameter_mm))
-    uneven = len(lesion.diameters_mm) > 1 and max(lesion.diameters_mm) >= UNEVEN * min(lesion.diameters_mm)
-    if shortest < SMALLEST_MM or uneven or limit < longest <= 10 * limit:
-        found.append(("size_slip_tenfold", shortest if longest <= limit else longest, limit))
-    return found
+def _counted(records: Sequence[ReportRecord], scene: CaseScene) -> Iterator[ConsistencyFinding]:
+    """The findings of the lesions of each class, from the places that its targets are made of."""
+    classes = dict.fromkeys(
+        (lesion.organ, name)
+        for record in records
+        for lesion in record.lesions
+        if (name := scene.policy.lesion_class(lesion, scene.anatomy)) is not None
+    )
+    for organ, name in classes:
+        evidence = organ_evidence(
+            records, organ, lesion_class=name, anatomy=scene.anatomy, policy=scene.policy
+        )
+        yield from place_class(scene, organ, name, evidence).findings
+
+
+def _not_counted(records: Sequence[ReportRecord], scene: CaseScene) -> Iterator[ConsistencyFinding]:
+    for record in records:
+        for lesion in record.lesions:
+            if _is_ignored(lesion, scene):
+                host = scene.host(lesion)
+                for finding in lesion_findings(
+                    lesion, record.report_id, host=host, region=None, builder=scene.builder
+                ):
+                    yield replace(finding, counts=False)
+
+
+def _is_ignored(lesion: Lesion, scene: CaseScene) -> bool:
+    return (
+        lesion.organ in scene.anatomy.organs
+        and scene.policy.lesion_class(lesion, scene.anatomy) is None
+        and scene.policy.action(lesion) != "drop"
+    )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from llm_extract.anatomy import SIDES, Side
 from llm_extract.records import Lesion
 from rsuper.supervision.sizes import CERTAIN_LOW_MM3, SizeTarget, lesion_size
 from rsuper.supervision.types import LesionTarget
@@ -47,11 +48,38 @@ def count_interval(lesion: Lesion) -> CountInterval:
     if lesion.count_kind == "exact":
         return CountInterval(low=stated, high=stated)
     if lesion.count_kind == "at_least":
-        return CountInterval(low=max(stated, 1), high=None)
+        return CountInterval(low=max(stated, 2 if _is_on_both_sides(lesion) else 1), high=None)
     if lesion.count_kind == "approximate":
         return CountInterval(low=max(2, stated // 2), high=None)
     least = 1 if lesion.group_role == "remainder" else 2
     return CountInterval(low=max(least, stated), high=None)
+
+
+def _is_on_both_sides(lesion: Lesion) -> bool:
+    """True for an entry that by itself has a lesion on either side; a group's remainder may have it on one."""
+    return lesion.laterality == "bilateral" and lesion.group_role != "remainder"
+
+
+def sides_of_members(lesion: Lesion, group: Sequence[Lesion] = ()) -> tuple[Side, ...]:
+    """The sides that each have at least one lesion of an entry; empty where the report does not say so much.
+
+    Two or more lesions on both sides: one a side. The rest of a group on both sides whose index lies on one: the other.
+
+    Args:
+        lesion: the record entry.
+        group: all entries of its group.
+
+    >>> kidneys = Lesion(lesion_id="L1", organ="kidney", laterality="bilateral", count=3)
+    >>> sides_of_members(kidneys), sides_of_members(kidneys.model_copy(update={"laterality": "left"}))
+    (('left', 'right'), ())
+    """
+    if lesion.laterality != "bilateral":
+        return ()
+    if lesion.group_role != "remainder":
+        return SIDES if count_interval(lesion).low >= len(SIDES) else ()
+    taken = {other.laterality for other in group if other.group_role != "remainder"}
+    free = tuple(side for side in SIDES if side not in taken)
+    return free if len(free) == 1 else ()
 
 
 def bound_remainder(lesion: Lesion, group: Sequence[Lesion]) -> Lesion:
@@ -73,6 +101,7 @@ def group_share(
     certain: bool,
     max_searched: int,
     voxel_mm3: float = 0.0,
+    sides: int = 0,
 ) -> GroupShare:
     """The lesion targets and the volume interval of one record entry.
 
@@ -87,6 +116,7 @@ def group_share(
         max_searched: members beyond this number become part of the group's remainder.
         voxel_mm3: volume of a voxel; each hi is raised to the next whole number of voxels above lo, so that a mask
             can meet the interval (a 4 × 3 × 3 mm lesion, 14–22 mm³, is less than one voxel of 3 mm). 0 leaves it.
+        sides: members that lie on sides of their own (:func:`sides_of_members`), which are searched in a remainder too.
     """
     size = lesion_size(lesion)
     count = count_interval(lesion)
@@ -99,7 +129,7 @@ def group_share(
         return GroupShare(targets=(ignored,), volume_mm3=(0.0, total_high))
     low = max(low, CERTAIN_LOW_MM3)
     total = (count.low * low, max(total_high, count.low * low))
-    searched = 0 if lesion.group_role == "remainder" else min(count.low, max_searched)
+    searched = min(count.low, sides if lesion.group_role == "remainder" else max(max_searched, sides))
     target = LesionTarget(
         diameters_mm=size.diameters_mm,
         volume_mm3=(low, max(high, low)),

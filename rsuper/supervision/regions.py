@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,7 +189,7 @@ def union_mask(masks: Masks, stems: Sequence[str]) -> Mask:
     return union
 
 
-def other_organs(masks: Masks, anatomy: Anatomy, organ: str) -> tuple[str, ...]:
+def other_organs(masks: Iterable[str], anatomy: Anatomy, organ: str) -> tuple[str, ...]:
     """Stems of the masks that are neither the organ, something inside it, a lesion nor a container."""
     entry = anatomy.organs[organ]
     own = {stem for part in entry.parts.values() for stem in part.structures}

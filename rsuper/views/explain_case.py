@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from llm_extract.anatomy import Anatomy
 from llm_extract.records import Lesion, ReportRecord
 from rsuper.errors import DataError, UsageError
-from rsuper.supervision.groups import count_interval
-from rsuper.supervision.regions import find_host, union_mask
+from rsuper.supervision.groups import count_interval, sides_of_members
+from rsuper.supervision.regions import Host, find_host, union_mask
 from rsuper.supervision.sizes import lesion_size
 from rsuper.views.explain_phantom import (
     CONTRAST_HU,
@@ -188,14 +188,10 @@ def _seats(
     for lesion in record.lesions:
         if lesion.organ not in anatomy.organs or lesion.change == "resolved":
             continue
-        host = find_host(
-            organs, anatomy, organ=lesion.organ, parts=lesion.parts, laterality=lesion.laterality
-        )
-        if not host.structures:
-            continue
-        inside = union_mask(organs, host.structures)
+        hosts = _member_hosts(lesion, record, organs, anatomy)
         diameter = max(_drawn_diameters(lesion), default=UNSIZED_MM)
-        for _ in range(min(count_interval(lesion).low, MAX_PAINTED)):
+        for host in hosts:
+            inside = union_mask(organs, host.structures)
             voxel = seat_in(inside, taken, spacing_mm=spacing_mm)
             if voxel is None:
                 break
@@ -212,6 +208,21 @@ def _seats(
                 )
             )
     return seats
+
+
+def _member_hosts(
+    lesion: Lesion, record: ReportRecord, organs: Mapping[str, Bool], anatomy: Anatomy
+) -> list[Host]:
+    """Where each of the painted lesions of an entry lies: on its own side first, where both sides have one."""
+    group = [
+        other for other in record.lesions if lesion.group_id is not None and other.group_id == lesion.group_id
+    ]
+    number = min(count_interval(lesion).low, MAX_PAINTED)
+    sides = (*sides_of_members(lesion, group), *[lesion.laterality] * number)[:number]
+    hosts = [
+        find_host(organs, anatomy, organ=lesion.organ, parts=lesion.parts, laterality=side) for side in sides
+    ]
+    return [host for host in hosts if host.structures]
 
 
 def _drawn_diameters(lesion: Lesion) -> tuple[float, ...]:

@@ -101,6 +101,32 @@ def test_size_disagreement_needs_more_than_the_tolerance():
     assert verdicts(compared([finding(1, 4.0)], record(lesion("pancreas", 1.5)))) == ["matched"]
 
 
+@pytest.mark.parametrize(
+    ("count", "found", "expected"),
+    [
+        ({"count": 2}, ("left", "right"), ["matched", "matched"]),
+        ({"count": 2}, ("left", "left"), ["matched", "side_disagreement"]),
+        ({"count": 2}, ("left",), ["matched", "reported_not_found"]),
+        ({"count": 3}, ("left", "left", "right"), ["matched"] * 3),
+        ({"count": 3}, ("left",) * 3, ["matched", "matched", "side_disagreement"]),
+        (
+            {"count": None, "count_kind": "multiple_unknown"},
+            ("right", "right"),
+            ["matched", "side_disagreement"],
+        ),
+        ({"count": None, "count_kind": "multiple_unknown"}, ("left", "right", "right"), ["matched"] * 3),
+    ],
+)
+def test_lesions_on_both_sides_are_found_on_both(count, found, expected):
+    both = lesion("kidney", 20.0, laterality="bilateral", **count)
+    findings = [kidney(number, 20.0, side) for number, side in enumerate(found)]
+    case = compared(findings, record(both), classes=("kidney_lesion",))
+    assert sorted(verdicts(case)) == sorted(expected)
+    for row in case.rows:
+        if row.verdict == "side_disagreement":
+            assert row.reason.startswith("the report says both sides")
+
+
 def test_bounds_are_kept_as_bounds():
     small = lesion("pancreas", size_max_mm=10.0, size_kind="upper_bound")
     assert verdicts(compared([finding(1, 6.0)], record(small))) == ["matched"]
