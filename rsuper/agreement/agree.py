@@ -20,10 +20,12 @@ from rsuper.agreement.table import (
 from rsuper.data.case_reports import read_case_reports
 from rsuper.data.cases_table import read_links
 from rsuper.errors import DataError, RsuperError
-from rsuper.evaluation.evaluate import PredictionFolder
+from rsuper.evaluation.prediction_folder import PredictionFolder
 from rsuper.prediction.findings import FINDINGS_FILE, CaseFindings, read_findings
 from rsuper.prediction.lesions import find_lesions
+from rsuper.supervision.inputs import check_policy
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
+from rsuper.supervision.user_anatomy import require_organs
 from rsuper.volumes import read_mask
 
 Progress = Callable[[int, int, str], None]
@@ -52,7 +54,8 @@ def agree(
         settings: tolerances and priorities.
         policy: which reported lesions count; None is the one that the network was trained under, where its
             predictions say so, else the default preset.
-        anatomy: table of organs; None is the built-in one.
+        anatomy: table of organs; None is the one that the network was trained with, where its predictions say so,
+            else the built-in one.
         progress: called with (done, total, case_id).
 
     Returns:
@@ -62,6 +65,8 @@ def agree(
     Raises:
         DataError: no prediction folder, no predicted case, no records (``records_missing``), or none of the records
             is about a predicted case (``no_common_case``).
+        UsageError: ``class_without_organ`` if no organ of the table has a class; ``unknown_organ`` for a rule of the
+            policy.
     """
     folder = PredictionFolder(predictions_dir)
     case_ids = _case_ids(folder)
@@ -74,9 +79,11 @@ def agree(
                 code="no_common_case",
                 hint="records carry case_id; where it differs from the case folders, add links.csv beside the records",
             )
-    table = anatomy or load_anatomy()
+    table = anatomy or folder.anatomy or load_anatomy()
     rules = policy or folder.policy or load_policy()
+    check_policy(rules, table)
     names = tuple(classes) if classes else folder.classes
+    require_organs(names, table)
     how = settings or AgreementSettings()
     cases = []
     for number, case_id in enumerate(case_ids, start=1):

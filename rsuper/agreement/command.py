@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_extract.anatomy import Anatomy
 from rsuper.agreement.agree import agree
 from rsuper.agreement.table import VERDICT_LABELS, AgreementTable
 from rsuper.supervision.policy import load_policy
@@ -68,6 +69,7 @@ def run_agree(
     out: Path | None = None,
     classes: Sequence[str] = (),
     policy: str | None = None,
+    anatomy: Anatomy | None = None,
     progress: Progress | None = None,
 ) -> AgreeOutcome:
     """Compare predictions (or masks) with reports, lesion by lesion.
@@ -78,6 +80,7 @@ def run_agree(
         out: where to write; None is ``PREDICTIONS/agreement``.
         classes: lesion classes; empty is all that were predicted.
         policy: which reported lesions count, a preset or a file; None is the network's own, else the default preset.
+        anatomy: the table of organs; None is that of the network's training, else the built-in one.
         progress: called with (done, total, case_id).
 
     Raises:
@@ -90,6 +93,7 @@ def run_agree(
         out=folder,
         classes=tuple(classes) or None,
         policy=None if policy is None else load_policy(policy),
+        anatomy=anatomy,
         progress=progress,
     )
     return AgreeOutcome(table=table, out=folder)

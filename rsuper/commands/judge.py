@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rsuper.commands.options import Classes, ClassMapOption, Json, OwnPolicy, Records
+from rsuper.commands.options import Classes, ClassMapOption, Json, OwnAnatomy, OwnPolicy, Records
 from rsuper.console import emit_json, failures, progress, say, say_next
 
 
@@ -33,6 +33,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         typer.Option(help="CLASS=SCORE from which a case is called, chosen on other cases; repeat."),
     ] = None,
     policy: OwnPolicy = None,
+    anatomy: OwnAnatomy = None,
     as_json: Json = False,
 ) -> None:
     """Sensitivity, specificity, AUC, overlap and distances with intervals, case by case and lesion by lesion.
@@ -47,10 +48,15 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         from rsuper.evaluation.results import EvaluationSettings
         from rsuper.files import require_writable
         from rsuper.supervision.policy import load_policy
+        from rsuper.supervision.user_anatomy import load_user_anatomy
 
         require_writable(out)
         counted = None if policy is None else load_policy(policy)
-        settings = EvaluationSettings(thresholds=parse_thresholds(threshold or ()), counted=counted)
+        settings = EvaluationSettings(
+            thresholds=parse_thresholds(threshold or ()),
+            counted=counted,
+            anatomy=None if anatomy is None else load_user_anatomy(anatomy),
+        )
         with progress("evaluate") as tick:
             outcome = run_evaluate(
                 predictions,
@@ -84,6 +90,7 @@ def agree(
     ] = None,
     lesion_class: Classes = None,
     policy: OwnPolicy = None,
+    anatomy: OwnAnatomy = None,
     as_json: Json = False,
 ) -> None:
     """Hold findings against reports, lesion by lesion, and rank the cases by what to look at first.
@@ -95,11 +102,18 @@ def agree(
     with failures(as_json=as_json):
         from rsuper.agreement.command import run_agree
         from rsuper.files import require_writable
+        from rsuper.supervision.user_anatomy import load_user_anatomy
 
         require_writable(out)
         with progress("agree") as tick:
             outcome = run_agree(
-                predictions, records, out=out, classes=lesion_class or (), policy=policy, progress=tick
+                predictions,
+                records,
+                out=out,
+                classes=lesion_class or (),
+                policy=policy,
+                anatomy=None if anatomy is None else load_user_anatomy(anatomy),
+                progress=tick,
             )
         if as_json:
             emit_json(outcome.as_json())

@@ -39,6 +39,13 @@ AnatomyFile = Annotated[
         "--anatomy", help="YAML file with organs, parts and classes of your own, beside the built-in ones."
     ),
 ]
+OwnAnatomy = Annotated[
+    Path | None,
+    typer.Option(
+        "--anatomy",
+        help="YAML file with organs, parts and classes of your own. [default: what the network was trained with]",
+    ),
+]
 Classes = Annotated[
     list[str] | None,
     typer.Option(

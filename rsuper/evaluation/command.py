@@ -10,7 +10,8 @@ from typing import Any
 from rsuper.data.layout import Dataset
 from rsuper.errors import UsageError
 from rsuper.evaluation.compare import Comparison, compare
-from rsuper.evaluation.evaluate import PredictionFolder, evaluate
+from rsuper.evaluation.evaluate import evaluate
+from rsuper.evaluation.prediction_folder import PredictionFolder
 from rsuper.evaluation.results import EvaluationResult, EvaluationSettings
 from rsuper.evaluation.statistics import Estimate
 from rsuper.evaluation.summary import metric_specs
@@ -106,8 +107,12 @@ def run_evaluate(
     """
     folder = out or predictions / "evaluation"
     how = settings or EvaluationSettings()
-    if how.counted is None:  # one truth for both folders
-        how = how.model_copy(update={"counted": PredictionFolder(predictions).policy or load_policy()})
+    trained = PredictionFolder(predictions)  # one truth for both folders
+    truth = {
+        "counted": how.counted or trained.policy or load_policy(),
+        "anatomy": how.anatomy or trained.anatomy,
+    }
+    how = how.model_copy(update=truth)
 
     def run(source: Path, target: Path) -> EvaluationResult:
         return evaluate(

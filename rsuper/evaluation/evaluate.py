@@ -2,130 +2,34 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 from pydantic import ValidationError
 
-from rsuper.data.layout import PREDICTION_MARK, CaseEntry, Dataset
+from llm_extract.anatomy import load_anatomy
+from rsuper.data.layout import CaseEntry, Dataset
 from rsuper.errors import DataError, RsuperError, UsageError
 from rsuper.evaluation.detection import match_lesions
+from rsuper.evaluation.prediction_folder import PredictionFolder
 from rsuper.evaluation.references import Truth, mask_path, truth_of
 from rsuper.evaluation.results import CaseRow, EvaluationResult, EvaluationSettings, write_result
 from rsuper.evaluation.segmentation import segmentation_scores
 from rsuper.evaluation.summary import summarise
 from rsuper.files import write_atomic_text
-from rsuper.prediction.case_score import case_score
 from rsuper.prediction.lesions import smallest_voxels
-from rsuper.supervision.policy import SupervisionPolicy, load_policy
-from rsuper.volumes import read_mask, read_volume, require_same_grid, volume_mm3_per_voxel
+from rsuper.supervision.inputs import check_policy
+from rsuper.supervision.policy import load_policy
+from rsuper.supervision.user_anatomy import require_organs
+from rsuper.volumes import read_mask, require_same_grid, volume_mm3_per_voxel
 
 JOURNAL = "journal.jsonl"
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class PredictionFolder:
-    """A folder ``CASE/segmentations/CLASS.nii.gz`` as ``rsuper predict`` writes it; only masks are needed.
-
-    Args:
-        root: the folder.
-    """
-
-    root: Path
-
-    def __post_init__(self) -> None:
-        if not self.root.is_dir():
-            raise DataError(
-                f"there is no prediction folder {self.root.name}",
-                code="predictions_missing",
-                hint="run `rsuper predict` first, or check the path",
-            )
-
-    def mask(self, case_id: str, class_name: str) -> Path:
-        """Where the mask of a case and class lies."""
-        return self.root / case_id / "segmentations" / f"{class_name}.nii.gz"
-
-    def probability(self, case_id: str, class_name: str) -> Path:
-        """Where its probabilities lie, if they were written."""
-        return self.root / case_id / "probabilities" / f"{class_name}.nii.gz"
-
-    @cached_property
-    def classes(self) -> tuple[str, ...]:
-        """Lesion classes that the folder predicts."""
-        names = {
-            path.name.removesuffix(".nii.gz") for path in self.root.glob("*/segmentations/*_lesion.nii.gz")
-        }
-        return tuple(sorted(names))
-
-    @cached_property
-    def scores(self) -> Mapping[str, Mapping[str, str]]:
-        """Rows of ``predictions.csv`` by case; empty where there is no such file."""
-        path = self.root / "predictions.csv"
-        if not path.is_file():
-            return {}
-        with path.open(encoding="utf-8", newline="") as stream:
-            return {row["case_id"]: row for row in csv.DictReader(stream) if row.get("case_id")}
-
-    @cached_property
-    def about(self) -> Mapping[str, object]:
-        """What ``rsuper predict`` wrote about the network; empty where it did not."""
-        try:
-            about = json.loads((self.root / PREDICTION_MARK).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return about if isinstance(about, dict) else {}
-
-    @property
-    def model_sha256(self) -> str | None:
-        """Hash of the weights, where the folder says so."""
-        value = self.about.get("model_sha256")
-        return value if isinstance(value, str) else None
-
-    @property
-    def policy(self) -> SupervisionPolicy | None:
-        """Which reported lesions the network was trained to find; None is the default, or nobody says.
-
-        Raises:
-            DataError: ``policy_unreadable`` if another version wrote it.
-        """
-        value = self.about.get("policy")
-        try:
-            return None if value is None else SupervisionPolicy.model_validate(value)
-        except ValidationError as error:
-            raise DataError(
-                f"{PREDICTION_MARK} holds a policy that does not fit this version",
-                code="policy_unreadable",
-                hint="say which reported lesions count: --policy PRESET or FILE.yaml",
-            ) from error
-
-    def score(self, case_id: str, class_name: str) -> float | None:
-        """The case score: from ``predictions.csv``, else from the probabilities, else unknown."""
-        text = self.scores.get(case_id, {}).get(f"{class_name}_score", "")
-        if text:
-            try:
-                value = float(text)
-            except ValueError as error:
-                raise DataError(
-                    f"predictions.csv: {class_name}_score is not a number",
-                    code="score_invalid",
-                    case_id=case_id,
-                ) from error
-            if not np.isfinite(value):
-                raise DataError("the case score is not finite", code="score_invalid", case_id=case_id)
-            return value
-        path = self.probability(case_id, class_name)
-        if not path.is_file():
-            return None
-        volume = read_volume(path)
-        return case_score(volume.array, None, spacing_mm=volume.spacing_mm)
 
 
 def evaluate(
@@ -156,7 +60,9 @@ def evaluate(
         progress: called with (done, total, case_id).
 
     Raises:
-        UsageError: no such split or class.
+        UsageError: no such split or class; ``class_without_organ`` if no organ of the given table has a predicted
+            class;
+            ``unknown_organ`` if a rule of the policy names one that the table does not have.
         DataError: no prediction folder, or it shares no case with the data set.
     """
     folder = PredictionFolder(predictions_dir)
@@ -164,6 +70,10 @@ def evaluate(
     if how.counted is None:
         how = how.model_copy(update={"counted": folder.policy or load_policy()})
     names = _classes(folder, classes)
+    if how.anatomy is not None:
+        require_organs(names, how.anatomy)
+    how = how.model_copy(update={"anatomy": how.anatomy or folder.anatomy})
+    check_policy(how.counted or load_policy(), how.anatomy or load_anatomy())
     entries = _entries(dataset, split)
     if not any((folder.root / entry.case_id).is_dir() for entry in entries):
         raise DataError(
@@ -190,6 +100,7 @@ def evaluate(
     result = EvaluationResult(
         name=predictions_dir.resolve().name,
         model_sha256=folder.model_sha256,
+        anatomy_sha256=how.anatomy_sha256,
         settings=how,
         classes=summarise(rows, how),
         cases=tuple(rows),
@@ -242,7 +153,14 @@ def _row(
     if not folder.mask(entry.case_id, class_name).is_file():
         return row.model_copy(update={"status": "not_predicted", "code": "prediction_missing"})
     try:
-        truth = truth_of(dataset, entry, class_name, reference=reference, policy=settings.counted)
+        truth = truth_of(
+            dataset,
+            entry,
+            class_name,
+            reference=reference,
+            policy=settings.counted,
+            anatomy=settings.anatomy,
+        )
         return _measured(row, folder, truth, settings)
     except RsuperError as error:
         return row.model_copy(update={"status": "failed", "code": error.code})
@@ -293,7 +211,7 @@ def _key(
     reference: Path | None,
     settings: EvaluationSettings,
 ) -> str:
-    """Hash of everything a row depends on: settings, score, records, size and time of every file."""
+    """Hash of everything a row depends on: settings, organs, score, records, size and time of every file."""
     files = []
     for name in names:
         files += [folder.mask(entry.case_id, name), folder.probability(entry.case_id, name)]
@@ -305,6 +223,7 @@ def _key(
         entry.case_id,
         entry.patient_id or "",
         settings.model_dump_json(exclude={"resampling"}),
+        settings.anatomy_sha256 or "",
         *names,
         json.dumps(folder.scores.get(entry.case_id, {}), sort_keys=True),
         *(record.model_dump_json() for record in dataset.records(entry)),

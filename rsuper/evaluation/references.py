@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llm_extract.anatomy import load_anatomy
+from llm_extract.anatomy import Anatomy, load_anatomy
 from rsuper.data.layout import CaseEntry, Dataset
 from rsuper.evaluation.results import Reference
 from rsuper.supervision import SupervisionPolicy, load_policy, organ_of_class
@@ -54,6 +54,7 @@ def truth_of(
     *,
     reference: Path | None = None,
     policy: SupervisionPolicy | None = None,
+    anatomy: Anatomy | None = None,
 ) -> Truth:
     """The truth of one case and class: evaluation mask, else human mask, else what its records state.
 
@@ -67,6 +68,7 @@ def truth_of(
         reference: folder ``CASE/CLASS.nii.gz`` of masks for evaluation only; None looks for ``reference`` in
             the data set.
         policy: which reported lesions count; None is the default preset.
+        anatomy: the table of organs; None is the built-in one.
     """
     path = mask_path(dataset, entry, class_name, reference=reference)
     if path is not None:
@@ -74,13 +76,16 @@ def truth_of(
     elif class_name in dataset.lesion_classes(entry):
         mask = dataset.read_structure(entry, class_name)
     else:
-        return _stated(dataset, entry, class_name, policy or load_policy())
+        return _stated(
+            dataset, entry, class_name, policy=policy or load_policy(), anatomy=anatomy or load_anatomy()
+        )
     return Truth(source="mask", present=bool(np.any(mask.array)), mask=mask)
 
 
-def _stated(dataset: Dataset, entry: CaseEntry, class_name: str, policy: SupervisionPolicy) -> Truth:
+def _stated(
+    dataset: Dataset, entry: CaseEntry, class_name: str, *, policy: SupervisionPolicy, anatomy: Anatomy
+) -> Truth:
     records = dataset.records(entry)
-    anatomy = load_anatomy()
     organ = organ_of_class(class_name, anatomy)
     if not records or organ is None:
         return Truth(source="none", present=None)

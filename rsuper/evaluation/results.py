@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llm_extract.anatomy import Anatomy, load_anatomy
 from rsuper.evaluation.segmentation import EdgeCase, EdgeCasePolicy
 from rsuper.evaluation.statistics import Estimate, Resampling
 from rsuper.files import write_atomic_text
@@ -38,6 +40,8 @@ class EvaluationSettings(_Model):
         resampling: bootstrap of every interval.
         counted: which reported lesions count where the truth is what the reports say; None is the policy that the
             network was trained under, where its predictions say so, else the default preset.
+        anatomy: the table of organs by which reports are read; None is the one that the network was trained with,
+            where its predictions say so, else the built-in one. Results hold its hash alone.
     """
 
     policy: EdgeCasePolicy = EdgeCasePolicy()
@@ -48,6 +52,14 @@ class EvaluationSettings(_Model):
     thresholds: Mapping[str, float] = Field(default_factory=dict)
     resampling: Resampling = Resampling()
     counted: SupervisionPolicy | None = None
+    anatomy: Anatomy | None = Field(default=None, exclude=True)
+
+    @property
+    def anatomy_sha256(self) -> str | None:
+        """Hash of the table of organs; None for the built-in one."""
+        if self.anatomy is None or self.anatomy == load_anatomy():
+            return None
+        return hashlib.sha256(self.anatomy.model_dump_json().encode()).hexdigest()
 
 
 class CaseRow(_Model):
@@ -115,6 +127,7 @@ class EvaluationResult(_Model):
     Args:
         name: name of the prediction folder.
         model_sha256: hash of the weights that predicted, where the folder says so.
+        anatomy_sha256: hash of the table of organs by which reports were read; None is the built-in one.
         settings: how the numbers were computed.
         classes: results by class.
         cases: one row a case and class.
@@ -122,6 +135,7 @@ class EvaluationResult(_Model):
 
     name: str
     model_sha256: str | None = None
+    anatomy_sha256: str | None = None
     settings: EvaluationSettings
     classes: Mapping[str, ClassResult]
     cases: tuple[CaseRow, ...]

@@ -13,6 +13,7 @@ from scipy import ndimage
 from rsuper.errors import DataError
 from rsuper.prediction.case_score import case_score
 from rsuper.prediction.findings import Finding, Side
+from rsuper.supervision.targets import organ_of_class
 from rsuper.volumes.volume import checked_affine
 
 if TYPE_CHECKING:
@@ -255,14 +256,15 @@ class _Places(NamedTuple):
             from llm_extract.anatomy import load_anatomy
 
             anatomy = load_anatomy()
-        organ = next((o for o in anatomy.organs.values() if f"{o.class_name}_lesion" == class_name), None)
-        if organ is None:
-            known = ", ".join(sorted(f"{o.class_name}_lesion" for o in anatomy.organs.values()))
+        name = organ_of_class(class_name, anatomy)
+        if name is None:
+            known = ", ".join(sorted(o.lesion_class for o in anatomy.organs.values()))
             raise DataError(
                 f"no organ has the lesion class {class_name!r}",
                 code="unknown_class",
-                hint=f"known classes: {known}",
+                hint=f"known classes: {known}; organs of your own come with the anatomy",
             )
+        organ = anatomy.organs[name]
         parts = {name: _union(masks, stems) for name, stems in _elementary_parts(organ).items()}
         sides: dict[Side, NDArray[np.bool_] | None] = {
             "left": _union(masks, organ.side_structures.get("left", ())),

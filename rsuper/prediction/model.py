@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from llm_extract.anatomy import Anatomy
 from rsuper.data.batches import normalise
 from rsuper.data.fingerprint import IntensityFingerprint
 from rsuper.data.roi import organ_box, whole_box
@@ -26,6 +27,7 @@ from rsuper.networks import (
     predict_probabilities,
     require_device,
 )
+from rsuper.supervision.user_anatomy import written_anatomy
 from rsuper.volumes import Volume, resample
 
 HU_RANGE = (-32768, 32767)
@@ -45,6 +47,7 @@ class Model:
         thresholds: lesion class → probability that makes a voxel a lesion voxel.
         case_thresholds: lesion class → case score from which validation calls a case positive, where it had both kinds.
         policy: which reported lesions it was trained to find, as written down; None is the default.
+        anatomy: the table of organs that it was trained with; None is the built-in one.
         sha256: hash of the weights file.
         device: torch device.
     """
@@ -60,6 +63,7 @@ class Model:
     thresholds: Mapping[str, float]
     case_thresholds: Mapping[str, float] = field(default_factory=dict)
     policy: Mapping[str, Any] | None = None
+    anatomy: Anatomy | None = None
     sha256: str
     device: str
 
@@ -79,7 +83,7 @@ def load_model(run: Path, *, device: str = "cpu", network_factory: str | None = 
 
     Raises:
         UsageError: ``no_model`` if the run has not finished a validation yet, ``network_not_given``.
-        DataError: ``weights_broken`` or ``weights_mismatch``.
+        DataError: ``weights_broken``, ``weights_mismatch`` or ``anatomy_unreadable``.
         ResourceError: ``device_missing``.
     """
     require_device(device)
@@ -108,6 +112,7 @@ def load_model(run: Path, *, device: str = "cpu", network_factory: str | None = 
             thresholds=dict(meta["thresholds"]),
             case_thresholds=dict(meta.get("case_thresholds", {})),
             policy=prepared.get("policy"),
+            anatomy=written_anatomy(prepared.get("anatomy"), source=path.name),
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             device=device,
         )

@@ -88,6 +88,7 @@ def predict(
         "model_sha256": model.sha256,
         "thresholds": dict(model.thresholds),
         "policy": model.policy,
+        "anatomy": None if model.anatomy is None else model.anatomy.model_dump(mode="json"),
     }
     write_atomic_text(out / PREDICTION_MARK, json.dumps(about))
     failures: list[CaseFailure] = []
@@ -197,7 +198,13 @@ def _predict_case(model: Model, item: _Input, out: Path, *, key: str, probabilit
         if probabilities:
             write_volume(temporary / "probabilities" / f"{name}.nii.gz", p)
         lesions += find_lesions(
-            called, p.array, original.array, affine=original.affine, class_name=name, organ_masks=native
+            called,
+            p.array,
+            original.array,
+            affine=original.affine,
+            class_name=name,
+            organ_masks=native,
+            anatomy=model.anatomy,
         )
     write_findings(
         temporary / "findings.json",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
+from pydantic import ValidationError
 
 from llm_extract.anatomy import Anatomy, load_anatomy
-from rsuper.errors import UsageError
+from rsuper.errors import DataError, UsageError
+from rsuper.supervision.targets import organ_of_class
 
 
 def load_user_anatomy(path: Path | None) -> Anatomy:
@@ -30,3 +33,39 @@ def load_user_anatomy(path: Path | None) -> Anatomy:
             hint="it holds one key, organs: a mapping of organ to its structures, parts and margin; compare it with "
             "llm_extract/anatomy.yaml",
         ) from error
+
+
+def written_anatomy(value: object, *, source: str) -> Anatomy | None:
+    """The table of organs that a network was trained with, as it was written down; None is the built-in one.
+
+    Args:
+        value: what stands in the file.
+        source: the file, for messages.
+
+    Raises:
+        DataError: ``anatomy_unreadable`` if another version wrote it.
+    """
+    try:
+        return None if value is None else Anatomy.model_validate(value)
+    except ValidationError as error:
+        raise DataError(
+            f"{source} holds a table of organs that does not fit this version",
+            code="anatomy_unreadable",
+            hint="train and predict again with this version, or give the table: --anatomy FILE",
+        ) from error
+
+
+def require_organs(lesion_classes: Iterable[str], anatomy: Anatomy) -> None:
+    """Refuse lesion classes of which no report can speak, because no organ of the table has them.
+
+    Raises:
+        UsageError: ``class_without_organ``.
+    """
+    for name in lesion_classes:
+        if organ_of_class(name, anatomy) is None:
+            raise UsageError(
+                f"no organ of the table has the lesion class {name}",
+                code="class_without_organ",
+                hint="give the table that the network was trained with (--anatomy FILE), or choose classes with "
+                "--class",
+            )

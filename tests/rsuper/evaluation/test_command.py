@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 
+from llm_extract.anatomy import load_anatomy
 from llm_extract.records import Evidence, Lesion, OrganStatement, Provenance, ReportRecord
 from rsuper.agreement.command import run_agree
 from rsuper.data.layout import Dataset
@@ -103,6 +104,81 @@ def test_a_policy_of_another_version_is_refused(world):
     (world / "ours" / "predictions.json").write_text(json.dumps({"policy": {"rules": [], "odd": 1}}))
     with pytest.raises(DataError, match="policy_unreadable"):
         run_agree(world / "ours", world / "data")
+
+
+OWN_CLASS = "thymus_lesion"
+
+
+@pytest.fixture
+def own_organ(world):
+    """The same world, seen by a network whose organ the built-in table does not have."""
+    file = world / "mine.yaml"
+    file.write_text("organs: {thymus: {synonyms: [thymus], structures: [thymus]}}")
+    lines = (world / "data" / "records.jsonl").read_text().replace('"organ":"liver"', '"organ":"thymus"')
+    (world / "data" / "records.jsonl").write_text(lines.replace('"organs":{"liver"', '"organs":{"thymus"'))
+    for mask in world.glob(f"*/*/segmentations/{CLASS}.nii.gz"):
+        mask.rename(mask.with_name(f"{OWN_CLASS}.nii.gz"))
+    anatomy = load_anatomy(file)
+    mark = {"anatomy": anatomy.model_dump(mode="json")}
+    (world / "ours" / "predictions.json").write_text(json.dumps(mark))
+    return anatomy
+
+
+def test_reports_are_read_with_the_organs_of_the_networks_training(world, own_organ):
+    dataset = Dataset.open(world / "data")
+    outcome = run_evaluate(world / "ours", dataset, against=world / "theirs", settings=QUICK)
+    assert [row.present for row in outcome.result.cases] == [True, False, None, None]
+    assert outcome.comparison.differences[OWN_CLASS]["specificity"].value == 1.0, "one truth for both folders"
+    written = (outcome.out / "evaluation.json").read_text()
+    assert len(json.loads(written)["anatomy_sha256"]) == 64
+    assert '"organs"' not in written, "the table itself stays where it is"
+    trained = run_agree(world / "ours", world / "data").as_json()["verdicts"]
+    assert trained == {"matched": 1, "both_negative": 2, "not_comparable": 1}
+
+
+def test_a_table_that_is_asked_for_goes_first_and_must_have_the_organs(world, own_organ):
+    dataset = Dataset.open(world / "data")
+    for anatomy, present in ((own_organ, [True, False, None, None]), (None, [None] * 4)):
+        settings = QUICK.model_copy(update={"anatomy": anatomy})
+        result = run_evaluate(world / "theirs", dataset, settings=settings).result
+        assert [row.present for row in result.cases] == present
+    asked = run_agree(world / "theirs", world / "data", anatomy=own_organ).as_json()["verdicts"]
+    assert asked == {"found_not_reported": 2, "matched": 1, "not_comparable": 1}
+    for run in (
+        lambda: run_agree(world / "theirs", world / "data"),
+        lambda: run_agree(world / "ours", world / "data", anatomy=load_anatomy()),
+        lambda: run_evaluate(
+            world / "ours", dataset, settings=QUICK.model_copy(update={"anatomy": load_anatomy()})
+        ),
+    ):
+        with pytest.raises(UsageError, match=OWN_CLASS) as caught:
+            run()
+        assert caught.value.code == "class_without_organ"
+
+
+def test_a_rule_for_an_organ_that_the_table_lacks_is_refused(world, own_organ):
+    policy = world / "mine_policy.yaml"
+    policy.write_text("presets: {mine: {rules: [{organ: [thymus], then: count}]}}")
+    assert run_agree(world / "ours", world / "data", policy=str(policy)).as_json()["verdicts"]
+    (world / "ours" / "predictions.json").unlink()
+    for mask in world.glob(f"ours/*/segmentations/{OWN_CLASS}.nii.gz"):
+        mask.rename(mask.with_name(f"{CLASS}.nii.gz"))
+    with pytest.raises(UsageError, match="unknown_organ"):
+        run_agree(world / "ours", world / "data", policy=str(policy))
+    settings = QUICK.model_copy(update={"counted": load_policy(str(policy))})
+    with pytest.raises(UsageError, match="unknown_organ"):
+        run_evaluate(world / "ours", Dataset.open(world / "data"), settings=settings)
+
+
+def test_another_table_measures_the_cases_again(world, own_organ):
+    dataset = Dataset.open(world / "data")
+    out = world / "kept"
+    for anatomy, first in ((None, None), (own_organ, True)):
+        settings = QUICK.model_copy(update={"anatomy": anatomy})
+        assert (
+            run_evaluate(world / "theirs", dataset, out=out, settings=settings).result.cases[0].present
+            is first
+        )
 
 
 def test_evaluate_writes_beside_the_predictions_and_compares(world):

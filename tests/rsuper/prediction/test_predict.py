@@ -13,10 +13,11 @@ import pytest
 import toy_data
 from pydantic import BaseModel
 
+from llm_extract.anatomy import load_anatomy
 from rsuper.data.fingerprint import IntensityFingerprint
 from rsuper.data.layout import Dataset
 from rsuper.errors import DataError, RsuperError, UsageError
-from rsuper.evaluation.evaluate import PredictionFolder
+from rsuper.evaluation.prediction_folder import PredictionFolder
 from rsuper.networks import NetworkConfig, build_network, own_tensors, save_weights
 from rsuper.prediction.findings import read_findings
 from rsuper.prediction.predict import load_model, predict
@@ -28,7 +29,7 @@ INTENSITY = IntensityFingerprint(low_hu=-1000, high_hu=1000, mean_hu=0, std_hu=1
 PATCH = (16, 16, 16)
 
 
-def write_model(path: Path, **changes) -> Path:
+def write_model(path: Path, *, lesion_class: str = toy_data.LESION_CLASS, **changes) -> Path:
     network = NetworkConfig(name="custom", factory=FACTORY)
     prepared = {"spacing_mm": None, "roi_structures": [], "roi_margin_mm": 0.0} | changes
     save_weights(
@@ -37,11 +38,11 @@ def write_model(path: Path, **changes) -> Path:
         metadata={
             "network": network.model_dump(mode="json"),
             "structures": ["pancreas"],
-            "lesion_classes": [toy_data.LESION_CLASS],
+            "lesion_classes": [lesion_class],
             "intensity": INTENSITY.model_dump(),
             "prepared": prepared,
             "patch_size": list(PATCH),
-            "thresholds": {toy_data.LESION_CLASS: 0.5},
+            "thresholds": {lesion_class: 0.5},
         },
     )
     return path
@@ -283,3 +284,36 @@ def test_the_mark_says_which_reported_lesions_the_network_was_trained_to_find(da
     predict(load_model(path, network_factory=FACTORY), dataset, tmp_path / "out", cases=["case_0"])
     assert PredictionFolder(tmp_path / "out").policy == policy
     assert issubclass(type(read_findings(tmp_path / "out" / "case_0")), BaseModel)
+
+
+OWN_ORGANS = "organs: {thymus: {synonyms: [thymus], structures: [pancreas]}}"
+
+
+def test_organs_of_ones_own_are_predicted_and_said(dataset, tmp_path):
+    """The table goes from the network's training into its findings and into the mark of the folder."""
+    (tmp_path / "mine.yaml").write_text(OWN_ORGANS)
+    anatomy = load_anatomy(tmp_path / "mine.yaml")
+    path = write_model(
+        tmp_path / "model.safetensors",
+        lesion_class="thymus_lesion",
+        anatomy=anatomy.model_dump(mode="json"),
+    )
+    result = predict(load_model(path, network_factory=FACTORY), dataset, tmp_path / "out", cases=["case_0"])
+    assert result["failed"] == {}
+    assert PredictionFolder(tmp_path / "out").anatomy == anatomy
+    findings = read_findings(tmp_path / "out" / "case_0").lesions
+    assert {(item.class_name, item.organ) for item in findings} == {("thymus_lesion", "thymus")}
+
+
+def test_a_table_of_organs_of_another_version_is_refused(tmp_path):
+    path = write_model(tmp_path / "model.safetensors", anatomy={"organs": {"thymus": {"odd": 1}}})
+    with pytest.raises(DataError, match="anatomy_unreadable"):
+        load_model(path, network_factory=FACTORY)
+
+
+def test_a_class_that_a_policy_makes_is_predicted(dataset, tmp_path):
+    path = write_model(tmp_path / "model.safetensors", lesion_class="pancreas_cyst_lesion")
+    result = predict(load_model(path, network_factory=FACTORY), dataset, tmp_path / "out", cases=["case_0"])
+    assert result["failed"] == {}
+    findings = read_findings(tmp_path / "out" / "case_0").lesions
+    assert {(item.class_name, item.organ) for item in findings} == {("pancreas_cyst_lesion", "pancreas")}
