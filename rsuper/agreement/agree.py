@@ -25,7 +25,7 @@ from rsuper.prediction.findings import FINDINGS_FILE, CaseFindings, read_finding
 from rsuper.prediction.lesions import find_lesions
 from rsuper.supervision.inputs import check_policy
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
-from rsuper.supervision.user_anatomy import require_organs
+from rsuper.supervision.user_anatomy import own_table_sha256, require_organs
 from rsuper.volumes import read_mask
 
 Progress = Callable[[int, int, str], None]
@@ -107,6 +107,8 @@ def agree(
         cases=tuple(cases),
         n_records_without_case=lost,
         n_invalid_records=invalid,
+        counted=rules,
+        anatomy_sha256=own_table_sha256(table),
     )
     if out is not None:
         write_table(result, out)

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rsuper.files import write_atomic_text
+from rsuper.supervision.policy import SupervisionPolicy
 
 Verdict = Literal[
     "matched",
@@ -165,6 +166,8 @@ class AgreementTable(_Model):
         cases: highest priority first.
         n_records_without_case: records that belong to no predicted case.
         n_invalid_records: lines of the records file that could not be read.
+        counted: which reported lesions count; None where nobody says.
+        anatomy_sha256: hash of the table of organs; None for the built-in one.
     """
 
     name: str
@@ -172,6 +175,8 @@ class AgreementTable(_Model):
     cases: tuple[CaseAgreement, ...]
     n_records_without_case: int = 0
     n_invalid_records: int = 0
+    counted: SupervisionPolicy | None = None
+    anatomy_sha256: str | None = None
 
     @property
     def rows(self) -> tuple[AgreementRow, ...]:

@@ -91,7 +91,6 @@ def check(
         from rsuper.data.check import check_dataset
         from rsuper.files import require_writable
         from rsuper.supervision.policy import DEFAULT_PRESET
-        from rsuper.supervision.user_anatomy import load_user_anatomy
 
         require_writable(out)
         with progress("check") as tick:
@@ -101,7 +100,7 @@ def check(
                 records=records,
                 required=require or (),
                 workers=workers,
-                anatomy=load_user_anatomy(anatomy),
+                anatomy=anatomy,
                 policy=policy,
                 progress=tick,
             )

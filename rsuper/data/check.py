@@ -14,13 +14,14 @@ from pathlib import Path
 
 from llm_extract.anatomy import Anatomy, load_anatomy
 from rsuper.data.case_check import CaseCheck, CaseChecker
-from rsuper.data.check_report import CheckReport
+from rsuper.data.check_report import CheckedWith, CheckReport
 from rsuper.data.class_map import ClassMap
 from rsuper.data.issues import DataIssue
 from rsuper.data.layout import Dataset
 from rsuper.data.prevalence import prevalence_issues
 from rsuper.supervision import SupervisionPolicy, load_policy, mask_advice
 from rsuper.supervision.inputs import check_policy
+from rsuper.supervision.user_anatomy import load_user_anatomy
 
 Progress = Callable[[int, int, str], None]
 
@@ -32,7 +33,7 @@ def check_dataset(
     records: Path | str | None = None,
     required: Sequence[str] = (),
     workers: int = 1,
-    anatomy: Anatomy | None = None,
+    anatomy: Anatomy | Path | None = None,
     policy: str = "tumours",
     progress: Progress | None = None,
 ) -> CheckReport:
@@ -47,7 +48,7 @@ def check_dataset(
         required: structures that every case must have.
         workers: processes; one that dies costs one case. A script that asks for more than one must do so
             under ``if __name__ == "__main__":``.
-        anatomy: the table of organs; the built-in one by default.
+        anatomy: the table of organs, or a file with organs of one's own; the built-in one by default.
         policy: which reported lesions count; a preset or a file, see :func:`rsuper.supervision.load_policy`.
         progress: called with (done, total, case_id).
 
@@ -56,11 +57,12 @@ def check_dataset(
 
     Raises:
         DataError: the folder as a whole cannot be read, such as an empty cases.csv.
-        UsageError: ``unknown_policy``, ``bad_policy``, ``policy_missing``; ``unknown_organ`` in a rule of the policy.
+        UsageError: ``unknown_policy``, ``bad_policy``, ``policy_missing``, ``bad_anatomy``; ``unknown_organ`` in a rule
+            of the policy.
     """
     rules = load_policy(policy)
     dataset = Dataset.open(root, class_map=class_map, records=records)
-    table = anatomy or load_anatomy()
+    named, table = _table(anatomy)
     check_policy(rules, table)
     issues = list(dataset.issues)
     issues += _unlisted_folders(dataset)
@@ -82,8 +84,19 @@ def check_dataset(
     position = {entry.case_id: index for index, entry in enumerate(dataset.cases)}
     issues.sort(key=lambda issue: (issue.severity, position.get(issue.case_id or "", -1), issue.code))
     return CheckReport(
-        root=Path(root), case_ids=tuple(entry.case_id for entry in dataset.cases), issues=tuple(issues)
+        root=Path(root),
+        case_ids=tuple(entry.case_id for entry in dataset.cases),
+        issues=tuple(issues),
+        checked_with=CheckedWith.of(policy, rules, named, table),
     )
+
+
+def _table(anatomy: Anatomy | Path | None) -> tuple[str, Anatomy]:
+    """The table of organs and what it is called."""
+    if isinstance(anatomy, Path):
+        return anatomy.name, load_user_anatomy(anatomy)
+    table = anatomy or load_anatomy()
+    return ("built-in" if table == load_anatomy() else "own"), table
 
 
 @dataclass(frozen=True)

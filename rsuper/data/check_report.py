@@ -3,16 +3,52 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
+from llm_extract.anatomy import Anatomy
 from rsuper.data.issues import DataIssue
 from rsuper.files import write_atomic_text
+from rsuper.supervision import SupervisionPolicy
 
 _COLUMNS = ("severity", "code", "case_id", "structure", "report_id", "line", "message", "hint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedWith:
+    """The tables that a check read reports with: another policy or other organs find other things.
+
+    Args:
+        policy: preset, or name of the file and preset.
+        policy_sha256: hash of what it says.
+        anatomy: ``built-in``, or the name of the file with organs of one's own.
+        anatomy_sha256: hash of the whole table.
+    """
+
+    policy: str
+    policy_sha256: str
+    anatomy: str
+    anatomy_sha256: str
+
+    @classmethod
+    def of(cls, policy: str, rules: SupervisionPolicy, anatomy: str, table: Anatomy) -> CheckedWith:
+        """The names of the tables, and their hashes."""
+        return cls(
+            policy=Path(policy).name,
+            policy_sha256=_sha256(rules),
+            anatomy=anatomy,
+            anatomy_sha256=_sha256(table),
+        )
+
+
+def _sha256(table: BaseModel) -> str:
+    return hashlib.sha256(table.model_dump_json().encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +59,13 @@ class CheckReport:
         root: the dataset folder.
         case_ids: all cases of the dataset that were checked.
         issues: everything found, errors first, then in case order.
+        checked_with: the policy and the table of organs; None where nobody says.
     """
 
     root: Path
     case_ids: tuple[str, ...]
     issues: tuple[DataIssue, ...]
+    checked_with: CheckedWith | None = None
 
     @property
     def errors(self) -> tuple[DataIssue, ...]:
@@ -69,6 +107,7 @@ class CheckReport:
         """Totals and issues, for ``--json``."""
         return {
             "dataset": self.root.name,
+            **({} if self.checked_with is None else asdict(self.checked_with)),
             "cases": len(self.case_ids),
             "usable": len(self.usable_case_ids),
             "errors": len(self.errors),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from llm_extract.anatomy import Anatomy, load_anatomy
+from llm_extract.anatomy import Anatomy
 from rsuper.evaluation.segmentation import EdgeCase, EdgeCasePolicy
 from rsuper.evaluation.statistics import Estimate, Resampling
 from rsuper.files import write_atomic_text
 from rsuper.supervision.policy import SupervisionPolicy
+from rsuper.supervision.user_anatomy import own_table_sha256
 
 RowStatus = Literal["evaluated", "not_predicted", "failed"]
 Reference = Literal["mask", "report", "none"]
@@ -57,9 +57,7 @@ class EvaluationSettings(_Model):
     @property
     def anatomy_sha256(self) -> str | None:
         """Hash of the table of organs; None for the built-in one."""
-        if self.anatomy is None or self.anatomy == load_anatomy():
-            return None
-        return hashlib.sha256(self.anatomy.model_dump_json().encode()).hexdigest()
+        return own_table_sha256(self.anatomy)
 
 
 class CaseRow(_Model):

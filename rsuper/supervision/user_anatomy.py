@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,6 +54,13 @@ def written_anatomy(value: object, *, source: str) -> Anatomy | None:
             code="anatomy_unreadable",
             hint="train and predict again with this version, or give the table: --anatomy FILE",
         ) from error
+
+
+def own_table_sha256(anatomy: Anatomy | None) -> str | None:
+    """Hash of a table of organs; None for the built-in one."""
+    if anatomy is None or anatomy == load_anatomy():
+        return None
+    return hashlib.sha256(anatomy.model_dump_json().encode()).hexdigest()
 
 
 def require_organs(lesion_classes: Iterable[str], anatomy: Anatomy) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 
+from llm_extract.anatomy import load_anatomy
 from rsuper.data.check import check_dataset
 from rsuper.errors import DataError, UsageError
 from rsuper.volumes import Volume, read_mask, read_volume, to_canonical, write_volume
@@ -372,6 +373,27 @@ def test_progress_and_files(root, tmp_path):
     with (tmp_path / "out" / "check.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["code"], row["case_id"], row["severity"]) for row in rows] == [("ct_missing", "c1", "error")]
+
+
+def test_the_report_names_the_policy_and_the_organs_it_used(root, tmp_path):
+    own = tmp_path / "mine.yaml"
+    own.write_text("organs: {thymus: {synonyms: [thymus], structures: [thymus]}}")
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("presets: {mine: {rules: [{organ: [thymus], then: count}]}}")
+    names = ("policy", "anatomy")
+    plain = check_dataset(root).as_dict()
+    assert [plain[name] for name in names] == ["tumours", "built-in"]
+    mine = check_dataset(root, policy=f"{rules}:mine", anatomy=own)
+    mine.write(tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "check.json").read_text())
+    assert [stored[name] for name in names] == ["rules.yaml:mine", "mine.yaml"]
+    assert check_dataset(root, anatomy=load_anatomy(own)).as_dict()["anatomy"] == "own"
+    for name in ("policy_sha256", "anatomy_sha256"):
+        assert len(stored[name]) == 64
+        assert stored[name] != plain[name]
+    assert str(tmp_path) not in (tmp_path / "out" / "check.json").read_text(), "no paths of this machine"
+    with pytest.raises(UsageError, match="bad_anatomy"):
+        check_dataset(root, anatomy=rules)
 
 
 def test_no_report_text_in_anything_written(cohort, lesion, tmp_path):

@@ -132,8 +132,10 @@ def test_reports_are_read_with_the_organs_of_the_networks_training(world, own_or
     written = (outcome.out / "evaluation.json").read_text()
     assert len(json.loads(written)["anatomy_sha256"]) == 64
     assert '"organs"' not in written, "the table itself stays where it is"
-    trained = run_agree(world / "ours", world / "data").as_json()["verdicts"]
-    assert trained == {"matched": 1, "both_negative": 2, "not_comparable": 1}
+    agreed = run_agree(world / "ours", world / "data")
+    assert agreed.as_json()["verdicts"] == {"matched": 1, "both_negative": 2, "not_comparable": 1}
+    assert agreed.table.anatomy_sha256 == json.loads(written)["anatomy_sha256"]
+    assert json.loads((agreed.out / "agreement.json").read_text())["counted"]["rules"]
 
 
 def test_a_table_that_is_asked_for_goes_first_and_must_have_the_organs(world, own_organ):
