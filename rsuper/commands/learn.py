@@ -14,6 +14,7 @@ from rsuper.console import emit_json, failures, progress, say, say_next
 from rsuper.errors import DataError, PartialError, UsageError
 
 if TYPE_CHECKING:
+    from rsuper.config import RunConfig
     from rsuper.data.prepare import PreparedDataset
     from rsuper.training import TrainProgress
 
@@ -59,7 +60,8 @@ def train(
 
         require_writable(out)
         opened = PreparedDataset.open(prepared)
-        supervision = iter([_what_supervises(opened)])  # said with the first step: a mistake stays one line
+        # Said with the first step: a mistake stays one line.
+        supervision = iter([_what_supervises(opened, settings)])
         with progress("train") as tick:
 
             def show(step: TrainProgress) -> None:
@@ -81,8 +83,11 @@ def train(
             name: {"auc": item.auc, "dice": item.dice, "threshold": item.threshold}
             for name, item in result.summaries.items()
         }
+        if result.contradicted:
+            say(CONTRADICTED, stream=sys.stderr)
         if as_json:
-            emit_json({"run": out, "best_step": result.best_step, "validation": summary})
+            facts = {"run": out, "best_step": result.best_step, "validation": summary}
+            emit_json({**facts, "contradicted": result.contradicted})
             return
         say(f"{out / 'model.safetensors'}: weights of step {result.best_step}")
         for name, values in summary.items():
@@ -93,17 +98,34 @@ def train(
         say_next("rsuper", "predict", out, "DATASET", "--out", "predictions")
 
 
-def _what_supervises(prepared: PreparedDataset) -> str:
-    """How many training cases bring masks, positive and negative reports; a warning where no report is positive."""
-    states = Counter(
-        case.state(name) for case in prepared.split("train") for name in prepared.config.lesion_classes
-    )
+CONTRADICTED = (
+    "warning reports_contradicted: the network is as sure of lesions where reports call the organ free as where they "
+    "state one, so it looks for them in wrong places; more masks or a longer warm-up (optimisation.warmup_steps), or "
+    "wrong reports: `rsuper check`"
+)
+
+
+def _what_supervises(prepared: PreparedDataset, settings: RunConfig) -> str:
+    """How many training cases bring masks, positive and negative reports; where reports teach nothing, a warning."""
+    from rsuper.data.batches import Channels
+    from rsuper.training.notes import larger_than_patch
+
+    cases, classes = prepared.split("train"), prepared.config.lesion_classes
+    states = Counter(case.state(name) for case in cases for name in classes)
     line = (
         f"training cases by lesion class: {states['voxels']} with a mask, {states['reported']} with a positive report, "
         f"{states['absent']} called free, {states['unknown']} unknown"
     )
     if not states["reported"]:
         line += "\nwarning no_positive_report: the ball and volume terms have nothing to learn from"
+    channels = Channels(structures=prepared.config.structures, lesion_classes=classes)
+    larger = sum(larger_than_patch(cases, channels, settings.sampling).values())
+    if larger and settings.optimisation.arm == "masks_and_reports":
+        line += f"\n{larger} reported regions are larger than the patch: "
+        if settings.sampling.larger_regions == "search":
+            line += "their lesions are searched in the whole region, and crops taken there"
+        else:
+            line += "these reports force no foreground (warning region_larger_than_patch; sampling.larger_regions)"
     return line
 
 

@@ -1,6 +1,7 @@
 """Training batches: which case, which crop, which augmentation; a pure function of (seed, step, slot).
 
-Nothing here keeps a random state, so a run that resumes at step n sees exactly the crops an uninterrupted run sees.
+Nothing here keeps a random state, so a run that resumes at step n sees exactly the crops an uninterrupted run sees:
+where a search says where the crops of larger regions lie, its answers are an argument.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rsuper.data.augmentation import augment
-from rsuper.data.crops import Sample, choose_crop, cut, normalise
+from rsuper.data.crops import Places, Sample, choose_crop, cut, normalise
 from rsuper.data.fingerprint import IntensityFingerprint
 from rsuper.data.sampling import Channels, SamplingConfig
 from rsuper.data.store import PreparedCase
@@ -73,9 +74,21 @@ class Batches:
                 self.pools["report-"].append(case)
         self.all_cases = list(cases)
 
-    def batch(self, step: int, stage: Stage) -> Batch:
-        """The batch of one step: same seed, step and stage → same batch."""
-        samples = [self._sample(step, slot, stage) for slot in range(self.config.batch_size)]
+    def cases(self, step: int, stage: Stage) -> tuple[PreparedCase, ...]:
+        """The cases that the batch of a step shows, slot by slot."""
+        slots = range(self.config.batch_size)
+        return tuple(self._draw(self._random(step, slot), step, slot, stage) for slot in slots)
+
+    def batch(self, step: int, stage: Stage, *, places: Mapping[str, Places] | None = None) -> Batch:
+        """The batch of one step: same seed, step, stage and places → same batch.
+
+        Args:
+            step: number of the step.
+            stage: what it learns from.
+            places: case id → where the lesions of its larger regions were found.
+        """
+        known = places or {}
+        samples = [self._sample(step, slot, stage, known) for slot in range(self.config.batch_size)]
         pairs = tuple(
             replace(pair, sample=slot) for slot, sample in enumerate(samples) for pair in sample.pairs
         )
@@ -93,10 +106,14 @@ class Batches:
             case_ids=tuple(sample.case.case_id for sample in samples),
         )
 
-    def _sample(self, step: int, slot: int, stage: Stage) -> Sample:
-        rng = np.random.default_rng([self.seed, step, slot])
+    def _random(self, step: int, slot: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, step, slot])
+
+    def _sample(self, step: int, slot: int, stage: Stage, known: Mapping[str, Places]) -> Sample:
+        rng = self._random(step, slot)
         case = self._draw(rng, step, slot, stage)
-        start = choose_crop(case, rng, channels=self.channels, config=self.config)
+        places = known.get(case.case_id)
+        start = choose_crop(case, rng, channels=self.channels, config=self.config, places=places)
         sample = cut(
             case,
             start,
@@ -104,6 +121,7 @@ class Batches:
             patch_size=self.config.patch_size,
             intensity=self.intensity,
             hosts=self.hosts,
+            places=places,
         )
         return augment(sample, rng, channels=self.channels, config=self.config)
 

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from llm_extract.anatomy import load_anatomy
 from rsuper.data.fingerprint import IntensityFingerprint
-from rsuper.data.roi import Box, bounding_box
+from rsuper.data.roi import Box
 from rsuper.data.sampling import Channels, SamplingConfig
 from rsuper.data.store import Index3, PreparedCase
-from rsuper.supervision import crop_label, crop_pairs
-from rsuper.supervision.types import CaseTargets, PairTarget
+from rsuper.supervision import crop_label, crop_pairs, organ_of_class
+from rsuper.supervision.types import CaseTargets, LesionPlace, PairTarget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +47,23 @@ class Sample:
     reference: Tensor | None = None
 
 
-def choose_crop(
-    case: PreparedCase, rng: np.random.Generator, *, channels: Channels, config: SamplingConfig
-) -> Index3:
-    """First voxel of a crop (LOSSES § 1, Crop).
+Places = Mapping[str, Sequence[LesionPlace]]
+"""Lesion class → where the search over its whole region put its lesions."""
 
-    A report case gets a crop that holds its whole region where the patch is large enough, else one inside the region;
-    a voxel-labelled case one around a lesion voxel or anywhere on its organs.
+
+def choose_crop(
+    case: PreparedCase,
+    rng: np.random.Generator,
+    *,
+    channels: Channels,
+    config: SamplingConfig,
+    places: Places | None = None,
+) -> Index3:
+    """First voxel of a crop.
+
+    A report case gets a crop that holds its whole region where the patch is large enough; else one that holds the ball
+    of a lesion that was found, or one inside the region where none was. A voxel-labelled case gets one around a lesion
+    voxel or anywhere on its organs.
     """
     patch = config.patch_size
     focus = _focus(case, rng, channels=channels, config=config)
@@ -65,15 +76,18 @@ def choose_crop(
             case.shape,
             patch,
         )
-    kind, mask = focus
-    box = bounding_box(mask)
+    name, mask = focus
+    box = None if name is None else case.region_box(name)
     start = []
-    if kind == "region" and box is not None and _fits(box, patch):
+    if box is not None and fits(box, patch):
         for axis, part in enumerate(box):
             first = max(0, part.stop - patch[axis])
             last = min(part.start, max(0, case.shape[axis] - patch[axis]))
             start.append(int(rng.integers(first, last + 1)))
         return _clamp(start, case.shape, patch)
+    found = (places or {}).get(name or "", ())
+    if found:
+        return _around(found[int(rng.integers(len(found)))], case, rng, patch)
     voxels = np.flatnonzero(mask)
     centre = np.unravel_index(int(voxels[int(rng.integers(voxels.size))]), mask.shape)
     for axis in range(3):
@@ -90,6 +104,7 @@ def cut(
     patch_size: Index3,
     intensity: IntensityFingerprint,
     hosts: Mapping[str, Sequence[str]] | None = None,
+    places: Places | None = None,
 ) -> Sample:
     """Read one crop and what is known of it; voxels beyond the volume are padding and unknown.
 
@@ -101,6 +116,7 @@ def cut(
         intensity: normalisation.
         hosts: lesion class → structures of its organ, to bring HU and organ for the attenuation term; None leaves
             them out.
+        places: where lesions were found, for regions larger than the crop.
     """
     stop = tuple(
         min(first + side, size) for first, side, size in zip(start, patch_size, case.shape, strict=True)
@@ -119,7 +135,7 @@ def cut(
         voxels = case.mask(f"label:{name}", start, stop) if case.state(name) == "voxels" else None
         crop = crop_label(targets, name, start, stop, voxels=voxels)
         labels[number], known[number] = crop.label, crop.known
-    pairs = crop_pairs(targets, start, stop, sample=0, channels=channels.lesion_index)
+    pairs = crop_pairs(targets, start, stop, sample=0, channels=channels.lesion_index, places=places)
     pairs += denials(targets, (shape[0], shape[1], shape[2]), channels=channels)
     missing = [side - size for side, size in zip(patch_size, shape, strict=True)]
     padding = (0, missing[2], 0, missing[1], 0, missing[0])
@@ -162,6 +178,13 @@ def denials(targets: CaseTargets, shape: Index3, *, channels: Channels) -> tuple
         for name, channel in channels.lesion_index.items()
         if targets.classes[name].state == "absent"
     )
+
+
+def host_structures(channels: Channels) -> dict[str, tuple[str, ...]]:
+    """Lesion class → the structures that make up its organ; what ``cut`` takes as ``hosts``."""
+    anatomy = load_anatomy()
+    organs = {name: organ_of_class(name, anatomy) for name in channels.lesion_classes}
+    return {name: anatomy.organ_structures(organ) for name, organ in organs.items() if organ is not None}
 
 
 def _host_organs(
@@ -221,29 +244,42 @@ def map_regions(pair: PairTarget, change: Callable[[Tensor], Tensor]) -> PairTar
 
 def _focus(
     case: PreparedCase, rng: np.random.Generator, *, channels: Channels, config: SamplingConfig
-) -> tuple[str, NDArray[np.bool_]] | None:
-    """What the crop should show: a report's region, a lesion, or any organ."""
+) -> tuple[str | None, NDArray[np.bool_]] | None:
+    """What the crop should show: the region of a reported class, which is named, a lesion, or any organ."""
     names = list(channels.lesion_classes)
     rng.shuffle(names)
     for name in names:
         if case.state(name) == "reported" and case.targets[name]["region"]:
             region = case.mask(case.targets[name]["region"])
             if region.any():
-                return "region", region
+                return name, region
         if case.state(name) == "voxels" and rng.random() < config.lesion_centred:
             label = case.mask(f"label:{name}")
             if label.any():
-                return "lesion", label
+                return None, label
     structures = [name for name in channels.structures if f"structure:{name}" in case.channels]
     rng.shuffle(structures)
     for name in structures:
         mask = case.mask(f"structure:{name}")
         if mask.any():
-            return "organ", mask
+            return None, mask
     return None
 
 
-def _fits(box: Box, patch: Sequence[int]) -> bool:
+def _around(place: LesionPlace, case: PreparedCase, rng: np.random.Generator, patch: Index3) -> Index3:
+    """A crop that holds the ball of a lesion if it can, and its centre in its middle half if that is possible."""
+    start = []
+    for axis, side in enumerate(patch):
+        centre, reach = place.center[axis], int(place.ball_mm / 2 / case.spacing_mm[axis])
+        first = centre - side // 2 + int(rng.integers(-side // 4, side // 4 + 1))
+        if 2 * reach < side:
+            first = min(max(first, centre + reach + 1 - side), centre - reach)
+        start.append(first)
+    return _clamp(start, case.shape, patch)
+
+
+def fits(box: Box, patch: Sequence[int]) -> bool:
+    """True if a patch can hold the box."""
     return all(part.stop - part.start <= side for part, side in zip(box, patch, strict=True))
 
 

@@ -20,6 +20,10 @@ class SamplingConfig(BaseModel):
             whole number of slots, the rest is drawn step by step.
         positive_fraction: chance that a slot takes a case with a lesion, where there are both kinds.
         lesion_centred: chance that a crop of a voxel-labelled case is centred on a lesion voxel.
+        larger_regions: crops of reports whose region is larger than the patch: where the network's ball search over
+            the whole region puts a lesion (``search``), or anywhere in the region (``anywhere``), where such a report
+            forces no foreground.
+        search_again_after: steps after which such a place is looked for again when its case is drawn.
         mirror_axes: array axes along which crops are mirrored at random.
         shift_sd, scale_sd, noise_sd: random intensity shift, scale and noise, in normalised units.
     """
@@ -30,6 +34,8 @@ class SamplingConfig(BaseModel):
     report_fraction: float = Field(default=0.5, ge=0, le=1)
     positive_fraction: float = Field(default=0.67, ge=0, le=1)
     lesion_centred: float = Field(default=0.67, ge=0, le=1)
+    larger_regions: Literal["search", "anywhere"] = "search"
+    search_again_after: int = Field(default=500, ge=1)
     mirror_axes: tuple[Literal[0, 1, 2], ...] = (0, 1, 2)
     shift_sd: float = Field(default=0.15, ge=0)
     scale_sd: float = Field(default=0.1, ge=0)

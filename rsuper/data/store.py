@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rsuper.data.roi import Box, bounding_box
 from rsuper.errors import DataError
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget
 
@@ -84,6 +85,18 @@ class PreparedCase:
     def state(self, lesion_class: str) -> str:
         """State of one class: voxels, reported, absent or unknown."""
         return str(self.targets[lesion_class]["state"])
+
+    def region_box(self, lesion_class: str) -> Box | None:
+        """The box around a class's region, array order; None if it has no region or an empty one."""
+        data = self.targets[lesion_class]
+        if data["region"] is None:
+            return None
+        if "region_box" not in data:  # prepared before the box was written
+            return bounding_box(self.mask(data["region"]))
+        if data["region_box"] is None:
+            return None
+        first, second, third = (slice(low, high) for low, high in data["region_box"])
+        return first, second, third
 
     def _read(self, name: str, where: tuple[Any, ...]) -> NDArray[Any]:
         import blosc2
@@ -250,6 +263,7 @@ def _describe(name: str, target: ClassTarget, channels: dict[str, NDArray[np.boo
     return {
         "state": target.state,
         "region": region,
+        "region_box": _ends(target.region_box),
         "ignore": _channel(f"ignore:{name}", target.ignore, channels),
         "lesions": lesions,
         "volume_mm3": _finite(target.volume_mm3),
@@ -272,6 +286,10 @@ def _channel(
             return other
     channels[name] = array
     return name
+
+
+def _ends(box: Box | None) -> list[list[int]] | None:
+    return None if box is None else [[part.start, part.stop] for part in box]
 
 
 def _finite(interval: tuple[float, float]) -> list[float | None]:

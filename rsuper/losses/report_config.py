@@ -60,8 +60,8 @@ class ReportSupervisionConfig(BaseModel):
         top_mm3: how much of the region must light up for the yes/no loss.
         margin_hu: margin of the attenuation loss.
         head_weights: a, one a head; None weighs all heads alike.
-        partial_crops: a crop that holds only part of a region: ``skip`` its ball loss, or keep it for the lesions that
-            are not remainders there (``determined``).
+        partial_crops: a crop that holds only part of a region: keep its ball loss for the lesions that are not
+            remainders there (``determined``), which surely lie inside, or ``skip`` it.
         volume_head: head that takes the volume loss; ``auxiliary`` is the last one.
         volume_mass: what a voxel adds to the volume; see :class:`rsuper.losses.VolumeRules`.
         volume_where: ``region`` sums all of it; ``located`` asks for the volume where the balls were located (and where
@@ -98,7 +98,7 @@ class ReportSupervisionConfig(BaseModel):
     top_mm3: float = Field(default=100.0, gt=0)
     margin_hu: float = Field(default=10.0, ge=0)
     head_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
-    partial_crops: Literal["skip", "determined"] = "skip"
+    partial_crops: Literal["skip", "determined"] = "determined"
     volume_head: Literal["final", "auxiliary"] = "final"
     volume_mass: VolumeMass = "sharpened"
     volume_where: Literal["region", "located"] = "region"

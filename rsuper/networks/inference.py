@@ -18,6 +18,7 @@ def predict_probabilities(
     device: torch.device | str = "cpu",
     overlap: float = 0.25,
     windows_per_batch: int = 1,
+    channels: Sequence[int] | None = None,
 ) -> Float[Tensor, "C D H W"]:
     """Sigmoid probabilities of the final head, Gaussian-blended over overlapping windows.
 
@@ -28,6 +29,7 @@ def predict_probabilities(
         device: where the network is.
         overlap: share of a window that its neighbour covers.
         windows_per_batch: windows in one forward pass.
+        channels: output channels to keep, in this order; all by default.
 
     Returns:
         float32 probabilities in [0, 1] on the image's grid, on the CPU.
@@ -39,7 +41,8 @@ def predict_probabilities(
     def forward(windows: Tensor) -> Tensor:
         with torch.autocast(device_type, torch.bfloat16):
             logits = network(windows.to(memory_format=torch.channels_last_3d))[0]
-        return torch.sigmoid(logits.float())
+        kept = logits if channels is None else logits[:, list(channels)]
+        return torch.sigmoid(kept.float())
 
     result = sliding_window_inference(
         image[None].to(device),

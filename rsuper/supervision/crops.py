@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rsuper.morphology import Box, bounding_box
+from rsuper.morphology import Box, ball_cells, bounding_box
 from rsuper.supervision.regions import Mask
-from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget, PairTarget
+from rsuper.supervision.types import CaseTargets, ClassTarget, LesionPlace, LesionTarget, PairTarget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +35,18 @@ def crop_pairs(
     *,
     sample: int,
     channels: Mapping[str, int],
+    places: Mapping[str, Sequence[LesionPlace]] | None = None,
 ) -> tuple[PairTarget, ...]:
-    """The active report pairs of the crop ``start:stop`` (LOSSES § 1, Crop).
+    """The active report pairs of the crop ``start:stop``.
 
     A crop that holds all of the region of a class takes the full target. A partial one keeps the upper
     bounds, its lower bounds fall to 0, and only lesions that surely lie inside keep their ball: their own
     region, or the part of it in their slab, is all inside. The others become remainders, whose region is
     ignored, never searched.
+
+    Where a search over the whole region has said where the lesions are, a partial crop that holds the centre of some
+    takes them and no others, with the share of their lower bounds that their balls have inside: to the loss it is a
+    part of the whole region's pseudo-mask.
 
     Args:
         targets: targets of the whole case.
@@ -49,6 +54,7 @@ def crop_pairs(
         stop: one past its last voxel, inside the grid.
         sample: index of the crop in its batch.
         channels: class -> output channel; classes that are not named are left out.
+        places: class -> where its lesions were found, for regions larger than a crop.
 
     Returns:
         One pair a ``reported`` class with a weight whose region meets the crop, in the order of ``channels``.
@@ -62,8 +68,14 @@ def crop_pairs(
         region = target.region[box].copy()
         if not region.any():
             continue
-        complete = _holds(box, target.region_box)
-        pairs.append(_pair(target, box, region, sample=sample, channel=channel, complete=complete))
+        whole = _pair(target, box, region, sample=sample, channel=channel)
+        if _holds(box, target.region_box):
+            pairs.append(whole)
+            continue
+        shares = _shares_inside(targets, target, (places or {}).get(name, ()), box)
+        pairs.append(
+            _at_places(whole, target, shares) if any(shares.values()) else _partial(whole, target, box)
+        )
     return tuple(pairs)
 
 
@@ -124,46 +136,98 @@ def _box(targets: CaseTargets, start: Sequence[int], stop: Sequence[int]) -> Box
     return (first, second, third)
 
 
-def _pair(
-    target: ClassTarget,
-    box: Box,
-    region: Mask,
-    *,
-    sample: int,
-    channel: int,
-    complete: bool,
-) -> PairTarget:
-    low, high = target.volume_mm3
+def _pair(target: ClassTarget, box: Box, region: Mask, *, sample: int, channel: int) -> PairTarget:
+    """All that the report says, on the crop."""
     return PairTarget(
         sample=sample,
         channel=channel,
         region=torch.from_numpy(region),
-        lesions=tuple(_lesion(lesion, target, box, complete=complete) for lesion in target.lesions),
-        volume_mm3=(low if complete else 0.0, high),
-        median_mm3=target.median_mm3 if complete else None,
-        sigma_log=target.sigma_log if complete else None,
+        lesions=tuple(
+            replace(
+                lesion,
+                region=_cut(lesion.region, box),
+                centers=_cut(lesion.centers, box),
+                slab=_shift_slab(lesion.slab, box),
+            )
+            for lesion in target.lesions
+        ),
+        volume_mm3=target.volume_mm3,
+        median_mm3=target.median_mm3,
+        sigma_log=target.sigma_log,
         weight=target.weight,
-        complete=complete,
     )
 
 
-def _lesion(lesion: LesionTarget, target: ClassTarget, box: Box, *, complete: bool) -> LesionTarget:
-    cropped = replace(
-        lesion,
-        region=_cut(lesion.region, box),
-        centers=_cut(lesion.centers, box),
-        slab=_shift_slab(lesion.slab, box),
+def _partial(pair: PairTarget, target: ClassTarget, box: Box) -> PairTarget:
+    """What still holds of a part of the region: upper bounds, and the lesions that surely are inside."""
+    lesions = tuple(
+        cropped if _surely_inside(lesion, target, box) else _as_remainder(cropped)
+        for cropped, lesion in zip(pair.lesions, target.lesions, strict=True)
     )
-    if complete or _surely_inside(lesion, target, box):
-        return cropped
     return replace(
-        cropped,
+        pair,
+        lesions=lesions,
+        volume_mm3=(0.0, target.volume_mm3[1]),
+        median_mm3=None,
+        sigma_log=None,
+        complete=False,
+    )
+
+
+def _as_remainder(lesion: LesionTarget) -> LesionTarget:
+    return replace(
+        lesion,
         volume_mm3=(0.0, lesion.volume_mm3[1]),
         remainder=True,
         slab=None,
         centers=None,
         median_mm3=None,
         sigma_log=None,
+    )
+
+
+def _shares_inside(
+    targets: CaseTargets, target: ClassTarget, places: Sequence[LesionPlace], box: Box
+) -> dict[int, float]:
+    """Lesion with a place → share of its ball in the region that lies in the crop; 0 where its centre does not."""
+    shares = {}
+    for place in places:
+        if not all(part.start <= at < part.stop for at, part in zip(place.center, box, strict=True)):
+            shares[place.lesion] = 0.0
+            continue
+        own = target.lesions[place.lesion].region
+        region = target.region if own is None else own.numpy()
+        cells = ball_cells(place.ball_mm, targets.spacing_mm).numpy().T + np.array(place.center)
+        cells = cells[((cells >= 0) & (cells < targets.shape)).all(axis=1)]
+        ball = cells[region[tuple(cells.T)]] if region is not None else cells
+        inside = np.logical_and.reduce(
+            [(ball[:, axis] >= part.start) & (ball[:, axis] < part.stop) for axis, part in enumerate(box)]
+        )
+        shares[place.lesion] = float(inside.mean()) if len(ball) else 0.0
+    return shares
+
+
+def _at_places(pair: PairTarget, target: ClassTarget, shares: Mapping[int, float]) -> PairTarget:
+    """The lesions that were found in the crop; those found elsewhere do not concern it, those not found may be here."""
+    lesions, low = [], 0.0
+    for index, lesion in enumerate(pair.lesions):
+        share = shares.get(index)
+        if lesion.remainder or share is None:
+            lesions.append(_as_remainder(lesion))
+        elif share == 1:
+            lesions.append(lesion)
+            low += lesion.volume_mm3[0]
+        elif share > 0:
+            part = (share * lesion.volume_mm3[0], lesion.volume_mm3[1])
+            lesions.append(replace(lesion, volume_mm3=part, median_mm3=None, sigma_log=None))
+            low += part[0]
+    everything = len(shares) == len(pair.lesions) and all(share == 1 for share in shares.values())
+    return replace(
+        pair,
+        lesions=tuple(lesions),
+        volume_mm3=(min(low, target.volume_mm3[0]), target.volume_mm3[1]),
+        median_mm3=target.median_mm3 if everything else None,
+        sigma_log=target.sigma_log if everything else None,
     )
 
 

@@ -140,6 +140,21 @@ class CaseTargets:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LesionPlace:
+    """Where the search over a whole region put a lesion.
+
+    Args:
+        lesion: its index in ``ClassTarget.lesions``.
+        center: voxel of the case, array order.
+        ball_mm: diameter of the ball around it that a crop should hold.
+    """
+
+    lesion: int
+    center: tuple[int, int, int]
+    ball_mm: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PairTarget:
     """One active (sample, class) pair of a batch: what a report asks of one output channel of one crop.
 
@@ -148,10 +163,11 @@ class PairTarget:
         channel: output channel of the class.
         region: bool [D,H,W] of the crop; where the lesions may lie.
         lesions: targets whose regions are cropped to the same grid.
-        volume_mm3: interval for the crop; the lower end is 0 if the crop holds only part of the region.
+        volume_mm3: interval for the crop; the lower end is 0 if it is not ``complete``.
         median_mm3, sigma_log: calibrated centre and spread; None if the crop is partial or sizes are missing.
         weight: certainty weight.
-        complete: True if the crop holds the whole region; partial crops force no foreground.
+        complete: True if the crop holds the whole region, or the places where a search over the whole region put these
+            lesions; other crops force no foreground.
         present: True for a positive report (the yes/no arm reads this alone).
     """
 

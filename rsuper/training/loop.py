@@ -25,11 +25,20 @@ __all__ = ["Stage", "TrainProgress", "Trained", "train"]
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A finished run: its folder and the validation summary of the chosen weights."""
+    """A finished run.
+
+    Args:
+        run: its folder.
+        summaries: validation of the chosen weights, class by class.
+        best_step: the step they are of.
+        contradicted: True if the network at the end was as sure of lesions where reports call an organ free as where
+            they state one; its places are likely wrong.
+    """
 
     run: Path
     summaries: dict[str, ClassSummary]
     best_step: int
+    contradicted: bool = False
 
 
 def train(
@@ -97,7 +106,12 @@ def train(
         if weights is not None and initial_weights is not None:
             session.start_from(weights, source=initial_weights.name)
         summaries = session.train(progress)
-        return Trained(run=run, summaries=summaries, best_step=int(session.best["step"]))
+        return Trained(
+            run=run,
+            summaries=summaries,
+            best_step=int(session.best["step"]),
+            contradicted=session.contradicted,
+        )
 
 
 def _initial(path: Path) -> dict[str, Tensor]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,24 @@ import torch
 from torch import Tensor, nn
 
 import rsuper
-from llm_extract.anatomy import load_anatomy
 from rsuper.config import RunConfig
 from rsuper.data.batches import Batch, Batches, Channels, Stage
+from rsuper.data.crops import host_structures
 from rsuper.data.fingerprint import IntensityFingerprint
 from rsuper.data.prepare import PrepareConfig
 from rsuper.data.store import PreparedCase
 from rsuper.errors import InterruptedRunError
 from rsuper.losses import LossTerms, ReportSupervisionLoss
 from rsuper.networks import Network, build_network, load_into, load_weights, own_tensors, save_weights
-from rsuper.supervision import organ_of_class
 from rsuper.training import run_folder
 from rsuper.training.checkpoint import TrainingState, load_checkpoint, newest_checkpoint, save_checkpoint
 from rsuper.training.guard import NonFiniteGuard, non_finite
+from rsuper.training.notes import CONTRADICTED, larger_than_patch, recent_absence
+from rsuper.training.region_search import RegionSearch
 from rsuper.training.schedule import average_decay, learning_rate, report_ramp
 from rsuper.training.signals import collected_signals
+from rsuper.training.stream import BatchStream
 from rsuper.training.validation import CaseResult, ClassSummary, score_case, summarise
-
-PREFETCH = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +92,19 @@ class Session:
             config=config.sampling,
             intensity=intensity,
             seed=config.seed,
-            hosts=_host_structures(channels) if config.loss.attenuation > 0 else None,
+            hosts=host_structures(channels) if config.loss.attenuation > 0 else None,
+        )
+        self.search = RegionSearch(
+            channels,
+            sampling=config.sampling,
+            rules=config.loss.ball,
+            intensity=intensity,
+            device=device,
         )
         self.guard = NonFiniteGuard(config.optimisation.max_bad_steps)
         self.best: dict[str, Any] = {"step": -1, "selection": -1.0}
         self.validated = -1
+        self.contradicted = False
         self.summaries: dict[str, ClassSummary] = {}
 
     @property
@@ -126,11 +133,12 @@ class Session:
         start = self._resume()
         total = self.config.optimisation.total_steps
         began = time.monotonic()
+        stream = BatchStream(batches=self.batches, search=self.search, network=self.average, stage=self.stage)
         with collected_signals() as received:
             if self._is_validation(start) and self.validated < start:  # a signal kept it from taking place
                 self._validate(start, received)
                 self._checkpoint(start)
-            for step, batch in self._stream(start, total):
+            for step, batch in stream.steps(start, total):
                 terms = self._step(step, batch)
                 done = step + 1
                 if progress is not None:
@@ -163,31 +171,27 @@ class Session:
             start, extra = load_checkpoint(checkpoint, self.state)
             self.best, self.validated = extra["best"], int(extra.get("validated", -1))
             self.guard.in_a_row = int(extra.get("bad_in_a_row", 0))
+            self.search.restore(extra.get("places", {}))
         run_folder.forget_after(self.run / run_folder.METRICS_FILE, step=start, validated=self.validated)
         run_folder.log_event(self.run, "started" if start == 0 else "resumed", step=start)
+        larger = larger_than_patch(self.batches.all_cases, self.channels, self.config.sampling)
+        if larger and self.config.optimisation.arm == "masks_and_reports":
+            how = self.config.sampling.larger_regions
+            run_folder.log_event(self.run, "regions_larger_than_patch", cases=larger, crops=how)
         return start
 
     def _checkpoint(self, done: int) -> None:
-        extra = {"best": self.best, "validated": self.validated, "bad_in_a_row": self.guard.in_a_row}
+        extra = {
+            "best": self.best,
+            "validated": self.validated,
+            "bad_in_a_row": self.guard.in_a_row,
+            "places": self.search.state(),
+        }
         save_checkpoint(self.run / run_folder.CHECKPOINTS, self.state, step=done, extra=extra)
 
     def _stop(self, received: Sequence[int], done: int) -> None:
         run_folder.log_event(self.run, "interrupted", step=done, signal=int(received[0]))
         raise InterruptedRunError(received[0])
-
-    def _stream(self, start: int, total: int) -> Iterator[tuple[int, Batch]]:
-        """Batches in step order, made one thread ahead."""
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            ahead = [
-                pool.submit(self.batches.batch, s, self.stage(s))
-                for s in range(start, min(total, start + PREFETCH))
-            ]
-            for step in range(start, total):
-                batch = ahead.pop(0).result()
-                following = step + PREFETCH
-                if following < total:
-                    ahead.append(pool.submit(self.batches.batch, following, self.stage(following)))
-                yield step, batch
 
     def _step(self, step: int, batch: Batch) -> dict[str, float]:
         settings = self.config.optimisation
@@ -300,10 +304,18 @@ class Session:
             {"step": done, "validation": report, "selection": selection},
         )
         self.validated = done
+        self._look_for_contradiction(done)
         if selection > self.best["selection"] or not self.validation:
             self.best = {"step": done, "selection": selection}
             self.summaries = summaries
             self._save_model(summaries, done)
+
+    def _look_for_contradiction(self, done: int) -> None:
+        """Say so where the reports contradict what the network makes of them."""
+        absence = recent_absence(self.run)
+        self.contradicted = absence is not None and absence > CONTRADICTED
+        if self.contradicted:
+            run_folder.log_event(self.run, "reports_contradicted", step=done, absence=absence)
 
     def _save_model(self, summaries: Mapping[str, ClassSummary], step: int) -> None:
         metadata = {
@@ -336,10 +348,3 @@ class Session:
             self._stop(received, total)
         run_folder.log_event(self.run, "finished", step=total, best_step=int(self.best["step"]))
         return self.summaries
-
-
-def _host_structures(channels: Channels) -> dict[str, tuple[str, ...]]:
-    """Lesion class → the structures that make up its organ."""
-    anatomy = load_anatomy()
-    organs = {name: organ_of_class(name, anatomy) for name in channels.lesion_classes}
-    return {name: anatomy.organ_structures(organ) for name, organ in organs.items() if organ is not None}

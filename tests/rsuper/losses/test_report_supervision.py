@@ -115,21 +115,24 @@ def test_pairs_without_weight_are_left_out(batch_and_logits):
 
 def test_a_partial_crop_forces_no_foreground(batch_and_logits):
     batch, logits, phantom = batch_and_logits
-    partial = replace(batch, pairs=(replace(batch.pairs[0], complete=False),))
-    x = (logits - 5).requires_grad_()
-    result = ReportSupervisionLoss(ReportSupervisionConfig(segmentation_bce=0, segmentation_dice=0))(
-        x, partial
-    )
-    result.total.backward()
-    assert result.terms["volume"] == 0
-    assert not x.grad.any()
+    (pair,) = batch.pairs
+    elsewhere = tuple(replace(lesion, remainder=True) for lesion in pair.lesions)
+    partial = replace(batch, pairs=(replace(pair, complete=False, lesions=elsewhere),))
+    silent = ReportSupervisionConfig(segmentation_bce=0, segmentation_dice=0)
+    skipping = silent.model_copy(update={"partial_crops": "skip"})
+    sure = replace(batch, pairs=(replace(pair, complete=False),))
+    for config, crop in ((silent, partial), (skipping, sure)):
+        x = (logits - 5).requires_grad_()
+        result = ReportSupervisionLoss(config)(x, crop)
+        result.total.backward()
+        assert result.terms["volume"] == 0
+        assert not x.grad.any()
     bright = torch.full_like(logits, 5.0).requires_grad_()
     ReportSupervisionLoss(ReportSupervisionConfig(segmentation_bce=0, segmentation_dice=0))(
         bright, partial
     ).total.backward()
     assert (bright.grad[0, 1][phantom.region] > 0).all(), "upper bounds stay"
-    determined = ReportSupervisionConfig(partial_crops="determined")
-    assert ReportSupervisionLoss(determined)(logits, partial).terms["ball_bce"] > 0
+    assert ReportSupervisionLoss()(logits, sure).terms["ball_bce"] > 0, "lesions that surely are inside"
 
 
 def test_the_yes_no_arm_reads_presence_alone(batch_and_logits):
