@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.candidates import Candidate
+from llm_extract.contradictions import contradicted
 from llm_extract.drafts import LesionDraft, OrganDraft, RecordDraft, SignDraft, SurgeryDraft, TechniqueDraft
 from llm_extract.grounding import evidence_at, ground, locate
 from llm_extract.measurements import Measurement
@@ -37,6 +38,7 @@ from llm_extract.reports import Report
 REVIEW_CODES = frozenset(
     {
         "conflicting_laterality",
+        "conflicting_presence",
         "conflicting_size",
         "extraction_error",
         "implausible_size",
@@ -81,6 +83,7 @@ def assemble(
     lesions = tuple(
         _lesion(report.text, c, f"L{n + 1}", sections, table, issues) for n, c in enumerate(merged)
     )
+    issues += contradicted(report.text, draft.organs, lesions, sections)
     used = {i for lesion in lesions for i in lesion.measurement_ids} | {
         i for c in candidates for i in (*c.draft.measurement_ids, *c.draft.prior_measurement_ids)
     }

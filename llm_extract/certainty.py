@@ -22,6 +22,7 @@ CANDIDATES = 0.85
 OWN_ISSUE: Mapping[IssueCode, float] = {
     "ambiguous_laterality": 0.7,
     "conflicting_laterality": 0.6,
+    "conflicting_presence": 0.6,
     "conflicting_size": 0.6,
     "extractors_disagree": 0.7,
     "implausible_size": 0.3,

@@ -66,6 +66,7 @@ UnusedReason = Literal[
 IssueCode = Literal[
     "ambiguous_laterality",
     "conflicting_laterality",
+    "conflicting_presence",
     "conflicting_size",
     "deidentification_failed",
     "duplicate_id",

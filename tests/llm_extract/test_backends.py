@@ -13,6 +13,7 @@ RULES_AT_THE_TOP = {
     "anatomy_file.py",
     "assembly.py",
     "candidates.py",
+    "contradictions.py",
     "cues.py",
     "section_titles.py",
     "size_words.py",
