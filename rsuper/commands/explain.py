@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from rsuper.commands.options import Json, Policy
+from rsuper.commands.options import AnatomyFile, Json, Policy
 from rsuper.console import emit_json, failures, say
 
 
@@ -32,6 +32,7 @@ def explain(
         ),
     ] = None,
     policy: Policy = "tumours",
+    anatomy: AnatomyFile = None,
     out: Annotated[Path, typer.Option("--out", help="Page to write.")] = Path("explain.html"),
     as_json: Json = False,
 ) -> None:
@@ -50,7 +51,9 @@ def explain(
         page = out / "explain.html" if out.is_dir() else out
         require_writable(page.parent)
         with _one_thread():
-            explanation = run(sentence, ct=ct, organs=organs, prediction=prediction, policy=policy)
+            explanation = run(
+                sentence, ct=ct, organs=organs, prediction=prediction, policy=policy, anatomy=anatomy
+            )
         page.parent.mkdir(parents=True, exist_ok=True)
         write_atomic_text(page, render_explain_page(explanation), mode=0o600)  # it holds report text
         if as_json:

@@ -14,10 +14,12 @@ from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
 from llm_extract.reports import Report
 from rsuper.errors import DataError, UsageError
+from rsuper.supervision.inputs import check_policy
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import Host, find_host, union_mask
 from rsuper.supervision.targets import organ_of_class
 from rsuper.supervision.types import ClassTarget
+from rsuper.supervision.user_anatomy import load_user_anatomy
 from rsuper.views.explain_case import ExplainCase, Seat, phantom_case, read_case, require_hosts
 from rsuper.views.explain_crop import clamped, crop_case, read_probabilities
 from rsuper.views.explain_facts import ClassLesson, GuessFacts, Pull, pulled_mm3
@@ -124,6 +126,7 @@ def explain(
     organs: Path | None = None,
     prediction: Path | None = None,
     policy: str = "tumours",
+    anatomy: Path | None = None,
 ) -> Explanation:
     """Follow a sentence through the code that trains.
 
@@ -133,9 +136,11 @@ def explain(
         organs: folder with one organ mask a file, on the grid of the CT.
         prediction: probabilities on the grid of the CT: a file for the first class, or a folder with CLASS.nii.gz.
         policy: which lesions count: a preset or a file.
+        anatomy: a file with organs, parts and words of your own, beside the built-in ones.
 
     Raises:
-        UsageError: ``ct_needs_organs``, ``prediction_needs_ct``, ``unknown_policy``, ``organs_missing``.
+        UsageError: ``ct_needs_organs``, ``prediction_needs_ct``, ``unknown_policy``, ``organs_missing``,
+            ``bad_anatomy``, ``unknown_organ`` for a rule of the policy.
         DataError: ``unreadable_text``, ``no_lesion_found``, ``organ_mask_missing``, ``grid_mismatch`` …
     """
     if (ct is None) != (organs is None):
@@ -151,24 +156,25 @@ def explain(
             hint="give --ct CT and --organs DIR as well",
         )
     rules = load_policy(policy)
-    anatomy = load_anatomy()
-    record = _record(text)
+    table = load_user_anatomy(anatomy)
+    check_policy(rules, table)
+    record = _record(text, table)
     named = _named_organs(record)
     if ct is None or organs is None:
-        case = phantom_case(record, anatomy)
+        case = phantom_case(record, table)
     else:
-        case = read_case(record, anatomy, ct=ct, organs=organs)
-    there = require_hosts(case, named, anatomy)[:MAX_CLASSES]
-    beside = () if len(there) >= MAX_CLASSES else _not_mentioned(record, case, anatomy)
-    stated = [name for organ in there for name in _classes(organ, record, rules, anatomy)][:MAX_CLASSES]
+        case = read_case(record, table, ct=ct, organs=organs)
+    there = require_hosts(case, named, table)[:MAX_CLASSES]
+    beside = () if len(there) >= MAX_CLASSES else _not_mentioned(record, case, table)
+    stated = [name for organ in there for name in _classes(organ, record, rules, table)][:MAX_CLASSES]
     loaded = read_probabilities(prediction, case, stated)
-    names = (*stated, *(anatomy.organs[organ].lesion_class for organ in beside))
+    names = (*stated, *(table.organs[organ].lesion_class for organ in beside))
     lessons = [
         _lesson(
             name,
             record,
             case,
-            anatomy=anatomy,
+            anatomy=table,
             policy=rules,
             voxels=MAX_VOXELS // len(names),
             probability=loaded.get(name),
@@ -182,7 +188,7 @@ def explain(
         lessons=tuple(lessons),
         without_mask=tuple(organ for organ in named if organ not in there),
         policy=rules,
-        anatomy=anatomy,
+        anatomy=table,
     )
 
 
@@ -195,10 +201,11 @@ def _classes(
     return found or (anatomy.organs[organ].lesion_class,)
 
 
-def _record(text: str) -> ReportRecord:
-    from llm_extract.rules import extract_record
+def _record(text: str, anatomy: Anatomy) -> ReportRecord:
+    from llm_extract.rules import RulesExtractor, extract_record
 
-    record = extract_record(Report(report_id="sentence", text=text, kind="radiology"))
+    report = Report(report_id="sentence", text=text, kind="radiology")
+    record = extract_record(report) if anatomy == load_anatomy() else RulesExtractor(anatomy).extract(report)
     if record.status == "failed":
         code = next((issue.code for issue in record.issues), "extraction_error")
         raise DataError(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from llm_extract.records import Evidence, Lesion
 from rsuper.supervision.sizes import lesion_size
 from rsuper.views import explain_words as say
-from rsuper.views.explain import Explanation, Lesson
+from rsuper.views.explain import Explanation
+from rsuper.views.explain import Lesson as ClassLesson
 from rsuper.views.explain_facts import GuessFacts, pulled_mm3
+from rsuper.views.explain_quotes import quoted_fields
 
 
 def explanation_facts(explanation: Explanation) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def explanation_facts(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _lesson(lesson: Lesson, explanation: Explanation) -> dict[str, Any]:
+def _lesson(lesson: ClassLesson, explanation: Explanation) -> dict[str, Any]:
     target, voxel = lesson.lesson.target, lesson.lesson.voxel_mm3
     return {
         "class": lesson.lesion_class,
@@ -56,7 +59,8 @@ def _lesson(lesson: Lesson, explanation: Explanation) -> dict[str, Any]:
                 "count": item.count,
                 "count_kind": item.count_kind,
                 "evidence": [
-                    {"field": quote.field, "start": quote.start, "end": quote.end} for quote in item.evidence
+                    {"field": field, "start": quote.start, "end": quote.end}
+                    for field, quote in _fields(item, explanation)
                 ],
             }
             for item, host in zip(lesson.lesions, lesson.hosts, strict=True)
@@ -65,7 +69,14 @@ def _lesson(lesson: Lesson, explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _guess(guess: GuessFacts, lesson: Lesson) -> dict[str, Any]:
+def _fields(lesion: Lesion, explanation: Explanation) -> list[tuple[str, Evidence]]:
+    """Every quote with the field of the record that it grounds; a word for organ and part grounds the organ."""
+    whole = [(quote.field, quote) for quote in lesion.evidence if quote.field == "lesion"]
+    named = quoted_fields(lesion, explanation.anatomy)
+    return whole + [("organ" if field == "organ and part" else field, quote) for field, quote in named]
+
+
+def _guess(guess: GuessFacts, lesson: ClassLesson) -> dict[str, Any]:
     target = lesson.lesson.target
     return {
         "output": guess.key,

@@ -22,6 +22,7 @@ from rsuper.supervision.sizes import ellipsoid_volume_mm3, lesion_size
 from rsuper.views import explain_words as say
 from rsuper.views.explain import Explanation, Lesson
 from rsuper.views.explain_facts import GuessFacts, pulled_mm3
+from rsuper.views.explain_quotes import QUOTE_NAMES, quoted_fields
 from rsuper.views.explain_svg import size_drawing, volume_line
 from rsuper.views.explain_volume import ball_diameter_mm, volume_block
 
@@ -35,6 +36,7 @@ class SizeCard:
     title: str
     size: str
     quote: str
+    words: tuple[tuple[str, str], ...]
     low: str
     high: str
     middle: str
@@ -137,6 +139,10 @@ def _size_card(number: int, lesion: Lesion, lesson: Lesson, explanation: Explana
         title=lesion_title(lesion),
         size=size_text(lesion) or "no size stated",
         quote=quotes[0].text if quotes else "",
+        words=tuple(
+            (QUOTE_NAMES.get(field, say.words(field)), quote.text)
+            for field, quote in quoted_fields(lesion, explanation.anatomy)
+        ),
         low=say.mm3(low),
         high=say.mm3(high),
         middle="" if size.median_mm3 is None else say.mm3(size.median_mm3),
