@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,13 @@ from llm_extract.records import Change, Evidence, Laterality, Span
 KINDS_APART = ({"cyst", "mass"}, {"cyst", "nodule"}, {"nodule", "mass"})
 """Kinds that in one section are two lesions: "a cyst, adjacent to the 3 cm mass"."""
 _SPECIFIC = frozenset({"cyst", "metastasis", "lymph_node", "polyp", "wall_thickening"})
+_STATION = re.compile(r"\d{1,2}(?:[RL]\b)?", re.IGNORECASE)
+_STATIONS = re.compile(
+    r"\b(?:stations?|levels?)\s(\d{1,2}[RL]?\b(?!\s?[cm]m\b)(?:(?:,|,?\sand|\s?&|/)\s?\d{1,2}[RL]?\b(?!\s?[cm]m\b|\.\d))*)"
+    r"|\b(\d{1,2}[RL])\b",
+    re.IGNORECASE,
+)
+"""Reads "stations 4R and 7" and "4R"."""
 
 
 @dataclass(slots=True)
@@ -87,6 +95,20 @@ def fits(new: Candidate, old: Candidate) -> bool:
             new.longest_mm is not None and old.longest_mm is not None and old.draft.group_role != "remainder"
         )
     return True
+
+
+def of_other_stations(new: Candidate, old: Candidate) -> bool:
+    """True for nodes whose words number other stations: "station 4R" and "station 7"."""
+    if new.draft.kind != "lymph_node" or old.draft.kind != "lymph_node":
+        return False
+    here, there = (_stations(c.evidence[0].text) for c in (new, old))
+    return bool(here and there) and not here & there
+
+
+def _stations(quote: str) -> set[str]:
+    """Numbered stations of nodes that a quote names."""
+    listed = (match[1] or match[2] for match in _STATIONS.finditer(quote))
+    return {number.upper() for names in listed for number in _STATION.findall(names)}
 
 
 def _of_those(new: Candidate, old: Candidate) -> bool:

@@ -16,6 +16,7 @@ from llm_extract.candidates import (
     is_bound,
     is_guess,
     kind_gap,
+    of_other_stations,
     overlap,
     sizes_agree,
 )
@@ -102,6 +103,8 @@ def _may_mean(new: Candidate, old: Candidate, kept: Sequence[Candidate]) -> bool
     if not _same_organ(new, old, kept) or (
         new.draft.group is not None and new.draft.group == old.draft.group
     ):
+        return False
+    if of_other_stations(new, old):
         return False
     if old.section != new.section:
         return True

@@ -95,13 +95,23 @@ def _in_many(statement: Statement, head: Head) -> bool:
     )
 
 
-def listed_places(references: Sequence[Reference]) -> int:
-    """Number of segments or vertebrae listed one by one: "T5, T6, L2" are three."""
+def listed_places(references: Sequence[Reference], parts: Sequence[str] = ()) -> int:
+    """Number of segments or vertebrae listed one by one: "T5, T6, L2" are three, and so are "T5, T6 and sternum".
+
+    Args:
+        references: numbers of the stretch that are no lengths.
+        parts: parts of bones that the lesions lie in.
+    """
     listed = [
         r.get("segments") or r.get("vertebra") or "" for r in references if r.kind in {"segment", "vertebra"}
     ]
     names = [name for text in listed for name in re.split(r"\s?(?:,|and|&|;)\s?", text) if name]
-    return 0 if any(re.search(r"[-–/]|\b(?:to|or|through)\b", text) for text in listed) else len(names)
+    if any(re.search(r"[-–/]|\b(?:to|or|through)\b", text) for text in listed):
+        return 0
+    bones = [
+        part for part in parts if part.startswith("bone_") and part not in {"bone_spine", "bone_vertebra"}
+    ]
+    return max(len(names), len(bones)) if len(names) > 1 else len(names)
 
 
 def is_quantified(marks: Sequence[Mark]) -> bool:

@@ -51,8 +51,9 @@ MAX_FINDINGS = 40
 
 
 _MULTIPLIED = Cue(
-    r"\b(?:multiple|numerous|several|innumerable)\s(?:(?!(?:in|of|with|and|on|to|the)\b)[\w-]+\s){0,3}$",
-    "multiple", "numer", "several",
+    r"\b(?:multiple|numerous|several|innumerable|many|few)\s(?:(?!(?:in|of|with|and|on|to|the|[cm]m|millim\w+|centim\w+)\b)"
+    r"[\w-]+\s){0,3}$",
+    "multiple", "numer", "several", "many", "few",
 )  # fmt: skip
 """Given lower case."""
 _WITHIN = Cue(r"\b(?:within|inside)\s(?:the|this|these|those|that)\s(?:described\s)?$", "within", "inside")

@@ -287,7 +287,7 @@ def _outside(text: str, places: Sequence[Mark], head: Mark | None, topic: Sequen
     """True for a finding that lies only beside or between the organs it names."""
     if any(_BETWEEN.search(text[max(0, m.start - 40) : m.start]) for m in places):
         return True
-    if topic or _fixed(head):
+    if set(topic) - {"other"} or _fixed(head):
         return False
     return all(
         _BESIDE.search(text[max(0, m.start - 50) : m.start])

@@ -102,7 +102,7 @@ class MentionMaker:
         location = same_part(stretch, organ, location, self._last(3))
         made = Mention(mark, organ, location, statement, (low, high), list(sizes), kind=mark.value.kind)
         made.count, made.count_kind = count_of(statement, head)
-        listed = listed_places(references)
+        listed = listed_places(references, made.location.parts)
         if listed > 1 and made.count is None and not is_quantified(marks):
             made.count, made.count_kind = listed, "at_least"
         self._name(made, head, before)
