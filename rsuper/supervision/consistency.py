@@ -8,7 +8,13 @@ from dataclasses import replace
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
 from rsuper.supervision.findings import ConsistencyFinding, lesion_findings
-from rsuper.supervision.inputs import checked_spacing
+from rsuper.supervision.inputs import (
+    check_margins,
+    check_policy,
+    check_records,
+    checked_spacing,
+    common_shape,
+)
 from rsuper.supervision.placing import CaseScene, place_class
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import Masks, as_bool
@@ -81,19 +87,26 @@ def check_consistency(
         organ_masks: structure stem -> bool [D,H,W]; the more organs, the tighter the regions.
         spacing_mm: voxel size in array order.
         anatomy: the table of organs; the built-in one by default.
-        margins_mm: organ or class -> margin of its region; the table's by default.
+        margins_mm: organ or its class -> margin of its region; the table's by default.
         policy: which lesions count and how regions are made; the preset ``tumours`` by default.
 
     Returns:
         Findings in the order of the records and their lesions; empty if everything fits.
     """
-    said = (records,) if isinstance(records, ReportRecord) else tuple(records)
+    said = (records,) if isinstance(records, ReportRecord) else records
+    check_records(said)
     case_id = said[0].case_id or said[0].report_id if said else ""
+    masks = as_bool(organ_masks)
+    if masks:
+        common_shape(masks, case_id)
+    table, rules = anatomy or load_anatomy(), policy or load_policy()
+    check_policy(rules, table)
+    check_margins(margins_mm or {}, (), table)
     scene = CaseScene.of(
-        as_bool(organ_masks),
+        masks,
         spacing_mm=checked_spacing(spacing_mm, case_id),
-        anatomy=anatomy or load_anatomy(),
-        policy=policy or load_policy(),
+        anatomy=table,
+        policy=rules,
         margins_mm=margins_mm or {},
     )
     found = [*_counted(said, scene), *_not_counted(said, scene)]

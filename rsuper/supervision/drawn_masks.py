@@ -10,6 +10,7 @@ import numpy as np
 
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import ReportRecord
+from rsuper.supervision.inputs import check_policy, check_records
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import Masks
 from rsuper.supervision.targets import organ_of_class
@@ -68,7 +69,9 @@ def mask_codes(
         anatomy: the table of organs; the built-in one by default.
         policy: which reported lesions count; the preset ``tumours`` by default.
     """
+    check_records(records)
     table, rules = anatomy or load_anatomy(), policy or load_policy()
+    check_policy(rules, table)
     found: dict[str, tuple[MaskCode, ...]] = {}
     for name, has_voxels in drawn.items():
         codes = [

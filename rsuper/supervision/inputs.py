@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from numbers import Real
 
 import numpy as np
 
@@ -15,14 +16,20 @@ from rsuper.supervision.policy import SupervisionPolicy
 from rsuper.supervision.regions import Masks
 
 
-def check_words(records: Sequence[ReportRecord], lesion_classes: Sequence[str]) -> None:
-    """What is easily passed in place of a sequence."""
-    if isinstance(records, str | ReportRecord) or any(not isinstance(item, ReportRecord) for item in records):
+def check_records(records: Sequence[ReportRecord]) -> None:
+    """What is easily passed in place of a sequence of records."""
+    alone = isinstance(records, str | ReportRecord) or not isinstance(records, Iterable)
+    if alone or any(not isinstance(item, ReportRecord) for item in records):
         raise TypeError(
             "records is a sequence of ReportRecord; rsuper.integrations.target_map reads texts too"
         )
-    if isinstance(lesion_classes, str):
-        raise TypeError(f"lesion_classes is a sequence of names, such as [{lesion_classes!r}]")
+
+
+def check_words(lesion_classes: Sequence[str], voxel_labelled: Collection[str]) -> None:
+    """One name in place of several: as a text it would hold every part of itself."""
+    for name, value in (("lesion_classes", lesion_classes), ("voxel_labelled", voxel_labelled)):
+        if isinstance(value, str):
+            raise TypeError(f"{name} holds names, such as [{value!r}], got one text")
 
 
 def check_margins(margins_mm: Mapping[str, float], lesion_classes: Sequence[str], anatomy: Anatomy) -> None:
@@ -30,6 +37,8 @@ def check_margins(margins_mm: Mapping[str, float], lesion_classes: Sequence[str]
     known = {*lesion_classes, *anatomy.organs}
     for organ in anatomy.organs.values():
         known |= {organ.class_name, organ.lesion_class}
+    if not isinstance(margins_mm, Mapping):
+        raise TypeError(f"margins_mm is organ -> mm, such as {{'liver': 15.0}}, got {margins_mm!r}")
     for name, margin_mm in margins_mm.items():
         if name not in known:
             raise UsageError(
@@ -37,14 +46,18 @@ def check_margins(margins_mm: Mapping[str, float], lesion_classes: Sequence[str]
                 code="bad_margin",
                 hint="name an organ, such as adrenal_gland, or a lesion class",
             )
-        if not (np.isfinite(margin_mm) and margin_mm >= 0):
+        if not isinstance(margin_mm, Real) or not (np.isfinite(margin_mm) and margin_mm >= 0):
             raise UsageError(
-                f"the margin of {name} is {margin_mm}", code="bad_margin", hint="give millimetres"
+                f"the margin of {name} is {margin_mm!r}", code="bad_margin", hint="give millimetres"
             )
 
 
 def check_policy(policy: SupervisionPolicy, anatomy: Anatomy) -> None:
-    """A policy by its name, and organs that no lesion can have: their rule would never apply, and nobody would know."""
+    """A policy or a table by its name, and organs that no lesion can have: their rule would never apply."""
+    if not isinstance(anatomy, Anatomy):
+        raise TypeError(
+            f'anatomy is an Anatomy, got {type(anatomy).__name__}: llm_extract.anatomy.load_anatomy(Path("mine.yaml"))'
+        )
     if not isinstance(policy, SupervisionPolicy):
         raise TypeError(
             f"policy is a SupervisionPolicy, got {type(policy).__name__}: "
@@ -63,10 +76,15 @@ def check_policy(policy: SupervisionPolicy, anatomy: Anatomy) -> None:
 
 def checked_spacing(spacing_mm: Sequence[float], case_id: str) -> Spacing:
     """Three positive numbers."""
-    values = [float(s) for s in np.ravel(np.asarray(spacing_mm))]
+    try:
+        values = [float(s) for s in np.ravel(np.asarray(spacing_mm))]
+    except (TypeError, ValueError):
+        values = []
     if len(values) != 3 or any(not (np.isfinite(s) and s > 0) for s in values):
         raise DataError(
-            f"spacing_mm must be 3 positive numbers, got {tuple(values)}", code="bad_spacing", case_id=case_id
+            f"spacing_mm must be 3 positive numbers, got {tuple(values) or spacing_mm!r}",
+            code="bad_spacing",
+            case_id=case_id,
         )
     spacing = (values[0], values[1], values[2])
     if not is_in_mm(spacing):

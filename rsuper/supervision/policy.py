@@ -150,7 +150,7 @@ class SupervisionPolicy(_Model):
         return weight
 
 
-def load_policy(preset: str = DEFAULT_PRESET, *, path: Path | None = None) -> SupervisionPolicy:
+def load_policy(preset: str | Path = DEFAULT_PRESET, *, path: Path | None = None) -> SupervisionPolicy:
     """A named preset of the shipped table, or of a user's own file of the same shape.
 
     Args:
@@ -161,6 +161,9 @@ def load_policy(preset: str = DEFAULT_PRESET, *, path: Path | None = None) -> Su
         UsageError: ``unknown_policy`` if there is no such preset, ``bad_policy`` if the file does not fit,
             ``policy_missing`` if there is no such file.
     """
+    if not isinstance(preset, str | Path):
+        raise TypeError(f"a policy is loaded by the name of a preset or file, got {type(preset).__name__}")
+    preset = str(preset)
     name: str | None = preset
     if path is None:
         file, _, chosen = preset.partition(":")

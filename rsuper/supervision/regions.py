@@ -170,15 +170,17 @@ def as_bool(masks: Mapping[str, NDArray[np.generic]]) -> dict[str, Mask]:
     Raises:
         DataError: ``mask_not_finite`` for a NaN, which would count as well.
     """
+    if not isinstance(masks, Mapping):
+        raise TypeError(
+            f"masks are structure -> [D,H,W], such as {{'liver': mask}}, got {type(masks).__name__}"
+        )
+    masks = {name: np.asarray(mask) for name, mask in masks.items()}
     for name, mask in masks.items():
-        if isinstance(mask, np.ndarray) and mask.dtype.kind == "f" and np.isnan(mask).any():
+        if mask.dtype.kind == "f" and np.isnan(mask).any():
             raise DataError(
                 f"mask {name} holds NaN", code="mask_not_finite", hint="give 0 where the organ is not"
             )
-    return {
-        name: np.asarray(mask) if mask.dtype == np.bool_ else np.asarray(mask != 0)
-        for name, mask in masks.items()
-    }
+    return {name: mask if mask.dtype == np.bool_ else np.asarray(mask != 0) for name, mask in masks.items()}
 
 
 def union_mask(masks: Masks, stems: Sequence[str]) -> Mask:

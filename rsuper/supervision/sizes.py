@@ -152,6 +152,8 @@ def ellipsoid_volume_mm3(diameters_mm: Sequence[float]) -> float:
     sizes = [float(d) for d in diameters_mm]
     if not 1 <= len(sizes) <= 3:
         raise ValueError(f"an ellipsoid takes 1 to 3 diameters, got {len(sizes)}")
+    if min(sizes) < 0:
+        raise ValueError(f"diameters_mm are not negative, got {tuple(sizes)}")
     if len(sizes) == 1:
         sizes *= 3
     elif len(sizes) == 2:

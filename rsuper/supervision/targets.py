@@ -10,7 +10,14 @@ import torch
 
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import ReportRecord
-from rsuper.supervision.inputs import check_margins, check_policy, check_words, checked_spacing, common_shape
+from rsuper.supervision.inputs import (
+    check_margins,
+    check_policy,
+    check_records,
+    check_words,
+    checked_spacing,
+    common_shape,
+)
 from rsuper.supervision.placing import CaseScene, PlacedItem, place_class
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.regions import Mask, Masks, Region, as_bool, find_host
@@ -59,14 +66,15 @@ def build_case_targets(
         UsageError: ``bad_margin``, or ``unknown_organ`` in the policy.
         TypeError: records or classes are no sequences of what they should be, or the policy is none.
     """
-    check_words(records, lesion_classes)
+    check_records(records)
+    check_words(lesion_classes, voxel_labelled)
     organ_masks = as_bool(organ_masks)
     spacing = checked_spacing(spacing_mm, case_id)
     shape = common_shape(organ_masks, case_id)
     table = anatomy or load_anatomy()
     rules = policy or load_policy()
-    check_margins(margins_mm or {}, lesion_classes, table)
     check_policy(rules, table)
+    check_margins(margins_mm or {}, lesion_classes, table)
     scene = CaseScene.of(
         organ_masks, spacing_mm=spacing, anatomy=table, policy=rules, margins_mm=margins_mm or {}
     )

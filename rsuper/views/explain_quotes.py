@@ -16,6 +16,7 @@ QUOTE_NAMES: Mapping[str, str] = {
     "organ": "organ → step 3",
     "parts": "part → step 3",
     "organ and part": "organ and part → step 3",
+    "laterality": "side → step 3",
     "prior_diameters_mm": "size before → not used",
 }
 
