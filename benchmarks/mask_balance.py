@@ -37,6 +37,7 @@ class Condition:
         longer: factor on the steps of the study.
         candidates: places that a lesion is looked for at.
         ramp_steps: steps over which the reports come in.
+        learning_rate: of the second stage; the warm-up took 5e-3.
     """
 
     label: str
@@ -48,6 +49,7 @@ class Condition:
     longer: int = 1
     candidates: int = 1
     ramp_steps: int = 50
+    learning_rate: float = 5e-3
 
 
 CONDITIONS = {
@@ -63,6 +65,14 @@ CONDITIONS = {
     "masks_three_times": Condition(label="masks only, three times the steps", arm="masks", longer=3),
     "candidates_3": Condition(label="ball, 3 candidate places", arm="ball", candidates=3),
     "ramp_800": Condition(label="ball, reports come in over 800 steps", arm="ball", ramp_steps=800),
+    "rate_1e-3": Condition(
+        label="ball, second stage at 1e-3, reports come in over 400 steps",
+        arm="ball",
+        ramp_steps=400,
+        learning_rate=1e-3,
+    ),
+    "ramp_400": Condition(label="ball, reports come in over 400 steps", arm="ball", ramp_steps=400),
+    "masks_rate_1e-3": Condition(label="masks only, second stage at 1e-3", arm="masks", learning_rate=1e-3),
     "double_masks": Condition(label="masks only, 4 mask crops a step", arm="masks", batch_size=4),
 }
 
@@ -121,7 +131,10 @@ def run_condition(work: Path, *, seed: int, masks: int, name: str) -> None:
                 }
             ),
             "optimisation": config.optimisation.model_copy(
-                update={"report_ramp_steps": condition.ramp_steps}
+                update={
+                    "report_ramp_steps": condition.ramp_steps,
+                    "learning_rate": condition.learning_rate,
+                }
             ),
             "loss": config.loss.model_copy(
                 update={
