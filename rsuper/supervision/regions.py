@@ -174,9 +174,8 @@ def as_bool(masks: Mapping[str, NDArray[np.generic]]) -> dict[str, Mask]:
         raise TypeError(
             f"masks are structure -> [D,H,W], such as {{'liver': mask}}, got {type(masks).__name__}"
         )
-    masks = {name: np.asarray(mask) for name, mask in masks.items()}
     for name, mask in masks.items():
-        if mask.dtype.kind == "f" and np.isnan(mask).any():
+        if isinstance(mask, np.ndarray) and mask.dtype.kind == "f" and np.isnan(mask).any():
             raise DataError(
                 f"mask {name} holds NaN", code="mask_not_finite", hint="give 0 where the organ is not"
             )
