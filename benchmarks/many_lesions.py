@@ -96,7 +96,6 @@ def run_cohort(work: Path, number: int, seed: int) -> float:
     """Cohort, warm-up and every arm of one number of lesions; what is finished is kept."""
     import torch
 
-    from rsuper.data.batches import SamplingConfig
     from rsuper.data.prepare import PreparedDataset
     from rsuper.demo import recipe
     from rsuper.training import train
@@ -111,22 +110,12 @@ def run_cohort(work: Path, number: int, seed: int) -> float:
     validation = recipe.balanced(prepared.split("val"), 10, LESION_CLASS)
     test = recipe.balanced(prepared.split("test"), 50, LESION_CLASS)
 
-    def config(arm: Any, warmup_steps: int, steps: int) -> Any:
-        settings = recipe.run_config(arm, seed=seed, warmup_steps=warmup_steps, steps=steps)
-        rates = {"learning_rate": LEARNING_RATE, "report_ramp_steps": None}
-        return settings.model_copy(
-            update={
-                "sampling": SamplingConfig(patch_size=PATCH, batch_size=2),
-                "optimisation": settings.optimisation.model_copy(update=rates),
-            }
-        )
-
     warm = root / "warmup" / "model.safetensors"
     if not warm.is_file():
         train(
             prepared,
             root / "warmup",
-            config=config("masks", WARMUP_STEPS, 0),
+            config=run_config("masks", seed, WARMUP_STEPS, 0),
             training_cases=pools.training(masks=masks_of(number), reports=0),
             validation_cases=(),
         )
@@ -136,11 +125,13 @@ def run_cohort(work: Path, number: int, seed: int) -> float:
             continue
         shutil.rmtree(root / arm, ignore_errors=True)
         cases = pools.training(masks=masks_of(number), reports=0 if arm == "masks" else REPORTS)
-        data = prepared if arm == "masks" else write_targets(root, prepared, cases, arm)
+        data = prepared
+        if arm != "masks":
+            data = write_targets(root / f"targets_{arm}", root, prepared, cases, arm)
         train(
             data,
             root / arm,
-            config=config("masks" if arm == "masks" else "ball_and_volume", 0, STEPS),
+            config=run_config("masks" if arm == "masks" else "ball_and_volume", seed, 0, STEPS),
             initial_weights=warm,
             training_cases=cases if arm == "masks" else data.cases,
             validation_cases=validation,
@@ -152,6 +143,21 @@ def run_cohort(work: Path, number: int, seed: int) -> float:
         scored["reports"] = 0 if arm == "masks" else REPORTS
         result.write_text(json.dumps(scored), encoding="utf-8")
     return time.monotonic() - began
+
+
+def run_config(arm: Any, seed: int, warmup_steps: int, steps: int) -> Any:
+    """The demo's settings with another patch, a lower rate in the second stage and reports that come in slowly."""
+    from rsuper.data.batches import SamplingConfig
+    from rsuper.demo import recipe
+
+    settings = recipe.run_config(arm, seed=seed, warmup_steps=warmup_steps, steps=steps)
+    rates = {"learning_rate": LEARNING_RATE, "report_ramp_steps": None}
+    return settings.model_copy(
+        update={
+            "sampling": SamplingConfig(patch_size=PATCH, batch_size=2),
+            "optimisation": settings.optimisation.model_copy(update=rates),
+        }
+    )
 
 
 def any_ball(run: Path) -> bool:
@@ -224,14 +230,14 @@ def stated(truth: Mapping[str, Any], arm: str) -> tuple[Any, ...]:
     )
 
 
-def write_targets(root: Path, prepared: Any, cases: list[Any], arm: str) -> Any:
-    """The training cases of an arm: targets of the positive reports rebuilt from what the arm states."""
+def write_targets(final: Path, root: Path, prepared: Any, cases: list[Any], arm: str) -> Any:
+    """The training cases of an arm, in ``final``: targets of the positive reports rebuilt from what the arm states."""
     from llm_extract.records import ReportRecord
     from rsuper.data.prepare import PreparedDataset
     from rsuper.data.store import write_case
     from rsuper.supervision import build_case_targets
 
-    cohort, final = root / "cohort", root / f"targets_{arm}"
+    cohort = root / "cohort"
     truths = {}
     for line in (cohort / "truth.jsonl").read_text(encoding="utf-8").splitlines():
         truth = json.loads(line)
