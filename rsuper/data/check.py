@@ -214,7 +214,8 @@ def _missing_organs(
             yield DataIssue(
                 code="organ_not_segmented",
                 severity="warning",
-                message=f"{count} cases report lesions of the {organ}, no case has a mask of it",
+                message=f"{count} case{'s report' if count > 1 else ' reports'} lesions of the "
+                f"{organ.replace('_', ' ')}, no case has a mask of it",
                 hint=mask_advice(organ),
             )
 

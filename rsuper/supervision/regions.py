@@ -179,7 +179,7 @@ def as_bool(masks: Mapping[str, NDArray[np.generic]]) -> dict[str, Mask]:
             raise DataError(
                 f"mask {name} holds NaN", code="mask_not_finite", hint="give 0 where the organ is not"
             )
-    return {name: mask if mask.dtype == np.bool_ else np.asarray(mask != 0) for name, mask in masks.items()}
+    return {name: np.asarray(mask, dtype=bool) for name, mask in masks.items()}
 
 
 def union_mask(masks: Masks, stems: Sequence[str]) -> Mask:
