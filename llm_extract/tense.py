@@ -45,7 +45,7 @@ _AND_NOW = re.compile(
 """Behind "was 8 mm" and before the next length."""
 _CHANGED_TO = (
     r"\s(?:\w+ly\s)?(?:grown|grew|increased|enlarged|decreased|shrunk|shrank|regressed|reduced|progressed|become|became"
-    r"|reached)\b(?:\s\w{2,12}){0,3}\s{1,2}$"
+    r"|reached)\b(?:\s(?!from\b)\w{2,12}){0,3}\s{1,2}$"
 )
 _THEN_CHANGED = re.compile(r"(?:\s\w{2,12}){0,4}?,?(?:\s(?:and|has|have|had|is|are)){0,2}" + _CHANGED_TO)
 """Behind "which was 7 mm" and before the next length: "has grown to"."""

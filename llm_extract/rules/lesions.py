@@ -25,7 +25,7 @@ from llm_extract.rules.several_organs import places_by_organ
 from llm_extract.rules.sided import on_either_side
 from llm_extract.rules.stated_sizes import is_exact, is_repeated, not_its_own, of_earlier_study
 from llm_extract.rules.statements import Statement, has_verb
-from llm_extract.rules.stretches import without_parts_of_others
+from llm_extract.rules.stretches import is_spared, may_spare, without_parts_of_others
 
 _PLURAL_END = re.compile(r"\b(?:are|remain|have)\s(?:all\s|both\s)?(?:\w+\s)?$", re.IGNORECASE)
 
@@ -44,6 +44,7 @@ _HOLLOW = frozenset(
     }
 )
 """Organs whose thickened wall is a finding of its own."""
+_PLACES = frozenset({"place", "short", "side"})
 MAX_MENTIONS = 300
 """Mentions read from one report; more is not a report, and is marked for review."""
 
@@ -129,6 +130,9 @@ class LesionReader(ContinuationReader):
             statement, [m for m in statement.marks if head.start <= m.start < head.end]
         )
         references = [r for r in statement.references if head.start <= r.start < head.end]
+        if may_spare(statement):
+            marks = [m for m in marks if m.category not in _PLACES or not is_spared(statement, m.start)]
+            references = [r for r in references if not is_spared(statement, r.start)]
         inside = [m for m in statement.measurements if head.start <= m.start < head.end]
         if head.polarity in {"negated", "no_new"}:
             self._deny(statement, head, heads, marks, references)

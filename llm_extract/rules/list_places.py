@@ -22,6 +22,8 @@ def shared_places(own: Sequence[Mark], shared: Piece) -> list[Mark]:
     for category in ("short", "side"):
         if not any(m.category == category for m in own):
             found += [m for m in shared.marks if m.category == category]
+    if any(part.endswith("isthmus") for m in own if m.category == "short" for _, part in m.value.candidates):
+        found = [m for m in found if m.category != "side"]
     if _is_of_other_side(own, shared):
         found = [m for m in found if m.category != "short"]
     return found
@@ -36,6 +38,11 @@ def _is_of_other_side(own: Sequence[Mark], shared: Piece) -> bool:
 
 _BARE_NUMBER = re.compile(r"(?:,|\band)\s(?:[1-8]|[IV]{1,4})[abAB]?\s?\(\s?$")
 """Reads "segments 7 (3 cm) and 4 (1 cm)": a segment that only its number names."""
+_POSITION = re.compile(
+    r"\b(?:(?:antero|postero)?(?:lateral|medial)|anterior|posterior|superior|inferior|ventral|dorsal)(?:ly)?\b(?!\sto\b)",
+    re.IGNORECASE,
+)
+"""Reads "3 cm anterior fundal, 2 cm posterior"."""
 _UNKNOWN_PLACE = re.compile(
     r"\b(?:in|at|of|on)\s(?:the\s)?(?:[\w-]+\s){1,3}(?:segments?|lobes?|regions?|areas?|zones?|parts?|portions?|sides?|aspects?)\b",
     re.IGNORECASE,
@@ -47,6 +54,8 @@ def names_unknown_place(statement: Statement, piece: Piece) -> bool:
     if any(m.category in {"place", "short", "side"} for m in piece.marks) or piece.references:
         return False
     text = statement.text[piece.start - statement.start : piece.end - statement.start]
+    if _POSITION.search(text):
+        return True
     before = statement.text[: piece.sizes[0].start - statement.start]
     return _UNKNOWN_PLACE.search(text) is not None or _BARE_NUMBER.search(before[-16:]) is not None
 

@@ -164,9 +164,55 @@ def _where_own(statement: Statement, head: Head, cut: int, end: int) -> int:
     return cut if placed else end
 
 
+_SPARED = re.compile(
+    r"\b(?:spar(?:es|ed|ing)(?:\sof)?|but not"
+    r"|(?:not|without)\s(?:\w+ly\s)?(?:cross|exten[ds]|involv|reach|inva[ds]|affect|infiltrat)\w*(?:\s(?:in|of|to|into|towards?))?)"
+    r"\s(?:the\s)?(?:(?!(?:with|measur\w*|which|is|in|but|involv\w+|extend\w*|invad\w+|located|seen|there)\b)[\w/-]+,?\s){0,4}$"
+)
+
+
+def is_spared(statement: Statement, start: int) -> bool:
+    """True for a place that the text says the finding does not reach: "a mass of the body sparing the head".
+
+    Args:
+        statement: the sentence.
+        start: where in the report the words for the place begin.
+    """
+    at = start - statement.start
+    return _SPARED.search(statement.low, max(0, at - 70), at) is not None
+
+
+def may_spare(statement: Statement) -> bool:
+    """True where a sentence holds words that :func:`is_spared` needs."""
+    low = statement.low
+    return "spar" in low or "not " in low or "without" in low
+
+
+_THINGS = Cue(
+    r"(?:[,;]|\b(?:and|with)\b)(?:\s(?:and|with))?\s(?:(?!(?:is|are|was|were|of|in|at|to|surrounding|adjacent|distal|peripheral)\b)"
+    r"[\w/-]+\s){0,4}?(?:shows?\s|has\s|contains?\s|with\s)?(?:(?!(?:no|without)\b)\w+\s){0,2}?"
+    r"(?:atelectas[ie]s|consolidations?|effusions?|collapse|scarring|scars?|fibrosis|emphysema|infarct\w*|hydronephrosis|stones?"
+    r"|calcul(?:us|i)|\w*lithiasis|pneumonia|bronchiectasis|atrophy|duplication|stents?|catheters?)\b",
+    "atelectas", "consolidation", "effusion", "collapse", "scar", "fibrosis", "emphysema", "infarct", "hydronephrosis",
+    "stone", "calcul", "lithiasis", "pneumonia", "bronchiectasis", "atrophy", "duplication", "stent", "catheter",
+)  # fmt: skip
+
+
+def _before_other_thing(statement: Statement, head: Head, last: int, end: int) -> int:
+    """Reads "a nodule in the right lung, left lung shows atelectasis": the side of what is no lesion."""
+    low, offset = statement.low, statement.start
+    match = _THINGS.search(low[last - offset : end - offset])
+    if match is None:
+        return end
+    cut = last + match.start()
+    sized = any(cut <= m.start < end for m in statement.measurements)
+    placed = any(m.category in _PLACES and cut <= m.start < end for m in statement.marks)
+    return _where_own(statement, head, cut, end) if placed and not sized else end
+
+
 def _before_other_process(statement: Statement, head: Head, last: int, end: int) -> int:
     """Reads "nodules in both lungs, septal thickening in one lobe": what is no lesion has its own place."""
-    end = _before_other_subject(statement, head, last, end)
+    end = _before_other_thing(statement, head, last, _before_other_subject(statement, head, last, end))
     others = [
         m
         for m in statement.marks

@@ -78,6 +78,8 @@ def test_qualifiers(text, qualifier):
         ("increased from 18 to 24 mm", ["prior", "current"]),
         ("measures 24 mm, increased from 18 mm", ["current", "prior"]),
         ("18 -> 24 mm", ["prior", "current"]),
+        ("The mass measuring 24 mm has decreased from 28 mm", ["current", "prior"]),
+        ("The 24 mm mass has grown slightly from 18 mm", ["current", "prior"]),
         ("24 mm compared to 18 mm", ["current", "prior"]),
         ("24 mm, formerly 18 mm", ["current", "prior"]),
         ("24 mm versus 18 mm on the prior study", ["current", "prior"]),

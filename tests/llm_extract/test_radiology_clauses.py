@@ -22,6 +22,9 @@ OTHER_SIDE = {
     "The right ovary contains a 3 cm cyst and the left ovary is not seen.": ("ovary", "right"),
     "The left breast has a 30 mm mass with a normal right breast.": ("breast", "left"),
     "The left kidney shows a 3 cm mass and the right kidney is surgically absent.": ("kidney", "left"),
+    "The left kidney shows a 3 cm mass, right kidney shows hydronephrosis.": ("kidney", "left"),
+    "The right lung shows a 30 mm nodule, with left lung atelectasis.": ("lung", "right"),
+    "A 30 mm nodule in the right lung and consolidation in the left lower lobe.": ("lung", "right"),
     # near misses: what stands before, and what belongs to the finding
     "The right kidney is normal and the left kidney contains a 3 cm mass.": ("kidney", "left"),
     "A 3 cm mass is seen, and it lies in the right kidney.": ("kidney", "right"),
@@ -42,12 +45,16 @@ OTHER_PART = {
     "There is a 2 cm mass in the pancreatic tail, the body and head are unremarkable.": ("pancreas_tail",),
     "A mass in segment 4 is seen and segments 6 and 7 are atrophic.": ("liver_segment_4",),
     "2 cm pancreatic head mass with atrophy of the body and tail.": ("pancreas_head",),
+    "2 cm mass in the pancreatic body sparing the head.": ("pancreas_body",),
+    "The mass of the pancreatic body measures 3 cm but spares the head and tail.": ("pancreas_body",),
+    "A 6 cm mass of segments 5 and 6, not involving segment 8.": ("liver_segment_5", "liver_segment_6"),
     "A 2 cm mass of the pancreatic body with a duct dilated to 8 mm, atrophy of the tail.": (
         "pancreas_body",
     ),
     # near misses: parts of the finding
     "A 4 cm mass of the pancreatic body and tail.": ("pancreas_body", "pancreas_tail"),
     "A mass of 4 cm involves the pancreatic body and the tail.": ("pancreas_body", "pancreas_tail"),
+    "A mass not invading the duodenum, in the pancreatic head.": ("pancreas_head",),
 }
 
 
@@ -89,6 +96,15 @@ LISTS = {
     "Renal masses: right upper pole 4 cm, left 2.5 cm.": [
         ("kidney", "right", ("kidney_upper_pole",), (40.0,)),
         ("kidney", "left", (), (25.0,)),
+    ],
+    "Thyroid nodules: right 1.2 cm, left 0.8 cm, isthmus 0.5 cm.": [
+        ("thyroid", "right", (), (12.0,)),
+        ("thyroid", "left", (), (8.0,)),
+        ("thyroid", "unknown", ("thyroid_isthmus",), (5.0,)),
+    ],
+    "Uterus: fibroids, 3 cm fundal, 2 cm posterior.": [
+        ("uterus", "n/a", ("uterus_fundus",), (30.0,)),
+        ("uterus", "n/a", (), (20.0,)),
     ],
     "Cysts in the upper poles of the kidneys, 4 cm on the right and 2.5 cm on the left.": [
         ("kidney", "right", ("kidney_upper_pole",), (40.0,)),
