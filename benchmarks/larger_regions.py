@@ -24,7 +24,6 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "larger_regions.json"
 PATCH = (32, 32, 32)
 ARMS = {
-    "masks": "masks only",
     "weight_0": "reports at weight 0",
     "anywhere": "crops anywhere in the region",
     "search": "crops where the search over the region puts the lesions",
@@ -85,17 +84,15 @@ def run_seed(root: Path, number: int, seed: int) -> float:
         if (run / "result.json").is_file():
             continue
         shutil.rmtree(run, ignore_errors=True)
-        cases = pools.training(masks=masks, reports=0 if arm == "masks" else study.REPORTS)
-        data = prepared
-        if arm != "masks":
-            stated = "weight_0" if arm == "weight_0" else "listed"
-            data = study.write_targets(folder / f"targets_{arm}", root, prepared, cases, stated)
+        cases = pools.training(masks=masks, reports=study.REPORTS)
+        stated = "weight_0" if arm == "weight_0" else "listed"
+        data = study.write_targets(folder / f"targets_{arm}", root, prepared, cases, stated)
         train(
             data,
             run,
             config=settings(arm, seed=seed, warmup_steps=0, steps=study.STEPS),
             initial_weights=warm,
-            training_cases=cases if arm == "masks" else data.cases,
+            training_cases=data.cases,
             validation_cases=validation,
         )
         scored = recipe.score_run(run, test, study.LESION_CLASS)
