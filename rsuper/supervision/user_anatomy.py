@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from llm_extract.anatomy import Anatomy, load_anatomy
+from llm_extract.anatomy_file import check_anatomy_file
+from llm_extract.errors import PipelineError
 from rsuper.errors import DataError, UsageError
 from rsuper.supervision.targets import organ_of_class
 
 
 def load_user_anatomy(path: Path | None) -> Anatomy:
-    """The built-in table, extended by a YAML file of the same shape; see :func:`llm_extract.anatomy.load_anatomy`.
+    """The built-in table, extended by a YAML file of the same shape, read as the extraction reads it.
 
     Args:
         path: the user's file; None is the built-in table alone.
 
     Raises:
-        UsageError: ``bad_anatomy`` if the file is missing or does not fit.
+        UsageError: ``bad_anatomy`` if the file is missing or does not fit, with every mistake and its line.
     """
     if path is None:
         return load_anatomy()
     try:
-        return load_anatomy(path)
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"the anatomy file {path.name} cannot be used ({error.__class__.__name__})",
-            code="bad_anatomy",
-            hint="it holds one key, organs: a mapping of organ to its structures, parts and margin; compare it with "
-            "llm_extract/anatomy.yaml",
-        ) from error
+        return check_anatomy_file(path)
+    except PipelineError as error:
+        raise UsageError(str(error.args[0]), code="bad_anatomy", hint=error.hint) from error
 
 
 def written_anatomy(value: object, *, source: str) -> Anatomy | None:
@@ -69,11 +66,12 @@ def require_organs(lesion_classes: Iterable[str], anatomy: Anatomy) -> None:
     Raises:
         UsageError: ``class_without_organ``.
     """
+    known = sorted(organ.lesion_class for organ in anatomy.organs.values())
     for name in lesion_classes:
         if organ_of_class(name, anatomy) is None:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
             raise UsageError(
                 f"no organ of the table has the lesion class {name}",
                 code="class_without_organ",
-                hint="give the table that the network was trained with (--anatomy FILE), or choose classes with "
-                "--class",
+                hint=f"did you mean {near[0]}? Organs of your own come with --anatomy FILE, classes with --class",
             )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_extract.anatomy_file import check_anatomy_file
 from llm_extract.records import Evidence, Lesion
 from rsuper.data.classes import suggest_classes
 from rsuper.data.layout import Dataset
@@ -15,7 +16,7 @@ from rsuper.supervision import load_policy
 from rsuper.supervision.user_anatomy import load_user_anatomy
 
 QUOTE = Evidence(field="lesion", start=0, end=2, text="CT", section="findings")
-TABLE = "organs:\n  thymus:\n    structures: [thymus]\n    margin_mm: 7\n"
+TABLE = "organs:\n  thymus:\n    synonyms: [thymus]\n    structures: [thymus]\n    margin_mm: 7\n"
 
 
 @pytest.fixture
@@ -77,6 +78,16 @@ def test_a_broken_anatomy_is_a_usage_error(tmp_path: Path, text):
     with pytest.raises(UsageError) as caught:
         load_user_anatomy(file)
     assert caught.value.code == "bad_anatomy"
+
+
+def test_every_verb_reads_an_anatomy_file_as_the_extraction_does(tmp_path: Path):
+    """Mistakes come with their line; a file that is good for one verb is good for all."""
+    file = tmp_path / "anatomy.yaml"
+    file.write_text("organs:\n  thymus:\n    synonyms: [thymus]\n    margin_mm: wide\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="line 4: organs.thymus.margin_mm"):
+        load_user_anatomy(file)
+    file.write_text(TABLE, encoding="utf-8")
+    assert load_user_anatomy(file) == check_anatomy_file(file)
 
 
 def test_a_missing_anatomy_file_is_a_usage_error(tmp_path: Path):
