@@ -148,11 +148,18 @@ def _size_card(number: int, lesion: Lesion, lesson: Lesson, explanation: Explana
         middle="" if size.median_mm3 is None else say.mm3(size.median_mm3),
         formula=_formula(lesion, ellipsoid),
         story=say.size_story(lesion),
-        count=say.count_story(lesion),
+        count=say.count_story(lesion, _group(lesion, lesson)),
         counts=explanation.policy.lesion_class(lesion, explanation.anatomy) == lesson.lesion_class,
         drawing=size_drawing(lesion.diameters_mm, ball_diameter_mm(low), ball_diameter_mm(high)),
         line=volume_line(low, high, ellipsoid=ellipsoid, median=size.median_mm3),
     )
+
+
+def _group(lesion: Lesion, lesson: Lesson) -> list[Lesion]:
+    """The entries that the report describes together with this one."""
+    return [
+        other for other in lesson.lesions if lesion.group_id is not None and other.group_id == lesion.group_id
+    ]
 
 
 def _formula(lesion: Lesion, ellipsoid: float | None) -> str:

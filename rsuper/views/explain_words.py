@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from llm_extract.records import Lesion, OrganStatement
 from rsuper.losses.ball_rules import is_unsized
+from rsuper.supervision.groups import count_interval, sides_of_members
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
 from rsuper.supervision.sizes import UNKNOWN_LOW_MM3, factors_for
 from rsuper.supervision.types import ClassTarget
@@ -40,6 +41,7 @@ CODES: Mapping[str, str] = {
     "host_filled": "gaps of the organ's mask that a lesion of the stated size may have left were filled",
     "organ_mask_incomplete": "a mask that could hold the lesion is missing, so no negative follows",
     "side_without_organ": "the named side has no organ mask",
+    "side_mask_missing": "the mask does not tell left from right, so both sides are the host",
     "size_above_organ_extent": "the stated size is longer than the organ, so the lesion stays out of the loss",
     "size_implausible": "the stated size is beyond belief, so the lesion stays out of the loss",
     "size_slip_tenfold": "the size looks like centimetres taken for millimetres, so the lesion stays out of the loss",
@@ -252,15 +254,28 @@ def size_story(lesion: Lesion) -> str:
     return "The report only bounds the size: each end of the interval is the calibrated volume of a bound."
 
 
-def count_story(lesion: Lesion) -> str:
-    """How many lesions an entry stands for; empty for exactly one."""
+def count_story(lesion: Lesion, group: Sequence[Lesion] = ()) -> str:
+    """How many lesions an entry stands for, and on which sides; empty for exactly one.
+
+    Args:
+        lesion: the entry.
+        group: all entries of its group.
+    """
+    sides = sides_of_members(lesion, group)
     if lesion.group_role == "remainder":
+        if sides:
+            return (
+                f"The rest of a group on both sides: one is searched for on the {sides[0]}, where the largest is not; "
+                "the others are not searched, but their region is spared."
+            )
         return "The rest of a group: not searched, but its region is spared."
+    each = " At least one is searched for on each side." if sides else ""
     if lesion.count_kind == "exact":
-        return "" if lesion.count == 1 else f"{lesion.count} lesions, each of this size."
+        return "" if lesion.count == 1 else f"{lesion.count} lesions, each of this size.{each}"
     if lesion.count_kind == "at_least":
-        return f"At least {lesion.count}; there may be more."
+        return f"At least {count_interval(lesion).low}; there may be more.{each}"
+    where = "one on each side is" if sides else "two are"
     return (
-        "“Multiple”: at least two are searched for; more may be anywhere in the region, so nothing there is pushed "
+        f"“Multiple”: at least {where} searched for; more may be anywhere in the region, so nothing there is pushed "
         "down."
     )

@@ -84,7 +84,7 @@ def test_every_verb_reads_an_anatomy_file_as_the_extraction_does(tmp_path: Path)
     """Mistakes come with their line; a file that is good for one verb is good for all."""
     file = tmp_path / "anatomy.yaml"
     file.write_text("organs:\n  thymus:\n    synonyms: [thymus]\n    margin_mm: wide\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="line 4: organs.thymus.margin_mm"):
+    with pytest.raises(UsageError, match=r"line 4: organs\.thymus\.margin_mm"):
         load_user_anatomy(file)
     file.write_text(TABLE, encoding="utf-8")
     assert load_user_anatomy(file) == check_anatomy_file(file)

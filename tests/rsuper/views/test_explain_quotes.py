@@ -12,6 +12,7 @@ from rsuper.views.explain import explain
 from rsuper.views.explain_json import explanation_facts
 from rsuper.views.explain_page import render_explain_page
 from rsuper.views.explain_quotes import quoted_fields
+from rsuper.views.explain_words import count_story
 
 
 def fields(text):
@@ -68,6 +69,28 @@ def test_words_of_ones_own_are_explained(tmp_path):
     rules.write_text("presets: {mine: {rules: [{organ: [livr], then: count}]}}")
     with pytest.raises(UsageError, match="did you mean liver"):
         explain("2 cm mass in the liver.", policy=str(rules))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Renal masses on both sides.", ["at least one on each side is searched for"]),
+        (
+            "Three 1 cm masses in both kidneys.",
+            ["each of this size. At least one is searched for on each side."],
+        ),
+        ("Multiple renal masses.", ["at least two are searched for"]),
+        (
+            "Multiple bilateral renal masses, the largest in the left kidney measuring 3.4 cm.",
+            ["one is searched for on the right, where the largest is not", ""],
+        ),
+    ],
+)
+def test_the_page_says_on_which_sides_lesions_are_searched(text, said):
+    lesions = extract_record(Report(report_id="r", text=text)).lesions
+    stories = [count_story(lesion, lesions if lesion.group_id else ()) for lesion in lesions]
+    for story, words in zip(stories, said, strict=True):
+        assert words in story if words else story == ""
 
 
 def test_painted_lesions_on_both_sides_lie_one_a_side():
