@@ -24,6 +24,8 @@ _GREW_FROM = re.compile(
     r"|down)[a-z]*(?: in (?:size|diameter))?(?: slightly)?"
     r" from(?: (?:a|about|approximately|prior|previous|previously))?\s{0,2}$",
 )
+_FROM = re.compile(r",?\s(?:(?:up|down)\s)?from\s(?:(?:an?|about|approximately|prior|previous)\s){0,2}")
+"""Between two lengths: "grown to 22 mm from 14 mm"."""
 _VERSUS = re.compile(
     r"(?:\bversus|\bvs\.?|,\sagainst|\bcompared (?:to|with)|\bin comparison (?:to|with)|\bas opposed to"
     r"|\bwhile it was|\bwhereas it was)(?: the)?(?: (?:prior|previous))?(?: (?:size|value|measurement))?"
@@ -159,6 +161,7 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
         or _VERSUS.search(left)
         or _PAREN_WAS.search(left)
         or _GREW_FROM.search(left)
+        or (left is not context and _FROM.fullmatch(left))
     ):
         return True
     if followed and _WAS.search(left) and (_AND_NOW.match(right) or _THEN_CHANGED.match(right)):

@@ -68,6 +68,12 @@ _RESOLVED = Cue(
     r"|complete(?:ly)? (?:resolution|resolved|regressed)|completely disappeared)\b",
     "no longer", "resol", "disappeared", "anymore", "regressed",
 )  # fmt: skip
+_TAKEN_OUT = Cue(
+    r"(?:(?!\b(?:and|but|while|with)\b)[^.;,]){0,60}?\b(?:has|have)\s(?:(?:since|now|been|interval|completely|surgically)\s){0,2}been\s"
+    r"(?:\w+ly\s)?(?:resected|excised|removed|taken out)\b",
+    "resected", "excised", "removed", "taken out",
+)  # fmt: skip
+"""Behind a finding: "the 4 cm mass has been resected"."""
 _PENDING = re.compile(r"\b(?:pending|awaiting|requir\w+|to be|for) exclusion of\s(?:[\w-]+\s){0,4}$")
 """Reads "pending exclusion of metastasis" behind what was seen: a doubt, not a plan."""
 _UNSEEN = Cue(
@@ -206,7 +212,7 @@ def polarity(sentence: str, start: int, end: int, *, measured: bool) -> Polarity
     before, after = sentence[:start], sentence[end:]
     if _RESOLVED.search(after):
         return "resolved"
-    if _OPERATED_FOR.search(before):
+    if _OPERATED_FOR.search(before) or _TAKEN_OUT.match(after):
         return "history"
     if not measured and _FOLLOWED.match(after) and _DISEASE.search(sentence[start:end]):
         return "history"

@@ -14,6 +14,7 @@ from llm_extract.rules.lexicon import Mark
 from llm_extract.rules.part_names import segment_numbers
 from llm_extract.rules.separators import joined_places
 from llm_extract.rules.statements import Statement
+from llm_extract.rules.stretches import is_spared, may_spare
 
 _AXIS = re.compile(
     r"\b(?:ap|tr|cc|si|rl|craniocaudal|cranio-caudal|transverse|anteroposterior|antero-posterior"
@@ -58,6 +59,10 @@ def pieces(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> li
         leads = stated and not _placed(statement, low, low + found[0])
         cuts.append(low + _cut(gap, found[:1] if leads else found))
     cuts.append(head.end)
+    marks, references = statement.marks, statement.references
+    if may_spare(statement):
+        marks = [m for m in marks if m.category not in _PLACES or not is_spared(statement, m.start)]
+        references = [r for r in references if not is_spared(statement, r.start)]
     made = []
     for index, group in enumerate(groups):
         start, end = cuts[index], cuts[index + 1]
@@ -66,8 +71,8 @@ def pieces(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> li
                 start,
                 end,
                 tuple(group),
-                tuple(m for m in statement.marks if start <= m.start < end),
-                tuple(r for r in statement.references if start <= r.start < end),
+                tuple(m for m in marks if start <= m.start < end),
+                tuple(r for r in references if start <= r.start < end),
             )
         )
     return made
@@ -143,6 +148,13 @@ def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement])
     sides = [m for m in marks if m.category == "side" and m.value in {"left", "right"}]
     parts = [m for m in marks if (m.category == "place" and m.value.part) or m.category == "short"]
     options += [[([m], []) for m in group] for group in (parts, sides) if len(group) == number]
+    by_organ = _by_organ(marks) if explicit else []
+    if len(by_organ) == number:
+        other = [m for m in marks if m.category not in _PLACES]
+        return [
+            Piece(head.start, head.end, (size,), tuple(sorted([*other, *own], key=lambda m: m.start)), ())
+            for size, own in zip(sizes, by_organ, strict=True)
+        ]
     if not explicit or not options:
         return None
     shared = [
@@ -156,6 +168,18 @@ def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement])
         )
         for size, (own, refs) in zip(sizes, options[0], strict=True)
     ]
+
+
+def _by_organ(marks: Sequence[Mark]) -> list[list[Mark]]:
+    """Place words of each of several organs: "cysts of the right kidney and the spleen"."""
+    nouns = [m for m in marks if m.category == "place" and m.value.organ]
+    found: list[list[Mark]] = []
+    start = 0
+    for _, group in itertools.groupby(nouns, key=lambda m: m.value.organ):
+        end = list(group)[-1].end
+        found.append([m for m in marks if m.category in _PLACES and start <= m.start < end])
+        start = end
+    return found if len(found) > 1 and len({m.value.organ for m in nouns}) == len(found) else []
 
 
 def _listed(statement: Statement, sizes: Sequence[Measurement]) -> bool:

@@ -25,16 +25,20 @@ def own_side(piece: Piece) -> str | None:
 
 
 def on_either_side(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> bool:
-    """True for sizes that are told by their sides: "right 3.3 cm, left subcentimetre".
+    """True for sizes that are told by their sides or organs: "right 3.3 cm, left subcentimetre".
 
     Args:
         statement: the sentence.
         head: the finding.
         sizes: its sizes, also such as "subcentimetre".
     """
-    if len(sizes) < 2 or len(statement.of("side")) < 2:
+    if len(sizes) < 2 or len(statement.of("side", "place")) < 2:
         return False
-    sides = [own_side(piece) for piece in pieces(statement, head, sizes)]
+    listed = pieces(statement, head, sizes)
+    organs = [{m.value.organ for m in piece.marks if m.category == "place"} for piece in listed]
+    if all(len(named) == 1 for named in organs) and len(set[str]().union(*organs)) == len(listed):
+        return True
+    sides = [own_side(piece) for piece in listed]
     return len(sides) > 1 and bool(sides[0]) and None not in sides and set(sides) >= _BOTH
 
 

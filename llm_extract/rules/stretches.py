@@ -165,7 +165,7 @@ def _where_own(statement: Statement, head: Head, cut: int, end: int) -> int:
 
 
 _SPARED = re.compile(
-    r"\b(?:spar(?:es|ed|ing)(?:\sof)?|but not"
+    r"\b(?:spar(?:es|ed|ing)(?:\sof)?|but not|none(?:\s(?:in|of|at|within))?"
     r"|(?:not|without)\s(?:\w+ly\s)?(?:cross|exten[ds]|involv|reach|inva[ds]|affect|infiltrat)\w*(?:\s(?:in|of|to|into|towards?))?)"
     r"\s(?:the\s)?(?:(?!(?:with|measur\w*|which|is|in|but|involv\w+|extend\w*|invad\w+|located|seen|there)\b)[\w/-]+,?\s){0,4}$"
 )
@@ -185,7 +185,7 @@ def is_spared(statement: Statement, start: int) -> bool:
 def may_spare(statement: Statement) -> bool:
     """True where a sentence holds words that :func:`is_spared` needs."""
     low = statement.low
-    return "spar" in low or "not " in low or "without" in low
+    return "spar" in low or "not " in low or "without" in low or "none" in low
 
 
 _THINGS = Cue(

@@ -106,6 +106,24 @@ LISTS = {
         ("uterus", "n/a", ("uterus_fundus",), (30.0,)),
         ("uterus", "n/a", (), (20.0,)),
     ],
+    # sizes in the order of the organs
+    "Cysts of the right kidney and the spleen measuring 2 cm and 3 cm.": [
+        ("kidney", "right", (), (20.0,)),
+        ("spleen", "n/a", (), (30.0,)),
+    ],
+    "Masses of the left adrenal gland and the pancreatic tail, 2 and 3 cm, respectively.": [
+        ("adrenal_gland", "left", (), (20.0,)),
+        ("pancreas", "n/a", ("pancreas_tail",), (30.0,)),
+    ],
+    "Hypodense lesions: spleen 8 mm, right kidney 12 mm, liver too small to characterise.": [
+        ("spleen", "n/a", (), (8.0,)),
+        ("kidney", "right", (), (12.0,)),
+        ("liver", "n/a", (), ()),
+    ],
+    "Nodules in the RUL (6 mm) and LLL (9 mm), none in the LUL.": [
+        ("lung", "right", ("lung_right_upper_lobe",), (6.0,)),
+        ("lung", "left", ("lung_left_lower_lobe",), (9.0,)),
+    ],
     "Cysts in the upper poles of the kidneys, 4 cm on the right and 2.5 cm on the left.": [
         ("kidney", "right", ("kidney_upper_pole",), (40.0,)),
         ("kidney", "left", ("kidney_upper_pole",), (25.0,)),
@@ -116,3 +134,21 @@ LISTS = {
 @pytest.mark.parametrize("text", LISTS)
 def test_a_lesion_of_a_list_takes_no_place_of_another(text: str) -> None:
     assert [(x.organ, x.laterality, x.parts, x.diameters_mm) for x in lesions(text)] == LISTS[text]
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("The 4 cm right renal mass has been resected.", []),
+        (
+            "The right renal mass of 4 cm has since been surgically removed. A 1 cm cyst of the liver.",
+            [(10.0,)],
+        ),
+        ("A 4 cm right renal mass is seen and the gallbladder has been removed.", [(40.0,)]),
+        ("A 4 cm right renal mass, the left kidney has been resected.", [(40.0,)]),
+        ("The 22 mm lesion of segment 6 is 12 mm from the portal vein.", [(22.0,)]),
+        ("The lesion of segment 6 has grown to 22 mm from 14 mm.", [(22.0,)]),
+    ],
+)
+def test_what_has_been_taken_out_and_where_a_size_comes_from(text, sizes) -> None:
+    assert [x.diameters_mm for x in lesions(text)] == sizes
