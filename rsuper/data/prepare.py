@@ -29,6 +29,8 @@ Masks = dict[str, NDArray[np.bool_]]
 KEY_FILE = "key.txt"
 __all__ = ["CaseFailure", "PrepareConfig", "PreparedDataset", "prepare"]
 SUPERVISION_TABLES = ("policy.yaml", "size_factors.json")
+TARGET_RULES = 2
+"""Goes up where the same records, masks and tables give other targets, so that no case keeps those of before."""
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -148,6 +150,7 @@ def _key(dataset: Dataset, entry: CaseEntry, *, config: PrepareConfig, reference
     )
     parts = (
         config.sha256,
+        str(TARGET_RULES),
         _tables_sha256(),
         repr(entry),
         repr(sorted(dataset.labels.items())),

@@ -106,12 +106,16 @@ def test_other_settings_make_every_case_again_and_an_interrupted_change_is_no_da
     assert prepare(Dataset.open(dataset), out, config=other).cases[0].image().min() >= -500
 
 
-def test_new_tables_of_the_package_make_every_case_again(dataset, tmp_path, monkeypatch):
-    """An upgrade that calibrates sizes or changes the policy must not train on targets of the old tables."""
+@pytest.mark.parametrize("what", ["tables", "rules"])
+def test_new_tables_and_rules_of_the_package_make_every_case_again(dataset, tmp_path, monkeypatch, what):
+    """An upgrade that calibrates sizes or places lesions anew must not train on targets of before."""
     out = tmp_path / "out"
     prepare(Dataset.open(dataset), out, config=CONFIG)
     before = stamps(out)
-    monkeypatch.setattr(module, "_tables_sha256", lambda: "other tables")
+    if what == "tables":
+        monkeypatch.setattr(module, "_tables_sha256", lambda: "other tables")
+    else:
+        monkeypatch.setattr(module, "TARGET_RULES", module.TARGET_RULES + 1)
     prepare(Dataset.open(dataset), out, config=CONFIG)
     after = stamps(out)
     assert before.keys() == after.keys()
