@@ -135,13 +135,13 @@ class RegionSearch:
         if target.region is None:
             return ()
         rooms = room_voxels(torch.from_numpy(target.region), target.lesions).tolist()
-        region = torch.from_numpy(np.ascontiguousarray(target.region[box]))
+        region = torch.from_numpy(np.ascontiguousarray(target.region[box])).to(self.device)
         inside = tuple(
             slice(part.start - first.start, part.stop - first.start)
             for part, first in zip(box, seen, strict=True)
         )
         placement = place_lesions(
-            torch.logit(probability[inside], eps=SATURATED),
+            torch.logit(probability[inside].to(self.device), eps=SATURATED),
             region,
             target.lesions,
             box=box,
@@ -152,8 +152,11 @@ class RegionSearch:
         voxel_mm3 = voxel_volume_mm3(targets.spacing_mm)
         best: dict[int, LesionPlace] = {}
         for placed in placement.placed:  # the places of a lesion follow each other, the best first
+            if not bool(placed.located):
+                continue
             lesion = without_vacuous_bound(target.lesions[placed.lesion], rooms[placed.lesion] * voxel_mm3)
-            first, second, third = (int(at) + part.start for at, part in zip(placed.center, box, strict=True))
+            center = placed.center.tolist()
+            first, second, third = (at + part.start for at, part in zip(center, box, strict=True))
             place = LesionPlace(
                 lesion=placed.lesion,
                 center=(first, second, third),
