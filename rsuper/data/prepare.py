@@ -190,10 +190,10 @@ def _prepare_one(
             for group in (masks, lesions, references)
         )
     crop = _roi(masks, grid, config, case_id=entry.case_id)
-    organs = _cropped(masks, crop)
+    organs, drawn = _cropped(masks, crop), _cropped(lesions, crop)
     targets = build_case_targets(
         dataset.records(entry),
-        organs,
+        organs or drawn,  # a case may have nothing but drawn lesions
         case_id=entry.case_id,
         spacing_mm=grid.spacing_mm,
         lesion_classes=config.lesion_classes,
@@ -206,7 +206,7 @@ def _prepare_one(
         targets, dataset.records(entry), lesions, anatomy=config.anatomy, policy=config.policy
     )
     channels = {f"structure:{name}": mask for name, mask in organs.items()}
-    channels |= {f"label:{name}": mask for name, mask in _cropped(lesions, crop).items()}
+    channels |= {f"label:{name}": mask for name, mask in drawn.items()}
     channels |= {f"reference:{name}": mask for name, mask in _cropped(references, crop).items()}
     affine = grid.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ np.array([part.start for part in crop], dtype=float)

@@ -24,7 +24,11 @@ def require_channels(channels: Sequence[str], masks: Collection[str], anatomy: A
     Raises:
         UsageError: ``unknown_channel`` or ``channel_twice``.
     """
+    if isinstance(channels, str):
+        raise TypeError(f"channels is a sequence of names, such as [{channels!r}], got one text")
     anatomy = anatomy or load_anatomy()
+    if not isinstance(anatomy, Anatomy):
+        raise TypeError(f"anatomy is a table, got {type(anatomy).__name__}: load_anatomy(Path('mine.yaml'))")
     twice = [name for number, name in enumerate(channels) if name in channels[:number]]
     if twice:
         raise UsageError(

@@ -110,7 +110,7 @@ def target_map(
     records = records_of(reports, anatomy)
     targets = build_case_targets(
         records,
-        {name: mask for name, mask in arrays.items() if not name.endswith(LESION_SUFFIX)},
+        {name: mask for name, mask in arrays.items() if not name.endswith(LESION_SUFFIX)} or arrays,
         case_id=case_id,
         spacing_mm=spacing_mm,
         lesion_classes=lesion_classes,

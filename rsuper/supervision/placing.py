@@ -212,7 +212,7 @@ def _seat(scene: CaseScene, item: CountedLesion, items: Sequence[CountedLesion])
     sides = hosts_of_members(scene, item.lesion, group) if item.certain else ()
     codes = list(host.codes)
     paired = scene.anatomy.organs[item.lesion.organ].paired
-    if paired and item.certain and sides_of_members(item.lesion, group) and not sides and host.structures:
+    if paired and item.certain and sides_of_members(item.lesion, group) and not sides and host.complete:
         codes.append("side_mask_missing")
     for side in sides:
         codes += side.codes

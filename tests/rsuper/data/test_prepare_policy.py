@@ -102,3 +102,10 @@ def test_an_empty_drawn_mask_beside_a_positive_report_is_named(cohort, tmp_path:
     (case,) = prepare(data, tmp_path / "out", config=PrepareConfig(lesion_classes=("pancreas_lesion",))).cases
     target = case.case_targets().classes["pancreas_lesion"]
     assert (target.state, target.codes) == ("voxels", ("mask_denies_report",))
+
+
+def test_a_case_with_nothing_but_a_drawn_lesion_is_prepared(cohort, tmp_path: Path):
+    data = Dataset.open(cohort.add("a", masks={"pancreas_lesion": ((12, 16), (14, 18), (10, 14))}).finish())
+    result = prepare(data, tmp_path / "out", config=PrepareConfig(lesion_classes=("pancreas_lesion",)))
+    assert result.failures == ()
+    assert result.cases[0].state("pancreas_lesion") == "voxels"

@@ -130,6 +130,30 @@ def test_a_drawn_mask_that_contradicts_the_report_is_named(report, drawn, codes)
     assert case.key.states == {"liver_lesion": "voxels"}, "the mask wins"
 
 
+def test_one_text_is_no_list_of_channels_and_a_path_no_table():
+    with pytest.raises(TypeError, match=r"such as \['liver_lesion'\]"):
+        made(channels="liver_lesion")
+    with pytest.raises(TypeError, match=r"got PosixPath|got WindowsPath"):
+        made(anatomy=Path("mine.yaml"))
+
+
+def test_a_drawn_case_needs_no_organ_masks():
+    """What a human drew is known without them; what only the report says cannot be placed, and a warning says so."""
+    drawn = LIVER & (np.arange(16) < 7)
+    case = made(masks={"liver_lesion": drawn}, channels=("liver_lesion",))
+    labels = case.supervision()
+    assert torch.equal(labels.labels[0, 0], torch.from_numpy(drawn))
+    assert labels.known.all()
+    with pytest.warns(UserWarning, match="reports teach nothing of spleen_lesion"):
+        both = made(
+            ["2.1 cm liver mass. 1 cm spleen mass."],
+            masks={"liver_lesion": drawn},
+            channels=("liver_lesion", "spleen_lesion"),
+        )
+    assert both.key.states == {"liver_lesion": "voxels", "spleen_lesion": "unknown"}
+    assert not both.supervision().known[0, 1].any()
+
+
 def test_encode_targets_checks_its_heads_too():
     from rsuper.supervision import build_case_targets
 

@@ -138,6 +138,12 @@ def test_a_mask_that_does_not_tell_sides_leaves_both_balls_free_and_says_so(
     assert sides(targets, bright_left(make_sphere)) == ["left", "left"]
 
 
+def test_a_missing_file_of_one_side_is_said_as_such(kidneys, make_lesion, make_record):
+    both = make_lesion("kidney", laterality="bilateral", count=2, diameters_mm=(14.0,))
+    _, target = build([make_record(both)], {"kidney_left": kidneys["kidney_left"]})
+    assert (target.state, target.codes) == ("unknown", ("organ_mask_incomplete",))
+
+
 def test_both_sides_stated_where_one_has_no_kidney_stays_out_of_the_loss(kidneys, make_lesion, make_record):
     """Two balls in the one kidney would pull up a lesion that is not there."""
     masks = {**kidneys, "kidney_right": np.zeros(SHAPE, dtype=bool)}
