@@ -214,6 +214,7 @@ def _prepared_facts(result: PreparedDataset, out: Path) -> dict[str, object]:
         "cases": len(result.cases),
         "lesion_classes": result.config.lesion_classes,
         "structures": result.config.structures,
+        "region_voxels": result.region_voxels(),
         "failed": [vars(item) for item in result.failures],
     }
 
@@ -225,4 +226,6 @@ def _tell_prepared(result: PreparedDataset, out: Path) -> None:
         f"{len(result.cases)} cases prepared in {out}, {len(result.failures)} failed; classes "
         f"{', '.join((*result.config.structures, *result.config.lesion_classes))}"
     )
+    for name, sides in result.region_voxels().items():
+        say(f"{name}: a patch of {' × '.join(map(str, sides))} voxels holds 95 % of the reported regions")
     say_next("rsuper", "train", out, "--out", "runs/first")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from llm_extract.anatomy import Anatomy
-from rsuper.data.store import FORMAT_VERSION, PreparedCase, read_case
+from rsuper.data.store import FORMAT_VERSION, Index3, PreparedCase, read_case
 from rsuper.errors import DataError
 from rsuper.supervision.policy import SupervisionPolicy
 
@@ -106,6 +107,20 @@ class PreparedDataset:
     def failed(self) -> tuple[tuple[str, str], ...]:
         """(case_id, code) of the cases that could not be prepared."""
         return tuple((item.case_id, item.code) for item in self.failures)
+
+    def region_voxels(self) -> dict[str, Index3]:
+        """Lesion class → sides, in voxels and array order, of a patch that holds 95 % of its reported regions.
+
+        Classes that no report states are left out.
+        """
+        sides = {}
+        for name in self.config.lesion_classes:
+            boxes = [case.region_box(name) for case in self.cases if case.state(name) == "reported"]
+            sizes = [[part.stop - part.start for part in box] for box in boxes if box is not None]
+            if sizes:
+                first, second, third = np.quantile(sizes, 0.95, axis=0, method="higher").astype(int).tolist()
+                sides[name] = (first, second, third)
+        return sides
 
     def split(self, name: str) -> tuple[PreparedCase, ...]:
         """The cases of one split, in file order."""

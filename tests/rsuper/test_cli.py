@@ -113,13 +113,17 @@ def test_the_path_does_what_it_says(path_through):
 
 
 def test_every_verb_says_the_next_command(path_through, toy_dataset):
-    base, _ = path_through
+    base, results = path_through
     out = base / "out"
     assert "Next: rsuper prepare" in call("check", toy_dataset).stdout
     assert (
         "--policy all_lesions --out prepared" in call("check", toy_dataset, "--policy", "all_lesions").stdout
     )
-    assert "Next: rsuper train" in call("prepare", toy_dataset, "--out", base / "prepared").stdout
+    told = call("prepare", toy_dataset, "--out", base / "prepared").stdout
+    assert "Next: rsuper train" in told
+    sides = one_object(results["prepare"])["region_voxels"][toy_data.LESION_CLASS]
+    assert f"a patch of {sides[0]} × {sides[1]} × {sides[2]} voxels holds 95 %" in told
+    assert all(10 <= side <= 28 for side in sides), "the organ's 20 mm at 2 mm, and its margin"
     config = ("--config", base / "config.yaml", "--network", FACTORY)
     assert "Next: rsuper predict" in call("train", base / "prepared", "--out", base / "run", *config).stdout
     predict = ("predict", base / "run", toy_dataset, "--out", out, "--case", "val_1", "--network", FACTORY)
