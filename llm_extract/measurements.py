@@ -70,7 +70,8 @@ _APPROXIMATE = re.compile(
 )
 _UPPER = re.compile(
     r"(?:up to(?: the)?|less than|smaller than|under|below|within|at most|not exceeding|no (?:more|larger"
-    r"|greater|bigger) than"
+    r"|greater|bigger) than|none\s(?:of\s(?:which|these|them)\s)?(?:(?:is|are|being|measur\w+)\s)?"
+    r"(?:(?:more|larger|greater|bigger) than|exceeding|exceeds?|over|above|>)"
     r"|not (?:more|larger|greater) than|maximum of|max\.? of|<\s?=?|≤|\bsub-?)\s{0,2}$",
 )
 _UP_TO = re.compile(r"(?:up to(?: the)?|maximum of|max\.? of)\s{0,2}$")
@@ -309,7 +310,7 @@ def _precision(atom: _Atom) -> float:
 
 
 def _qualifier(low: str, atom: _Atom) -> Qualifier:
-    before = low[max(0, atom.start - 24) : atom.start]
+    before = low[max(0, atom.start - 44) : atom.start]
     after = low[atom.end : atom.end + 14]
     if _UPPER.search(before) or _AFTER_UPPER.match(after):
         return "upper_bound"

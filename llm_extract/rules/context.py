@@ -74,6 +74,7 @@ _TAKEN_OUT = Cue(
     "resected", "excised", "removed", "taken out",
 )  # fmt: skip
 """Behind a finding: "the 4 cm mass has been resected"."""
+_RATHER = re.compile(r"\brather than\s(?:(?:an?|the|true)\s)?(?:[\w-]+\s){0,2}$")
 _PENDING = re.compile(r"\b(?:pending|awaiting|requir\w+|to be|for) exclusion of\s(?:[\w-]+\s){0,4}$")
 """Reads "pending exclusion of metastasis" behind what was seen: a doubt, not a plan."""
 _UNSEEN = Cue(
@@ -217,6 +218,8 @@ def polarity(sentence: str, start: int, end: int, *, measured: bool) -> Polarity
     if not measured and _FOLLOWED.match(after) and _DISEASE.search(sentence[start:end]):
         return "history"
     if not measured and _HYPOTHETICAL.search(before) and not _PENDING.search(before):
+        return "hypothetical"
+    if "rather than" in before and _RATHER.search(before):
         return "hypothetical"
     if not measured and _not_claimed(before, after):
         return "hypothetical"

@@ -19,7 +19,13 @@ from llm_extract.rules.lexicon import Finding, Mark
 from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, describe, place_marks
 from llm_extract.rules.neighbours import is_beside_lesion, is_neighbour, names_lesion, outside_questions
-from llm_extract.rules.shared_places import place_in_sentence, same_part, shared_place
+from llm_extract.rules.shared_places import (
+    is_either,
+    on_other_side,
+    place_in_sentence,
+    same_part,
+    shared_place,
+)
 from llm_extract.rules.statements import Reading, Statement, has_verb
 
 _VAGUE = frozenset({"mass", "nodule", "lesion", "wall_thickening"})
@@ -99,6 +105,9 @@ class MentionMaker:
         if location.laterality is None:
             location = replace(location, laterality=self._known_side(statement, head, organ, where, group))
         stretch = statement.low[low - statement.start : high - statement.start]
+        if not head.plural and len(where) > 1 and is_either(self.reading.text, where):
+            organ, location = "other", Location("other")
+        location = on_other_side(stretch, location, self._subject_side)
         location = same_part(stretch, organ, location, self._last(3))
         made = Mention(mark, organ, location, statement, (low, high), list(sizes), kind=mark.value.kind)
         made.count, made.count_kind = count_of(statement, head)
@@ -126,10 +135,7 @@ class MentionMaker:
         made.refers_back = made.refers_back or ((bounded or not sizes) and self._restates(statement))
         made.spans.append(("kind", mark.start, mark.end))
         _settle(made, marks)
-        one_side = made.is_group and made.location.laterality in {"left", "right"}
-        if one_side and lies_on_both_sides(self.reading.text, where, organ, mark):
-            made.location = replace(made.location, laterality="bilateral", parts=(), relation="unknown")
-        return made
+        return _on_both_sides(self.reading.text, made, where)
 
     def _known_side(
         self, statement: Statement, head: Head, organ: str, where: Sequence[Mark], group: Mention | None
@@ -269,6 +275,14 @@ def _organ_of(location: Location, head: Head, statement: Statement, group: Menti
         return "pleura"
     vague = organ in {"other", "peritoneum", "soft_tissue"} and not location.certain and not statement.topic
     return named if named and vague else organ
+
+
+def _on_both_sides(text: str, made: Mention, where: Sequence[Mark]) -> Mention:
+    """The mention; a group whose places lie on either side is not that of one."""
+    one_side = made.is_group and made.location.laterality in {"left", "right"}
+    if one_side and made.head is not None and lies_on_both_sides(text, where, made.organ, made.head):
+        made.location = replace(made.location, laterality="bilateral", parts=(), relation="unknown")
+    return made
 
 
 def _settle(made: Mention, marks: Sequence[Mark]) -> None:

@@ -44,7 +44,7 @@ _NOUN = tuple((reason, re.compile(rf"\b(?:{pattern})\b")) for reason, pattern in
 _ANY_NOUN = re.compile(rf"\b(?:{'|'.join(pattern for _, pattern in _NOUNS)})\b")
 """Both read lower case."""
 _DISTANCE = re.compile(
-    r"\s{0,2}(?:away\s|in\sdistance\s)?(?:from(?!\s(?:an?\s|about\s|approximately\s)?\d)"
+    r"\s{0,2}(?:away\s|in\sdistance\s)?(?:apart|from(?!\s(?:an?\s|about\s|approximately\s)?\d)"
     r"|above|below|proximal to|distal to|deep to|inferior to"
     r"|superior to|lateral to|medial to|to the (?:nearest|closest)|anterior to|posterior to"
     r"|caudal|cranial|beyond|cephalad)\b",

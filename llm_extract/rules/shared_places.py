@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from llm_extract.anatomy import Anatomy
 from llm_extract.rules.heads import Head
-from llm_extract.rules.locations import Location, resolve
+from llm_extract.rules.lexicon import Mark
+from llm_extract.rules.locations import WEAK, Location, resolve
 from llm_extract.rules.mentions import Mention, place_marks
 from llm_extract.rules.part_names import level_parts
 from llm_extract.rules.statements import Statement, has_verb
@@ -81,6 +84,40 @@ def same_part(stretch: str, organ: str, location: Location, last: Mention | None
         return location
     side = location.laterality or there.laterality
     return replace(location, parts=there.parts, relation=there.relation, laterality=side)
+
+
+def on_other_side(stretch: str, location: Location, side: str | None) -> Location:
+    """Place of a "contralateral" finding: the side that its words, or the ones before, do not name.
+
+    Args:
+        stretch: words of the finding, in lower case.
+        location: what its own words say of its place, or what it took from the finding before.
+        side: side spoken of before.
+    """
+    if "contralateral" not in stretch:
+        return location
+    named = location.laterality if location.laterality in {"left", "right"} else side
+    other = {"left": "right", "right": "left"}.get(named or "")
+    return replace(location, laterality=other, side_spans=(), parts=(), relation="unknown")
+
+
+_EITHER = re.compile(
+    r",?\s(?:or|versus|vs\.?)\s(?:(?:an?|the|from|in|of|exophytic|left|right|upper|lower|mid|pole|pancreatic|gastric)\s){0,8}"
+)
+
+
+def is_either(text: str, where: Sequence[Mark]) -> bool:
+    """Reads "arising from the pancreatic tail or the stomach": the text leaves open which organ it is.
+
+    Args:
+        text: the whole report.
+        where: place words of the finding.
+    """
+    nouns = [m for m in where if m.category == "place" and m.value.organ not in {*WEAK, None}]
+    return any(
+        left.value.organ != right.value.organ and _EITHER.fullmatch(text[left.end : right.start].lower())
+        for left, right in itertools.pairwise(nouns)
+    )
 
 
 def place_in_sentence(

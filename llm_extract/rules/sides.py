@@ -106,6 +106,22 @@ def _side_words(text: str, marks: Sequence[Mark], organ: str | None) -> list[Mar
     return found
 
 
+_AND_SIDE = re.compile(
+    r"\s?(?:and|/|&|(?:(?:is|are)\s)?(?:larger|greater|more|>)(?:\sthan)?)\s?(?:the\s)?", re.IGNORECASE
+)
+"""Reads "left and right", "right greater than left"."""
+
+
+def _of_noun_phrase(text: str, sides: list[Mark], head: Mark | None) -> list[Mark]:
+    """Reads "left kidney mass 3 cm, right kidney 11 cm": the side in the name of a finding outranks one behind."""
+    if head is None or len(sides) < 2:
+        return sides
+    own = [m for m in sides if m.end <= head.start and same_phrase(text[m.end : head.start])]
+    if not own:
+        return sides
+    return [m for m in sides if m.start < head.start or not _SIDE_BREAK.search(text, head.end, m.start)]
+
+
 def _compared(text: str, side: Mark) -> bool:
     """True for the sides of "right larger than left"."""
     behind = _THAN.match(lowered(text[side.start : side.start + 60]))
@@ -143,9 +159,10 @@ def side_of(
     values = {m.value for m in sides}
     if {"left", "right"} <= values and len(sides) <= 3 and not {"bilateral", "midline"} & values:
         first, second = sides[0], sides[1]
-        if re.fullmatch(r"\s?(?:and|/|&)\s?(?:the\s)?", text[first.end : second.start], re.IGNORECASE):
+        if _AND_SIDE.fullmatch(text, first.end, second.start):
             return "bilateral", tuple((m.start, m.end) for m in sides[:2])
     anchor = head.start if head is not None else sides[0].start
+    sides = _of_noun_phrase(text, sides, head)
     best = min(
         sides,
         key=lambda m: (

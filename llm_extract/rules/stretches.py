@@ -205,7 +205,7 @@ def _before_other_thing(statement: Statement, head: Head, last: int, end: int) -
     if match is None:
         return end
     cut = last + match.start()
-    sized = any(cut <= m.start < end for m in statement.measurements)
+    sized = any(last + match.end() <= m.start < end for m in statement.measurements)
     placed = any(m.category in _PLACES and cut <= m.start < end for m in statement.marks)
     return _where_own(statement, head, cut, end) if placed and not sized else end
 
