@@ -45,8 +45,8 @@ def crop_pairs(
     ignored, never searched.
 
     Where a search over the whole region has said where the lesions are, a partial crop that holds the centre of some
-    takes them and no others, with the share of their lower bounds that their balls have inside: to the loss it is a
-    part of the whole region's pseudo-mask.
+    takes them and no others, with the share of their lower bounds that their balls have inside; what reaches into it
+    of the balls of others leaves the region. To the loss it is a part of the whole region's pseudo-mask.
 
     Args:
         targets: targets of the whole case.
@@ -72,10 +72,10 @@ def crop_pairs(
         if _holds(box, target.region_box):
             pairs.append(whole)
             continue
-        shares = _shares_inside(targets, target, (places or {}).get(name, ()), box)
-        pairs.append(
-            _at_places(whole, target, shares) if any(shares.values()) else _partial(whole, target, box)
-        )
+        found = (places or {}).get(name, ())
+        seen = {place.lesion: _seen(targets, target, place, box) for place in found}
+        here = any(one.centred and one.share > 0 for one in seen.values())
+        pairs.append(_at_places(whole, target, seen) if here else _partial(whole, target, box))
     return tuple(pairs)
 
 
@@ -186,44 +186,64 @@ def _as_remainder(lesion: LesionTarget) -> LesionTarget:
     )
 
 
-def _shares_inside(
-    targets: CaseTargets, target: ClassTarget, places: Sequence[LesionPlace], box: Box
-) -> dict[int, float]:
-    """Lesion with a place → share of its ball in the region that lies in the crop; 0 where its centre does not."""
-    shares = {}
-    for place in places:
-        if not all(part.start <= at < part.stop for at, part in zip(place.center, box, strict=True)):
-            shares[place.lesion] = 0.0
-            continue
-        own = target.lesions[place.lesion].region
-        region = target.region if own is None else own.numpy()
-        cells = ball_cells(place.ball_mm, targets.spacing_mm).numpy().T + np.array(place.center)
-        cells = cells[((cells >= 0) & (cells < targets.shape)).all(axis=1)]
-        ball = cells[region[tuple(cells.T)]] if region is not None else cells
-        inside = np.logical_and.reduce(
-            [(ball[:, axis] >= part.start) & (ball[:, axis] < part.stop) for axis, part in enumerate(box)]
-        )
-        shares[place.lesion] = float(inside.mean()) if len(ball) else 0.0
-    return shares
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What a crop shows of a lesion that was found.
+
+    Args:
+        ball: bool [D,H,W] of the crop, the part of the lesion's ball in its region that lies in the crop.
+        share: that part of the whole ball, 0 to 1.
+        centred: True if the centre lies in the crop.
+    """
+
+    ball: Mask
+    share: float
+    centred: bool
 
 
-def _at_places(pair: PairTarget, target: ClassTarget, shares: Mapping[int, float]) -> PairTarget:
-    """The lesions that were found in the crop; those found elsewhere do not concern it, those not found may be here."""
+def _seen(targets: CaseTargets, target: ClassTarget, place: LesionPlace, box: Box) -> _Seen:
+    own = target.lesions[place.lesion].region
+    region = target.region if own is None else own.numpy()
+    cells = ball_cells(place.ball_mm, targets.spacing_mm).numpy().T + np.array(place.center)
+    cells = cells[((cells >= 0) & (cells < targets.shape)).all(axis=1)]
+    cells = cells[region[tuple(cells.T)]] if region is not None else cells
+    corner = np.array([part.start for part in box])
+    sides = [part.stop - part.start for part in box]
+    shown = cells - corner
+    shown = shown[((shown >= 0) & (shown < sides)).all(axis=1)]
+    ball = np.zeros(sides, dtype=bool)
+    ball[tuple(shown.T)] = True
+    return _Seen(
+        ball=ball,
+        share=len(shown) / len(cells) if len(cells) else 0.0,
+        centred=all(part.start <= at < part.stop for at, part in zip(place.center, box, strict=True)),
+    )
+
+
+def _at_places(pair: PairTarget, target: ClassTarget, seen: Mapping[int, _Seen]) -> PairTarget:
+    """The lesions that were found in the crop, and those that were not found, which may be here.
+
+    What reaches into the crop of the balls of those found elsewhere is taken out of the region: it is no background,
+    and no place for the others.
+    """
     lesions, low = [], 0.0
     for index, lesion in enumerate(pair.lesions):
-        share = shares.get(index)
-        if lesion.remainder or share is None:
+        found = seen.get(index)
+        if lesion.remainder or found is None:
             lesions.append(_as_remainder(lesion))
-        elif share == 1:
+        elif found.centred and found.share == 1:
             lesions.append(lesion)
             low += lesion.volume_mm3[0]
-        elif share > 0:
-            part = (share * lesion.volume_mm3[0], lesion.volume_mm3[1])
+        elif found.centred and found.share > 0:
+            part = (found.share * lesion.volume_mm3[0], lesion.volume_mm3[1])
             lesions.append(replace(lesion, volume_mm3=part, median_mm3=None, sigma_log=None))
             low += part[0]
-    everything = len(shares) == len(pair.lesions) and all(share == 1 for share in shares.values())
+    everything = len(seen) == len(pair.lesions) and all(one.share == 1 for one in seen.values())
+    own = np.logical_or.reduce([one.ball for one in seen.values() if one.centred])
+    elsewhere = [one.ball & ~own for one in seen.values() if not one.centred]
     return replace(
         pair,
+        region=pair.region & ~torch.from_numpy(np.logical_or.reduce([np.zeros_like(own), *elsewhere])),
         lesions=tuple(lesions),
         volume_mm3=(min(low, target.volume_mm3[0]), target.volume_mm3[1]),
         median_mm3=target.median_mm3 if everything else None,

@@ -19,7 +19,7 @@ from rsuper.losses import BallRules, ReportSupervisionConfig, ReportSupervisionL
 from rsuper.losses.localisation import place_lesions
 from rsuper.morphology import ball_cells
 from rsuper.networks import NetworkConfig, build_network, load_weights
-from rsuper.supervision import CaseTargets, ClassTarget, LesionTarget
+from rsuper.supervision import CaseTargets, ClassTarget, LesionPlace, LesionTarget
 from rsuper.supervision.types import SupervisionBatch
 from rsuper.training import train
 from rsuper.training.checkpoint import newest_checkpoint
@@ -120,7 +120,7 @@ def test_a_crop_at_a_place_is_a_part_of_the_pseudo_mask_of_the_whole(large):
         ]
         assert [one.diameters_mm[0] for one in pair.lesions] == [DIAMETERS[number] for number in inside]
         assert len(inside) >= 1
-        box = tuple(slice(s, s + 20) for s in start)
+        box = box_at(start)
         own = place_in(logits[box], pair.region, pair.lesions)
         assert torch.equal(own.foreground, whole.foreground[box])
         assert torch.equal(own.background, whole.background[box])
@@ -128,6 +128,51 @@ def test_a_crop_at_a_place_is_a_part_of_the_pseudo_mask_of_the_whole(large):
         assert pair.volume_mm3[1] == target.volume_mm3[1]
         held.update(inside)
     assert held == {0, 1}, "every lesion gets its crops"
+
+
+def test_a_ball_that_reaches_into_a_crop_from_elsewhere_is_no_background_and_no_place(large):
+    """The brightest voxels of this crop are of a lesion whose centre lies outside it."""
+    name, start = toy_data.LESION_CLASS, (10, 18, 8)
+    near = LesionPlace(lesion=0, center=(20, 28, 18), ball_mm=12.0)
+    outside = LesionPlace(lesion=1, center=(8, 28, 18), ball_mm=8.4)
+    sample = cut(
+        large,
+        start,
+        channels=CHANNELS,
+        patch_size=(20, 20, 20),
+        intensity=PLAIN,
+        places={name: (near, outside)},
+    )
+    (pair,) = sample.pairs
+    index = np.indices((20, 20, 20)).reshape(3, -1).T + start
+    reached = (((index - outside.center) ** 2).sum(1) <= 4.2**2).reshape(20, 20, 20)
+    assert 0 < reached.sum() < 150
+    assert np.array_equal(
+        pair.region.numpy(), ~reached & large.case_targets().classes[name].region[box_at(start)]
+    )
+    assert not sample.known[1][torch.from_numpy(reached)].any(), "nothing is known there"
+    assert [one.diameters_mm for one in pair.lesions] == [(10.0,)]
+    logits = torch.full((20, 20, 20), -8.0)
+    logits[torch.from_numpy(reached)] = 8.0
+    logits[10, 10, 10] = 1.0
+    placed = place_in(logits, pair.region, pair.lesions)
+    (center,) = (one.center.tolist() for one in placed.placed)
+    assert np.abs(np.subtract(center, 10)).max() <= 5
+    assert not (placed.foreground | placed.background)[torch.from_numpy(reached)].any()
+    touching = replace(outside, center=(9, 28, 18), ball_mm=30.0)
+    sample = cut(
+        large,
+        start,
+        channels=CHANNELS,
+        patch_size=(20, 20, 20),
+        intensity=PLAIN,
+        places={name: (near, touching)},
+    )
+    assert sample.pairs[0].region[5:16, 10, 10].all(), "the ball of the lesion that is here stays"
+
+
+def box_at(start):
+    return tuple(slice(first, first + 20) for first in start)
 
 
 def place_in(logits, region, lesions):
