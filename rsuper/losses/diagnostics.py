@@ -1,4 +1,4 @@
-"""What a step says of itself beside its loss: where the balls lie, haze, bias. No gradient, no look at a value.
+"""What a step says of itself beside its loss: balls, haze, bias, brightness. No gradient, no look at a value.
 
 Every figure is a tensor that stays where it is; sums and counts come along, so that a log adds up over steps.
 """
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from rsuper.losses.boxes import RegionBox, mask_as
 from rsuper.losses.localisation import PlacedLesion
+from rsuper.losses.presence import top_log_probabilities
 from rsuper.losses.volume import HAZE_PROBABILITY
+from rsuper.morphology import Spacing
 from rsuper.supervision.types import PairTarget
 
 LEAST_MM3 = 1e-3
@@ -69,6 +71,33 @@ def volume_figures(
     if true:
         figures |= {"predicted_mm3": torch.stack(seen).sum(), "reference_mm3": torch.stack(true).sum()}
     return figures
+
+
+@torch.no_grad()
+def brightness_figures(
+    boxes: Sequence[RegionBox],
+    pairs: Sequence[PairTarget],
+    spacing_mm: Sequence[Spacing],
+    *,
+    top_mm3: float,
+) -> dict[str, Tensor]:
+    """How bright the brightest ``top_mm3`` are where reports state a lesion and where they call the organ free.
+
+    Args:
+        boxes: the pairs on the final head.
+        pairs: looked up by ``RegionBox.pair``.
+        spacing_mm: one row a pair.
+        top_mm3: as in :func:`rsuper.losses.presence_loss`.
+
+    Returns:
+        ``top_reported`` and ``top_free``: mean over the pairs of the log-odds of mean p, where there is a pair. Of a
+        network that finds the lesions the first is the higher one.
+    """
+    odds: dict[str, list[Tensor]] = {}
+    for item in boxes:
+        yes, no = top_log_probabilities(item, spacing_mm=spacing_mm[item.pair], top_mm3=top_mm3)
+        odds.setdefault("top_reported" if pairs[item.pair].present else "top_free", []).append(yes - no)
+    return {name: torch.stack(values).mean() for name, values in odds.items()}
 
 
 @torch.no_grad()

@@ -80,15 +80,22 @@ def boxed_presence_loss(
         return zero
     losses = []
     for item in boxes:
-        # The region's volume decides how many voxels there are; below it, the whole region answers.
-        flat, region = item.logits.flatten(), item.region.flatten()
-        wanted = max(1, round(top_mm3 / voxel_volume_mm3(spacing_mm[item.pair])))
-        ranks = torch.where(region, flat.detach(), -torch.inf)
-        highest = torch.topk(ranks, min(wanted, len(ranks)), sorted=False).indices
-        top, inside = flat[highest], region[highest]
-        size = mask_as(inside, flat.dtype).sum().log()
-        yes = torch.logsumexp(torch.where(inside, functional.logsigmoid(top), -torch.inf), dim=0) - size
-        no = torch.logsumexp(torch.where(inside, functional.logsigmoid(-top), -torch.inf), dim=0) - size
+        yes, no = top_log_probabilities(item, spacing_mm=spacing_mm[item.pair], top_mm3=top_mm3)
         answer = present[item.pair]
         losses.append(-(answer * yes + (1 - answer) * no))
     return weighted_mean(torch.stack(losses), upload([weight[item.pair] for item in boxes], zero))
+
+
+def top_log_probabilities(
+    item: RegionBox, *, spacing_mm: tuple[float, float, float], top_mm3: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """log(mean p) and log(mean(1 − p)) of the highest ``top_mm3`` of a region; of all of it where it is smaller."""
+    flat, region = item.logits.flatten(), item.region.flatten()
+    wanted = max(1, round(top_mm3 / voxel_volume_mm3(spacing_mm)))
+    ranks = torch.where(region, flat.detach(), -torch.inf)
+    highest = torch.topk(ranks, min(wanted, len(ranks)), sorted=False).indices
+    top, inside = flat[highest], region[highest]
+    size = mask_as(inside, flat.dtype).sum().log()
+    yes = torch.logsumexp(torch.where(inside, functional.logsigmoid(top), -torch.inf), dim=0) - size
+    no = torch.logsumexp(torch.where(inside, functional.logsigmoid(-top), -torch.inf), dim=0) - size
+    return yes, no

@@ -12,7 +12,7 @@ from torch import Tensor
 from rsuper.losses.attenuation import USABLE, attenuation_error, mean_over
 from rsuper.losses.ball import BallLoss, boxed_ball_loss
 from rsuper.losses.boxes import RegionBox, mask_as
-from rsuper.losses.diagnostics import centre_figures, volume_figures
+from rsuper.losses.diagnostics import brightness_figures, centre_figures, volume_figures
 from rsuper.losses.localisation import PlacedLesion, Placement, place_in_boxes
 from rsuper.losses.malignancy import malignancy_error
 from rsuper.losses.presence import boxed_presence_loss
@@ -201,6 +201,7 @@ class ReportTerms:
         figures = volume_figures(
             self.volume_boxes, self.pairs, self.voxel_mm3, reference=self.batch.reference
         )
+        figures |= brightness_figures(self.boxes, self.pairs, self.spacing_mm, top_mm3=self.config.top_mm3)
         if self.config.places_lesions:
             places = [(item, lesion) for item, _, lesion, _ in self._located]
             figures |= centre_figures(places, self.pairs, self.batch.reference)

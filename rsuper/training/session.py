@@ -25,7 +25,7 @@ from rsuper.networks import Network, build_network, load_into, load_weights, own
 from rsuper.training import run_folder
 from rsuper.training.checkpoint import TrainingState, load_checkpoint, newest_checkpoint, save_checkpoint
 from rsuper.training.guard import NonFiniteGuard, non_finite
-from rsuper.training.notes import CONTRADICTED, larger_than_patch, recent_absence
+from rsuper.training.notes import CONTRADICTED, larger_than_patch, recent_separation
 from rsuper.training.region_search import RegionSearch
 from rsuper.training.schedule import average_decay, learning_rate, report_ramp
 from rsuper.training.signals import collected_signals
@@ -312,10 +312,10 @@ class Session:
 
     def _look_for_contradiction(self, done: int) -> None:
         """Say so where the reports contradict what the network makes of them."""
-        absence = recent_absence(self.run)
-        self.contradicted = absence is not None and absence > CONTRADICTED
+        separation = recent_separation(self.run)
+        self.contradicted = separation is not None and separation < CONTRADICTED
         if self.contradicted:
-            run_folder.log_event(self.run, "reports_contradicted", step=done, absence=absence)
+            run_folder.log_event(self.run, "reports_contradicted", step=done, separation=separation)
 
     def _save_model(self, summaries: Mapping[str, ClassSummary], step: int) -> None:
         metadata = {

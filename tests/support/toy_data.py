@@ -150,6 +150,17 @@ class ThresholdNetwork(nn.Module):
         return torch.cat([organ, lesion], dim=1) * self.scale.mean()
 
 
+class BlindNetwork(nn.Module):
+    """The same logit everywhere, whatever the image."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(in_channels, out_channels))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.level.view(1, -1, 1, 1, 1).expand(len(image), -1, *image.shape[2:])
+
+
 def toy_config(**optimisation: object) -> RunConfig:
     """A run of eight steps on small crops with the tiny network."""
     settings = {
