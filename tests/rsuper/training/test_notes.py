@@ -14,6 +14,8 @@ from rsuper.losses import ReportSupervisionConfig
 from rsuper.training import train
 from rsuper.training.notes import CONTRADICTED, RECENT_STEPS, recent_separation
 
+BLIND = "toy_data:BlindNetwork"
+
 
 def write_metrics(run, steps):
     run.mkdir(exist_ok=True)
@@ -66,19 +68,16 @@ def test_a_short_run_is_not_contradicted(toy_prepared, tmp_path, absence):
 
 
 def test_a_run_that_is_as_sure_in_free_organs_says_so(toy_prepared, tmp_path, monkeypatch):
-    """A network that sees nothing is as bright in both; with one that sees the lesions nothing is said."""
+    """A network that sees nothing is as bright in organs that reports call free as in those with lesions."""
     monkeypatch.setattr("rsuper.training.notes.RECENT_STEPS", 120)
-    for factory, contradicted in (("toy_data:BlindNetwork", True), ("toy_data:ThresholdNetwork", False)):
-        config = toy_data.toy_config(warmup_steps=0, steps=120, validate_every=0, learning_rate=1e-9)
-        sampling = SamplingConfig(
-            patch_size=(16, 16, 16), batch_size=1, report_fraction=1.0, positive_fraction=0.5
-        )
-        network = config.network.model_copy(update={"factory": factory})
-        config = config.model_copy(update={"sampling": sampling, "network": network})
-        run = tmp_path / factory.partition(":")[2]
-        result = train(toy_prepared, run, config=config, network_factory=factory)
-        assert result.contradicted is contradicted
-        events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-        told = [event["separation"] for event in events if event["event"] == "reports_contradicted"]
-        assert (len(told) == 1) is contradicted
-        assert all(value < CONTRADICTED for value in told)
+    config = toy_data.toy_config(warmup_steps=0, steps=120, validate_every=0, learning_rate=1e-9)
+    sampling = SamplingConfig(
+        patch_size=(16, 16, 16), batch_size=1, report_fraction=1.0, positive_fraction=0.5
+    )
+    network = config.network.model_copy(update={"factory": BLIND})
+    config = config.model_copy(update={"sampling": sampling, "network": network})
+    result = train(toy_prepared, tmp_path / "run", config=config, network_factory=BLIND)
+    assert result.contradicted is True
+    events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    (told,) = [event for event in events if event["event"] == "reports_contradicted"]
+    assert told["separation"] < CONTRADICTED
