@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from llm_extract.anatomy import load_anatomy
+from llm_extract.anatomy import Anatomy, load_anatomy
 from rsuper.data.fingerprint import IntensityFingerprint
 from rsuper.data.roi import Box
 from rsuper.data.sampling import Channels, SamplingConfig
@@ -180,11 +180,16 @@ def denials(targets: CaseTargets, shape: Index3, *, channels: Channels) -> tuple
     )
 
 
-def host_structures(channels: Channels) -> dict[str, tuple[str, ...]]:
-    """Lesion class → the structures that make up its organ; what ``cut`` takes as ``hosts``."""
-    anatomy = load_anatomy()
-    organs = {name: organ_of_class(name, anatomy) for name in channels.lesion_classes}
-    return {name: anatomy.organ_structures(organ) for name, organ in organs.items() if organ is not None}
+def host_structures(channels: Channels, anatomy: Anatomy | None = None) -> dict[str, tuple[str, ...]]:
+    """Lesion class → the structures that make up its organ; what ``cut`` takes as ``hosts``.
+
+    Args:
+        channels: output channels.
+        anatomy: the table of organs that the targets were made with; the built-in one by default.
+    """
+    table = anatomy or load_anatomy()
+    organs = {name: organ_of_class(name, table) for name in channels.lesion_classes}
+    return {name: table.organ_structures(organ) for name, organ in organs.items() if organ is not None}
 
 
 def _host_organs(

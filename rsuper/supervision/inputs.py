@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Real
 
 import numpy as np
@@ -18,7 +18,7 @@ from rsuper.supervision.regions import Masks
 
 def check_records(records: Sequence[ReportRecord]) -> None:
     """What is easily passed in place of a sequence of records."""
-    alone = isinstance(records, str | ReportRecord) or not isinstance(records, Iterable)
+    alone = isinstance(records, str | ReportRecord) or not isinstance(records, Sequence)
     if alone or any(not isinstance(item, ReportRecord) for item in records):
         raise TypeError(
             "records is a sequence of ReportRecord; rsuper.integrations.target_map reads texts too"

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from llm_extract.anatomy import load_anatomy
 from rsuper.data.augmentation import augment, mirrored_channels
 from rsuper.data.batches import Batches, Channels, SamplingConfig
-from rsuper.data.crops import choose_crop, cut
+from rsuper.data.crops import choose_crop, cut, host_structures
 from rsuper.data.fingerprint import IntensityFingerprint
 from rsuper.data.store import read_case, write_case
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget
@@ -290,6 +291,18 @@ def test_the_attenuation_term_gets_hu_and_organ_only_when_asked(toy_prepared):
         inside = batch.image_hu[:, 0][batch.organ[:, 1]]
         assert 0 < inside.min() < 50  # the dark lesion
         assert 95 < inside.max() < 130  # its organ
+
+
+def test_organs_of_ones_own_host_their_lesions_as_well(tmp_path):
+    channels = Channels(structures=("tail",), lesion_classes=("appendix_lesion", "pancreas_lesion"))
+    pancreas = load_anatomy().organ_structures("pancreas")
+    assert host_structures(channels) == {"pancreas_lesion": pancreas}
+    file = tmp_path / "mine.yaml"
+    file.write_text("organs: {appendix: {structures: [tail], margin_mm: 6, synonyms: [appendix]}}\n")
+    assert host_structures(channels, load_anatomy(file)) == {
+        "appendix_lesion": ("tail",),
+        "pancreas_lesion": pancreas,
+    }
 
 
 def test_evaluation_masks_come_along_for_the_log_alone(tmp_path):

@@ -40,6 +40,10 @@ def test_one_record_or_text_is_no_sequence_of_records(organs, make_record):
                 check_consistency(records, organs, spacing_mm=(1.0, 1.0, 1.0))
         with pytest.raises(TypeError, match="target_map reads texts"):
             mask_codes(records, {"liver_lesion": True})
+    with pytest.raises(TypeError, match="target_map reads texts"):
+        build(
+            make_record(), organs, records=(one for one in [make_record()])
+        )  # looked at once, it would be empty
 
 
 def test_one_class_is_no_sequence_of_classes(organs, make_record):
