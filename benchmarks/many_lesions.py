@@ -304,7 +304,46 @@ def summarise(work: Path, seed: int) -> None:
             text += f"| {number} | {label} | {' | '.join(row.cells)} |\n"
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    picture(rows, RESULTS.with_suffix(".png"))
     sys.stdout.write(text)
+
+
+def picture(rows: list[dict[str, Any]], path: Path) -> None:
+    """What the reports add by number of lesions, with 95 % intervals over the test cases."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    compared = [row for row in rows if "dsc" in row]
+    if not compared:
+        return
+    numbers = sorted({row["lesions"] for row in compared})
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for panel, metric, name in zip(panels, ("dsc", "auc"), ("Dice", "AUC"), strict=True):
+        for arm, shift, colour in (("multiple", -0.1, "#8a5a1f"), ("listed", 0.1, "#1f5a94")):
+            own = [row for row in compared if row["arm"] == arm]
+            gaps = [row[metric] for row in own]
+            panel.errorbar(
+                [numbers.index(row["lesions"]) + shift for row in own],
+                [gap["value"] for gap in gaps],
+                yerr=[
+                    [gap["value"] - gap["low"] for gap in gaps],
+                    [gap["high"] - gap["value"] for gap in gaps],
+                ],
+                fmt="o",
+                color=colour,
+                capsize=3,
+                label=f"report states {ARMS[arm]}",
+            )
+        panel.axhline(0, color="#666666", linestyle=":", linewidth=1)
+        panel.set_xticks(range(len(numbers)), [str(number) for number in numbers])
+        panel.set_xlabel("lesions in the liver")
+        panel.set_ylabel(f"{name} − weight 0")
+        panel.grid(axis="y", alpha=0.3)
+    panels[0].legend(fontsize=8)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
