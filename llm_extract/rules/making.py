@@ -102,12 +102,13 @@ class MentionMaker:
         if location.organ is None:
             location = place_in_sentence(self.reading.text, statement, head, location, anatomy=self.anatomy)
         organ = _organ_of(location, head, statement, group)
-        if location.laterality is None:
-            location = replace(location, laterality=self._known_side(statement, head, organ, where, group))
+        if shared is not None or location.laterality is None:  # its own words name no side
+            side = location.laterality or self._known_side(statement, head, organ, where, group)
+            location = replace(location, laterality=side)
+            location = on_other_side(location, self._subject_side, before=before, after=after)
         stretch = statement.low[low - statement.start : high - statement.start]
         if not head.plural and len(where) > 1 and is_either(self.reading.text, where):
             organ, location = "other", Location("other")
-        location = on_other_side(stretch, location, self._subject_side)
         location = same_part(stretch, organ, location, self._last(3))
         made = Mention(mark, organ, location, statement, (low, high), list(sizes), kind=mark.value.kind)
         made.count, made.count_kind = count_of(statement, head)

@@ -86,15 +86,20 @@ def same_part(stretch: str, organ: str, location: Location, last: Mention | None
     return replace(location, parts=there.parts, relation=there.relation, laterality=side)
 
 
-def on_other_side(stretch: str, location: Location, side: str | None) -> Location:
-    """Place of a "contralateral" finding: the side that its words, or the ones before, do not name.
+_CONTRALATERAL = re.compile(r"\bcontralateral\b(?!.*(?:[.;,]|\band\b))", re.IGNORECASE)
+_IN_CONTRALATERAL = re.compile(r"\b(?:in|of|at|on|within)\s(?:the\s)?contralateral\b", re.IGNORECASE)
+
+
+def on_other_side(location: Location, side: str | None, *, before: str, after: str) -> Location:
+    """Place of a "contralateral" finding: the side that was spoken of before is not its own.
 
     Args:
-        stretch: words of the finding, in lower case.
-        location: what its own words say of its place, or what it took from the finding before.
+        location: what it took from the finding before; its own words name no side.
         side: side spoken of before.
+        before: words of the finding before its noun: "contralateral nodule".
+        after: words behind it: "nodule in the contralateral lung", not "mass and contralateral effusion".
     """
-    if "contralateral" not in stretch:
+    if not (_CONTRALATERAL.search(before) or _IN_CONTRALATERAL.search(after)):
         return location
     named = location.laterality if location.laterality in {"left", "right"} else side
     other = {"left": "right", "right": "left"}.get(named or "")

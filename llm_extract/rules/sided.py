@@ -36,7 +36,11 @@ def on_either_side(statement: Statement, head: Head, sizes: Sequence[Measurement
         return False
     listed = pieces(statement, head, sizes)
     organs = [{m.value.organ for m in piece.marks if m.category == "place"} for piece in listed]
-    if all(len(named) == 1 for named in organs) and len(set[str]().union(*organs)) == len(listed):
+    if (
+        head.plural
+        and all(len(named) == 1 for named in organs)
+        and len(set[str]().union(*organs)) == len(listed)
+    ):
         return True
     sides = [own_side(piece) for piece in listed]
     return len(sides) > 1 and bool(sides[0]) and None not in sides and set(sides) >= _BOTH

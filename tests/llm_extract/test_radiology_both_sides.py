@@ -107,6 +107,9 @@ NO_PAIR = {
     "Bilateral renal lesions, right larger than left, up to 3 cm.": [("bilateral", (), 30.0)],
     "Cysts in both kidneys, more on the right than on the left, up to 3 cm.": [("bilateral", (), 30.0)],
     # a size word that is said of the same lesions
+    "A pleural-based millimetric (3 mm) nodule in the right lower lobe of the lung.": [
+        ("right", (3.0,), None)
+    ],
     "Several subcentimeter nodules in the right lung, largest 7 mm.": [
         ("right", (), 7.0),
         ("right", (7.0,), None),
