@@ -26,6 +26,19 @@ def lesions(text: str) -> tuple[Lesion, ...]:
             "Right renal mass of 4 cm. Contralateral kidney with a 1 cm cyst.",
             [("kidney", "right", (40.0,)), ("kidney", "left", (10.0,))],
         ),
+        (
+            "Right adrenal nodule 2 cm; contralateral left adrenal nodule 11 mm.",
+            [("adrenal_gland", "right", (20.0,)), ("adrenal_gland", "left", (11.0,))],
+        ),
+        (
+            "Nodule of 8 mm in the right upper lobe; contralateral nodule in the left lower lobe 5 mm.",
+            [("lung", "right", (8.0,)), ("lung", "left", (5.0,))],
+        ),
+        (
+            "Nodule of 8 mm in the right upper lobe. Nodule of 5 mm in the contralateral lung.",
+            [("lung", "right", (8.0,)), ("lung", "left", (5.0,))],
+        ),
+        ("4 cm right renal mass and contralateral hydronephrosis.", [("kidney", "right", (40.0,))]),
         ("Right greater than left hilar adenopathy, up to 18 mm.", [("lymph_node", "bilateral", ())]),
         # near misses
         ("Mass of 3 cm, in the right kidney.", [("kidney", "right", (30.0,))]),
