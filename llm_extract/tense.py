@@ -128,6 +128,10 @@ _MAIN_VERB = re.compile(r",\s(?:was|were|measured)\b")
 _NEXT_IS_HERS = re.compile(
     r"(?:prior|previous|previously|earlier|old|before|baseline|formerly|last)\W{0,3}(?:\w{1,12}\W{0,3}){0,2}$",
 )
+_BOTH_BEFORE = re.compile(
+    r"\d\s?(?:mm|cm)\b.*\d\s?(?:mm|cm)\b[^.;]*\b(?:previously|formerly)\s(?:measur\w+\s)?\d[\d.,x×\s]*(?:mm|cm)?,?\sand\s$"
+)
+"""Between the earlier lengths of two lesions: "2 cm and 1 cm, previously 1.5 cm and"."""
 
 
 def _is_what_it_was(left: str, context: str) -> bool:
@@ -171,7 +175,7 @@ def is_prior(left: str, right: str, *, context: str, followed: bool) -> bool:
         return True
     if _RIGHT_NOW.match(right):
         return False
-    if _COMMA_WAS.search(left) and left is not context and len(context) > len(left):
+    if len(context) > len(left) and (_COMMA_WAS.search(left) or _BOTH_BEFORE.search(context)):
         return True
     if len(context) > len(left) and _is_what_it_was(left, context):
         return True

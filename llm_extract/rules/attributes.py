@@ -28,6 +28,12 @@ _COUNT = re.compile(
     + r"$",
     re.IGNORECASE,
 )
+_NUMBERED = re.compile(
+    r"(?:\b(?:segments?|levels?|stations?|ribs?|image|series|grade|type|rads)\s|\b[ctls](?=\d))"
+    r"(?:\d{1,2}[abrl]?(?:,?\s(?:and|or|to|through|&)\s|,\s|\s?[/&-]\s?))*$",
+    re.IGNORECASE,
+)
+"""Before a number that is the name of a place: "segments 6 and 7 contain", "T5 and 7 show"."""
 _ONE_OF = re.compile(r"\bone of\s(?:the|these|which)\b", re.IGNORECASE)
 _INDEFINITE = re.compile(r"\b(?:an?|another|single|solitary|one)\s(?:[\w.×-]+,?\s){0,9}$", re.IGNORECASE)
 
@@ -46,11 +52,7 @@ def count_of(before: str, *, plural: bool, multiple: bool) -> tuple[int | None, 
         and not _ONE_OF.search(before)
         and not (
             match["n"].isdigit()  # "in the superior segment two nodules" counts them
-            and re.search(
-                r"(?:segments?|level|image|series|grade|type|rads)\s$",
-                before[: match.start("n")],
-                re.IGNORECASE,
-            )
+            and _NUMBERED.search(before[: match.start("n")])
         )
     ):
         number = _number(match["n"])

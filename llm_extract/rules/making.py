@@ -104,8 +104,9 @@ class MentionMaker:
         organ = _organ_of(location, head, statement, group)
         if shared is not None or location.laterality is None:  # its own words name no side
             side = location.laterality or self._known_side(statement, head, organ, where, group)
-            location = replace(location, laterality=side)
-            location = on_other_side(location, self._subject_side, before=before, after=after)
+            location = on_other_side(
+                replace(location, laterality=side), self._subject_side, before=before, after=after
+            )
         stretch = statement.low[low - statement.start : high - statement.start]
         if not head.plural and len(where) > 1 and is_either(self.reading.text, where):
             organ, location = "other", Location("other")

@@ -83,6 +83,8 @@ def test_qualifiers(text, qualifier):
         ("Cysts from 18 mm to the smallest", ["current"]),
         ("The mass measuring 24 mm has decreased from 28 mm", ["current", "prior"]),
         ("The 24 mm mass has grown slightly from 18 mm", ["current", "prior"]),
+        ("Nodules of 24 mm and 9 mm, previously 18 mm and 7 mm", ["current", "current", "prior", "prior"]),
+        ("A nodule of 24 mm, previously 18 mm and a cyst of 7 mm", ["current", "prior", "current"]),
         ("24 mm compared to 18 mm", ["current", "prior"]),
         ("24 mm, formerly 18 mm", ["current", "prior"]),
         ("24 mm versus 18 mm on the prior study", ["current", "prior"]),

@@ -19,6 +19,7 @@ def lesions(text: str) -> tuple[Lesion, ...]:
         ("Sclerotic metastases in T4, T11 and the sternum.", 3, "at_least"),
         ("Sclerotic metastases in T4, T11, sternum and left scapula.", 4, "at_least"),
         ("Sclerotic metastases in T4 and T11.", 2, "at_least"),
+        ("T5, 6 and 7 contain metastases.", 3, "at_least"),
         # a stretch of vertebrae is not a list, and many are many
         ("Sclerotic metastases in T4-T7 and the sternum.", None, "multiple_unknown"),
         ("Multiple sclerotic metastases in T4, T11 and the sternum.", None, "multiple_unknown"),
