@@ -92,7 +92,7 @@ class Session:
             config=config.sampling,
             intensity=intensity,
             seed=config.seed,
-            hosts=host_structures(channels) if config.loss.attenuation > 0 else None,
+            hosts=host_structures(channels, prepared.anatomy) if config.loss.attenuation > 0 else None,
         )
         self.search = RegionSearch(
             channels,
