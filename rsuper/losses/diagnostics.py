@@ -83,6 +83,8 @@ def brightness_figures(
 ) -> dict[str, Tensor]:
     """How bright the brightest ``top_mm3`` are where reports state a lesion and where they call the organ free.
 
+    A crop that may not hold the lesion says nothing: its pair is not ``complete`` and left out.
+
     Args:
         boxes: the pairs on the final head.
         pairs: looked up by ``RegionBox.pair``.
@@ -95,6 +97,8 @@ def brightness_figures(
     """
     odds: dict[str, list[Tensor]] = {}
     for item in boxes:
+        if not pairs[item.pair].complete:
+            continue
         yes, no = top_log_probabilities(item, spacing_mm=spacing_mm[item.pair], top_mm3=top_mm3)
         odds.setdefault("top_reported" if pairs[item.pair].present else "top_free", []).append(yes - no)
     return {name: torch.stack(values).mean() for name, values in odds.items()}
