@@ -59,10 +59,7 @@ def pieces(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> li
         leads = stated and not _placed(statement, low, low + found[0])
         cuts.append(low + _cut(gap, found[:1] if leads else found))
     cuts.append(head.end)
-    marks, references = statement.marks, statement.references
-    if may_spare(statement):
-        marks = [m for m in marks if m.category not in _PLACES or not is_spared(statement, m.start)]
-        references = [r for r in references if not is_spared(statement, r.start)]
+    marks, references = _reached(statement)
     made = []
     for index, group in enumerate(groups):
         start, end = cuts[index], cuts[index + 1]
@@ -129,6 +126,15 @@ def axes(statement: Statement, sizes: Sequence[Measurement]) -> list[list[Measur
     return groups
 
 
+def _reached(statement: Statement) -> tuple[list[Mark], list[Reference]]:
+    """Marks and references of a sentence but for places that nothing reaches: "none in the left lung"."""
+    marks, references = list(statement.marks), list(statement.references)
+    if may_spare(statement):
+        marks = [m for m in marks if m.category not in _PLACES or not is_spared(statement, m.start)]
+        references = [r for r in references if not is_spared(statement, r.start)]
+    return marks, references
+
+
 def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement]) -> list[Piece] | None:
     """Reads "nodules of segments 3 and 8 measure 7 and 12 mm, respectively": one place and one size a lesion."""
     text = statement.text[head.start - statement.start : head.end - statement.start]
@@ -136,8 +142,9 @@ def respectively(statement: Statement, head: Head, sizes: Sequence[Measurement])
     if number < 2:
         return None
     explicit = re.search(r"\brespectively\b", text, re.IGNORECASE) is not None or _listed(statement, sizes)
-    references = [r for r in statement.references if head.start <= r.start < head.end and r.kind == "segment"]
-    marks = [m for m in statement.marks if head.start <= m.start < head.end]
+    marks, references = _reached(statement)
+    references = [r for r in references if head.start <= r.start < head.end and r.kind == "segment"]
+    marks = [m for m in marks if head.start <= m.start < head.end]
     options: list[list[tuple[list[Mark], list[Reference]]]] = []
     for reference in references:
         listed = _split_segments(reference, number)

@@ -124,6 +124,10 @@ LISTS = {
         ("lung", "right", ("lung_right_upper_lobe",), (6.0,)),
         ("lung", "left", ("lung_left_lower_lobe",), (9.0,)),
     ],
+    "Two nodules in the right lung measuring 8 and 6 mm, none in the left lung.": [
+        ("lung", "right", (), (8.0,)),
+        ("lung", "right", (), (6.0,)),
+    ],
     "Cysts in the upper poles of the kidneys, 4 cm on the right and 2.5 cm on the left.": [
         ("kidney", "right", ("kidney_upper_pole",), (40.0,)),
         ("kidney", "left", ("kidney_upper_pole",), (25.0,)),
