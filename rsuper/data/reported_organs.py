@@ -25,7 +25,7 @@ class ReportedOrgans:
 
     def __init__(self, organs: Collection[str], names: Iterable[str], anatomy: Anatomy) -> None:
         self.masks: dict[str, NDArray[np.bool_]] = {}
-        present = dict.fromkeys(names, ())
+        present = tuple(names)
         others = [set(other_organs(present, anatomy, organ)) for organ in sorted(organs)]
         self._shared = set.intersection(*others) if others else set()
         self._own = {stem for organ in organs for stem in _files(organ, anatomy)}

@@ -61,8 +61,7 @@ def evaluate(
 
     Raises:
         UsageError: no such split or class; ``class_without_organ`` if no organ of the given table has a predicted
-            class;
-            ``unknown_organ`` if a rule of the policy names one that the table does not have.
+            class; ``unknown_organ`` if a rule of the policy names one that the table does not have.
         DataError: no prediction folder, or it shares no case with the data set.
     """
     folder = PredictionFolder(predictions_dir)

@@ -40,9 +40,9 @@ class GroupShare:
 def count_interval(lesion: Lesion) -> CountInterval:
     """At least and at most how many lesions an entry stands for.
 
-    Exact n is n; "at least n" has no upper bound; "about n" is at least half of n (and 2) without an upper
-    bound; "multiple" is at least 2 without an upper bound. A remainder of unknown number beside its index
-    lesion is at least 1, because the index already is one of the group.
+    Exact n is n; "at least n" has no upper bound, and is at least 2 on both sides; "about n" is at least half of n
+    (and 2) without an upper bound; "multiple" is at least 2 without an upper bound. A remainder of unknown number
+    beside its index lesion is at least 1, because the index already is one of the group.
     """
     stated = lesion.count or 0
     if lesion.count_kind == "exact":
