@@ -61,9 +61,9 @@ def choose_crop(
 ) -> Index3:
     """First voxel of a crop.
 
-    A report case gets a crop that holds its whole region where the patch is large enough; else one that holds the ball
-    of a lesion that was found, or one inside the region where none was. A voxel-labelled case gets one around a lesion
-    voxel or anywhere on its organs.
+    A report case gets a crop that holds its whole region where the patch is large enough; else, as often as
+    ``lesion_centred`` says, one that holds the ball of a lesion that was found, or one anywhere in the region. A
+    voxel-labelled case gets one around a lesion voxel or anywhere on its organs.
     """
     patch = config.patch_size
     focus = _focus(case, rng, channels=channels, config=config)
@@ -86,7 +86,7 @@ def choose_crop(
             start.append(int(rng.integers(first, last + 1)))
         return _clamp(start, case.shape, patch)
     found = (places or {}).get(name or "", ())
-    if found:
+    if found and rng.random() < config.lesion_centred:
         return _around(found[int(rng.integers(len(found)))], case, rng, patch)
     voxels = np.flatnonzero(mask)
     centre = np.unravel_index(int(voxels[int(rng.integers(voxels.size))]), mask.shape)

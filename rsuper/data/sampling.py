@@ -19,7 +19,8 @@ class SamplingConfig(BaseModel):
         report_fraction: share of the slots of a batch that report cases fill in the second stage; where it is not a
             whole number of slots, the rest is drawn step by step.
         positive_fraction: chance that a slot takes a case with a lesion, where there are both kinds.
-        lesion_centred: chance that a crop of a voxel-labelled case is centred on a lesion voxel.
+        lesion_centred: chance that a crop of a voxel-labelled case is centred on a lesion voxel, and one of a reported
+            region larger than the patch on a lesion that was found there.
         larger_regions: crops of reports whose region is larger than the patch: where the network's ball search over
             the whole region puts a lesion (``search``), or anywhere in the region (``anywhere``), where such a report
             forces no foreground.

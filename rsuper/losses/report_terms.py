@@ -95,9 +95,13 @@ class ReportTerms:
         )
 
     def yes_no(self, *, present: bool) -> Tensor:
-        """See :func:`rsuper.losses.presence_loss`."""
+        """See :func:`rsuper.losses.presence_loss`; a crop that may not hold the lesion need not light up."""
         return boxed_presence_loss(
-            [item for item in self.boxes if self.pairs[item.pair].present == present],
+            [
+                item
+                for item in self.boxes
+                if self.pairs[item.pair].present == present and self.pairs[item.pair].complete
+            ],
             zero=self.zero,
             spacing_mm=self.spacing_mm,
             top_mm3=self.config.top_mm3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -44,9 +45,10 @@ def crop_pairs(
     region, or the part of it in their slab, is all inside. The others become remainders, whose region is
     ignored, never searched.
 
-    Where a search over the whole region has said where the lesions are, a partial crop that holds the centre of some
-    takes them and no others, with the share of their lower bounds that their balls have inside; what reaches into it
-    of the balls of others leaves the region. To the loss it is a part of the whole region's pseudo-mask.
+    Where a search over the whole region has said where the lesions are, a partial crop takes those whose centre it
+    holds and no others, with the share of their lower bounds that their balls have inside and with their upper bounds;
+    what reaches into it of the balls of others leaves the region. To the loss it is a part of the whole region's
+    pseudo-mask, and a crop that holds none of the lesions must stay dark but for those that were not found.
 
     Args:
         targets: targets of the whole case.
@@ -74,8 +76,7 @@ def crop_pairs(
             continue
         found = (places or {}).get(name, ())
         seen = {place.lesion: _seen(targets, target, place, box) for place in found}
-        here = any(one.centred and one.share > 0 for one in seen.values())
-        pairs.append(_at_places(whole, target, seen) if here else _partial(whole, target, box))
+        pairs.append(_at_places(whole, target, seen) if seen else _partial(whole, target, box))
     return tuple(pairs)
 
 
@@ -226,28 +227,35 @@ def _at_places(pair: PairTarget, target: ClassTarget, seen: Mapping[int, _Seen])
     What reaches into the crop of the balls of those found elsewhere is taken out of the region: it is no background,
     and no place for the others.
     """
-    lesions, low = [], 0.0
+    lesions: list[LesionTarget] = []
     for index, lesion in enumerate(pair.lesions):
         found = seen.get(index)
         if lesion.remainder or found is None:
             lesions.append(_as_remainder(lesion))
         elif found.centred and found.share == 1:
             lesions.append(lesion)
-            low += lesion.volume_mm3[0]
         elif found.centred and found.share > 0:
             part = (found.share * lesion.volume_mm3[0], lesion.volume_mm3[1])
             lesions.append(replace(lesion, volume_mm3=part, median_mm3=None, sigma_log=None))
-            low += part[0]
+    held = [lesion for lesion in lesions if not lesion.remainder]
     everything = len(seen) == len(pair.lesions) and all(one.share == 1 for one in seen.values())
-    own = np.logical_or.reduce([one.ball for one in seen.values() if one.centred])
-    elsewhere = [one.ball & ~own for one in seen.values() if not one.centred]
+    low = min(sum(lesion.volume_mm3[0] for lesion in held), target.volume_mm3[0])
+    high = target.volume_mm3[1]
+    if math.isfinite(high):  # else the report bounds no number of lesions
+        high = min(high, max(low, sum(lesion.volume_mm3[1] for lesion in lesions)))
+    nothing = np.zeros(pair.region.shape, dtype=bool)
+    own = np.logical_or.reduce([nothing, *(one.ball for one in seen.values() if one.centred)])
+    elsewhere = np.logical_or.reduce(
+        [nothing, *(one.ball & ~own for one in seen.values() if not one.centred)]
+    )
     return replace(
         pair,
-        region=pair.region & ~torch.from_numpy(np.logical_or.reduce([np.zeros_like(own), *elsewhere])),
+        region=pair.region & ~torch.from_numpy(elsewhere),
         lesions=tuple(lesions),
-        volume_mm3=(min(low, target.volume_mm3[0]), target.volume_mm3[1]),
+        volume_mm3=(low, high),
         median_mm3=target.median_mm3 if everything else None,
         sigma_log=target.sigma_log if everything else None,
+        complete=bool(held),
     )
 
 

@@ -103,7 +103,7 @@ def test_a_crop_at_a_place_is_a_part_of_the_pseudo_mask_of_the_whole(large):
     target = large.case_targets().classes[toy_data.LESION_CLASS]
     logits = torch.from_numpy(np.where((large.image() > -40) & (large.image() < 60), 8.0, -8.0))
     whole = place_in(logits, torch.from_numpy(target.region), target.lesions)
-    config, held = sampling(mirror_axes=()), set()
+    config, held = sampling(mirror_axes=(), lesion_centred=1.0), set()
     for seed in range(25):
         start = choose_crop(
             large, np.random.default_rng(seed), channels=CHANNELS, config=config, places=places
@@ -125,7 +125,7 @@ def test_a_crop_at_a_place_is_a_part_of_the_pseudo_mask_of_the_whole(large):
         assert torch.equal(own.foreground, whole.foreground[box])
         assert torch.equal(own.background, whole.background[box])
         assert pair.volume_mm3[0] == pytest.approx(sum(lesion(DIAMETERS[n]).volume_mm3[0] for n in inside))
-        assert pair.volume_mm3[1] == target.volume_mm3[1]
+        assert pair.volume_mm3[1] == pytest.approx(sum(lesion(DIAMETERS[n]).volume_mm3[1] for n in inside))
         held.update(inside)
     assert held == {0, 1}, "every lesion gets its crops"
 
@@ -175,6 +175,40 @@ def box_at(start):
     return tuple(slice(first, first + 20) for first in start)
 
 
+def test_a_crop_without_any_of_the_lesions_must_stay_dark(large):
+    """But not where their balls reach in, and no lower bound, no ball, no yes."""
+    places = found_places(large)
+    config = ReportSupervisionConfig(segmentation_bce=0, segmentation_dice=0, volume=1.0, presence=1.0)
+    start = (22, 20, 2)
+    (pair,) = cut(
+        large, start, channels=CHANNELS, patch_size=(20, 20, 20), intensity=PLAIN, places=places
+    ).pairs
+    assert (pair.complete, pair.lesions, pair.volume_mm3) == (False, (), (0.0, 0.0))
+    logits = torch.full((1, 2, 20, 20, 20), -3.0, requires_grad=True)
+    everywhere = torch.zeros(1, 2, 20, 20, 20, dtype=torch.bool)
+    batch = SupervisionBatch(labels=everywhere, known=everywhere, spacing_mm=torch.ones(1, 3), pairs=(pair,))
+    terms = ReportSupervisionLoss(config)(logits, batch)
+    terms.total.backward()
+    assert terms.terms["ball_bce"] == terms.terms["presence"] == 0
+    assert (logits.grad[0, 1][pair.region] > 0).all(), "pushed down"
+    assert not logits.grad[0, 1][~pair.region].any()
+    dark = 0
+    for seed in range(40):  # crops elsewhere are drawn too
+        drawn = choose_crop(
+            large,
+            np.random.default_rng(seed),
+            channels=CHANNELS,
+            config=sampling(lesion_centred=0.3),
+            places=places,
+        )
+        dark += (
+            not cut(large, drawn, channels=CHANNELS, patch_size=(20, 20, 20), intensity=PLAIN, places=places)
+            .pairs[0]
+            .lesions
+        )
+    assert dark > 0
+
+
 def place_in(logits, region, lesions):
     box = tuple(slice(0, size) for size in region.shape)
     rooms = [-1.0] * len(lesions)
@@ -183,7 +217,7 @@ def place_in(logits, region, lesions):
 
 def test_such_crops_pull_up_where_crops_anywhere_force_nothing(large):
     places = found_places(large)
-    config, loss = sampling(), ReportSupervisionLoss(ReportSupervisionConfig(volume=1.0))
+    config, loss = sampling(lesion_centred=1.0), ReportSupervisionLoss(ReportSupervisionConfig(volume=1.0))
     for known, pulls in ((places, True), (None, False)):
         start = choose_crop(large, np.random.default_rng(3), channels=CHANNELS, config=config, places=known)
         sample = cut(large, start, channels=CHANNELS, patch_size=(20, 20, 20), intensity=PLAIN, places=known)
@@ -233,7 +267,7 @@ def test_a_ball_larger_than_the_patch_asks_for_the_share_that_it_shows(large, si
     (kept,) = pair.lesions
     assert kept.volume_mm3[0] == pytest.approx(shown * lesion(10.0).volume_mm3[0])
     assert kept.volume_mm3[1] == lesion(10.0).volume_mm3[1]
-    assert pair.volume_mm3[0] == kept.volume_mm3[0]
+    assert pair.volume_mm3 == kept.volume_mm3
 
 
 def test_places_are_remembered_for_a_while_and_survive_a_checkpoint(large):
