@@ -36,7 +36,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, default=HERE / "work" / "many_lesions")
-    parser.add_argument("--number", type=int, default=5, help="lesions a case")
+    parser.add_argument("--number", type=int, default=10, help="lesions a case")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--summary-only", action="store_true", help="the table from the runs that are there")
@@ -114,7 +114,7 @@ def settings(arm: str, *, seed: int, warmup_steps: int, steps: int) -> Any:
 
     config = study.run_config("masks" if arm == "masks" else "ball_and_volume", seed, warmup_steps, steps)
     crops = "search" if arm == "search" else "anywhere"
-    sampling = SamplingConfig(patch_size=PATCH, batch_size=2, larger_regions=crops, search_again_after=100)
+    sampling = SamplingConfig(patch_size=PATCH, batch_size=2, larger_regions=crops)
     return config.model_copy(update={"sampling": sampling})
 
 

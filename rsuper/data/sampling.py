@@ -36,7 +36,7 @@ class SamplingConfig(BaseModel):
     positive_fraction: float = Field(default=0.67, ge=0, le=1)
     lesion_centred: float = Field(default=0.67, ge=0, le=1)
     larger_regions: Literal["search", "anywhere"] = "search"
-    search_again_after: int = Field(default=500, ge=1)
+    search_again_after: int = Field(default=100, ge=1)
     mirror_axes: tuple[Literal[0, 1, 2], ...] = (0, 1, 2)
     shift_sd: float = Field(default=0.15, ge=0)
     scale_sd: float = Field(default=0.1, ge=0)
