@@ -16,6 +16,7 @@ from rsuper.data.prepare import PreparedDataset
 from rsuper.data.store import PreparedCase, content_sha256
 from rsuper.errors import DataError, UsageError
 from rsuper.networks import load_weights, require_device
+from rsuper.training.notes import contradiction
 from rsuper.training.run_folder import opened_run
 from rsuper.training.session import Session, TrainProgress
 from rsuper.training.validation import ClassSummary
@@ -110,7 +111,7 @@ def train(
             run=run,
             summaries=summaries,
             best_step=int(session.best["step"]),
-            contradicted=session.contradicted,
+            contradicted=contradiction(run) is not None,
         )
 
 

@@ -61,3 +61,9 @@ def recent_separation(run: Path) -> float | None:
     ranks = rankdata([*reported, *free])[: len(reported)]
     above = float(ranks.sum()) - len(reported) * (len(reported) + 1) / 2
     return above / (len(reported) * len(free))
+
+
+def contradiction(run: Path) -> float | None:
+    """:func:`recent_separation` where it is so low that places are likely wrong; else None."""
+    separation = recent_separation(run)
+    return separation if separation is not None and separation < CONTRADICTED else None

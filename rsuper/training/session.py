@@ -25,7 +25,7 @@ from rsuper.networks import Network, build_network, load_into, load_weights, own
 from rsuper.training import run_folder
 from rsuper.training.checkpoint import TrainingState, load_checkpoint, newest_checkpoint, save_checkpoint
 from rsuper.training.guard import NonFiniteGuard, non_finite
-from rsuper.training.notes import CONTRADICTED, larger_than_patch, recent_separation
+from rsuper.training.notes import contradiction, larger_than_patch
 from rsuper.training.region_search import RegionSearch
 from rsuper.training.schedule import average_decay, learning_rate, report_ramp
 from rsuper.training.signals import collected_signals
@@ -104,7 +104,6 @@ class Session:
         self.guard = NonFiniteGuard(config.optimisation.max_bad_steps)
         self.best: dict[str, Any] = {"step": -1, "selection": -1.0}
         self.validated = -1
-        self.contradicted = False
         self.summaries: dict[str, ClassSummary] = {}
 
     @property
@@ -312,9 +311,8 @@ class Session:
 
     def _look_for_contradiction(self, done: int) -> None:
         """Say so where the reports contradict what the network makes of them."""
-        separation = recent_separation(self.run)
-        self.contradicted = separation is not None and separation < CONTRADICTED
-        if self.contradicted:
+        separation = contradiction(self.run)
+        if separation is not None:
             run_folder.log_event(self.run, "reports_contradicted", step=done, separation=separation)
 
     def _save_model(self, summaries: Mapping[str, ClassSummary], step: int) -> None:

@@ -81,3 +81,5 @@ def test_a_run_that_is_as_sure_in_free_organs_says_so(toy_prepared, tmp_path, mo
     events = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     (told,) = [event for event in events if event["event"] == "reports_contradicted"]
     assert told["separation"] < CONTRADICTED
+    again = train(toy_prepared, tmp_path / "run", config=config, network_factory=BLIND)
+    assert again.contradicted is True, "a finished run that is started again says so too"
