@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 import rsuper
 from rsuper.config import RunConfig
@@ -25,6 +26,7 @@ METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "log.jsonl"
 CONFIG_FILE = "config.yaml"
 MANIFEST_FILE = "manifest.json"
+NAMED_SETTINGS = 5
 
 
 @contextmanager
@@ -70,9 +72,9 @@ def _require_same(run: Path, config: RunConfig, inputs: Mapping[str, str]) -> No
     settings = run / CONFIG_FILE
     if settings.is_file() and settings.read_text(encoding="utf-8") != config.to_yaml():
         raise UsageError(
-            f"{run} holds a run with other settings",
+            f"{run} holds a run with other settings{_differences(settings, config)}",
             code="run_config_differs",
-            hint="choose another --out, or delete this folder to start again",
+            hint="choose another --out, set these as they were, or delete this folder to start again",
         )
     try:
         earlier = json.loads((run / MANIFEST_FILE).read_text(encoding="utf-8"))["inputs_sha256"]
@@ -85,6 +87,28 @@ def _require_same(run: Path, config: RunConfig, inputs: Mapping[str, str]) -> No
             code="run_data_differs",
             hint="choose another --out, or delete this folder to start again",
         )
+
+
+def _differences(settings: Path, config: RunConfig) -> str:
+    """The settings that are not what they were: a default may have changed with the version."""
+    try:
+        earlier = dict(_leaves(yaml.safe_load(settings.read_text(encoding="utf-8"))))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return ""
+    now = dict(_leaves(yaml.safe_load(config.to_yaml())))
+    names = [name for name in {**earlier, **now} if earlier.get(name) != now.get(name)]
+    told = [f"{name} was {earlier.get(name)}, now {now.get(name)}" for name in names[:NAMED_SETTINGS]]
+    more = f" and {len(names) - len(told)} more" if len(names) > len(told) else ""
+    return f": {'; '.join(told)}{more}" if told else ""
+
+
+def _leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Setting with its path, such as ``sampling.batch_size``, and its value."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, tree
 
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:

@@ -150,6 +150,7 @@ def test_another_config_or_other_data_do_not_continue_a_run(toy_prepared, uncut,
     with pytest.raises(UsageError) as caught:
         train(toy_prepared, tmp_path / "run", config=toy_data.toy_config(steps=6), network_factory=FACTORY)
     assert caught.value.code == "run_config_differs"
+    assert "optimisation.steps was 5, now 6" in str(caught.value)
     with pytest.raises(UsageError) as caught:
         train(
             toy_prepared,
