@@ -34,7 +34,7 @@ from rsuper.supervision import (
     organ_of_class,
     with_mask_codes,
 )
-from rsuper.supervision.regions import as_bool
+from rsuper.supervision.inputs import as_bool
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget, SupervisionBatch
 
 Heads = Literal["sigmoid", "softmax"]

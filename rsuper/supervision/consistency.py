@@ -9,6 +9,7 @@ from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import Lesion, ReportRecord
 from rsuper.supervision.findings import ConsistencyFinding, lesion_findings
 from rsuper.supervision.inputs import (
+    as_bool,
     check_margins,
     check_policy,
     check_records,
@@ -17,7 +18,7 @@ from rsuper.supervision.inputs import (
 )
 from rsuper.supervision.placing import CaseScene, place_class
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
-from rsuper.supervision.regions import Masks, as_bool
+from rsuper.supervision.regions import Masks
 from rsuper.supervision.states import organ_evidence
 
 MASK_SOURCES: Mapping[str, str] = {

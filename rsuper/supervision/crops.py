@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rsuper.morphology import Box, ball_cells, bounding_box
+from rsuper.morphology import Box, ball_cells, bounding_box, voxel_volume_mm3
 from rsuper.supervision.regions import Mask
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionPlace, LesionTarget, PairTarget
 
@@ -76,7 +76,8 @@ def crop_pairs(
             continue
         found = (places or {}).get(name, ())
         seen = {place.lesion: _seen(targets, target, place, box) for place in found}
-        pairs.append(_at_places(whole, target, seen) if seen else _partial(whole, target, box))
+        voxel_mm3 = voxel_volume_mm3(targets.spacing_mm)
+        pairs.append(_at_places(whole, target, seen, voxel_mm3) if seen else _partial(whole, target, box))
     return tuple(pairs)
 
 
@@ -221,7 +222,9 @@ def _seen(targets: CaseTargets, target: ClassTarget, place: LesionPlace, box: Bo
     )
 
 
-def _at_places(pair: PairTarget, target: ClassTarget, seen: Mapping[int, _Seen]) -> PairTarget:
+def _at_places(
+    pair: PairTarget, target: ClassTarget, seen: Mapping[int, _Seen], voxel_mm3: float
+) -> PairTarget:
     """The lesions that were found in the crop, and those that were not found, which may be here.
 
     What reaches into the crop of the balls of those found elsewhere is taken out of the region: it is no background,
@@ -239,18 +242,20 @@ def _at_places(pair: PairTarget, target: ClassTarget, seen: Mapping[int, _Seen])
             lesions.append(replace(lesion, volume_mm3=part, median_mm3=None, sigma_log=None))
     held = [lesion for lesion in lesions if not lesion.remainder]
     everything = len(seen) == len(pair.lesions) and all(one.share == 1 for one in seen.values())
-    low = min(sum(lesion.volume_mm3[0] for lesion in held), target.volume_mm3[0])
-    high = target.volume_mm3[1]
-    if math.isfinite(high):  # else the report bounds no number of lesions
-        high = min(high, max(low, sum(lesion.volume_mm3[1] for lesion in lesions)))
     nothing = np.zeros(pair.region.shape, dtype=bool)
     own = np.logical_or.reduce([nothing, *(one.ball for one in seen.values() if one.centred)])
     elsewhere = np.logical_or.reduce(
         [nothing, *(one.ball & ~own for one in seen.values() if not one.centred)]
     )
+    high = target.volume_mm3[1]
+    region = pair.region & ~torch.from_numpy(elsewhere)
+    room = float(region.sum()) * voxel_mm3
+    low = min(sum(lesion.volume_mm3[0] for lesion in held), target.volume_mm3[0], room)
+    if math.isfinite(high):  # else the report bounds no number of lesions
+        high = min(high, max(low, sum(lesion.volume_mm3[1] for lesion in lesions)))
     return replace(
         pair,
-        region=pair.region & ~torch.from_numpy(elsewhere),
+        region=region,
         lesions=tuple(lesions),
         volume_mm3=(low, high),
         median_mm3=target.median_mm3 if everything else None,

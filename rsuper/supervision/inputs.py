@@ -7,13 +7,17 @@ from collections.abc import Collection, Mapping, Sequence
 from numbers import Real
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llm_extract.anatomy import Anatomy
 from llm_extract.records import ReportRecord
 from rsuper.errors import DataError, UsageError
 from rsuper.morphology import UNITS, Spacing, is_in_mm
 from rsuper.supervision.policy import SupervisionPolicy
-from rsuper.supervision.regions import Masks
+from rsuper.supervision.regions import Mask, Masks
+
+ROUNDING = 1e-3
+"""Labels stored as scaled floating-point numbers are as far from whole ones."""
 
 
 def check_records(records: Sequence[ReportRecord]) -> None:
@@ -120,3 +124,32 @@ def common_shape(masks: Masks, case_id: str) -> tuple[int, int, int]:
             else "give each as [D,H,W]: mask[0]",
         )
     return (int(first[0]), int(first[1]), int(first[2]))
+
+
+def as_bool(masks: Mapping[str, NDArray[np.generic]]) -> dict[str, Mask]:
+    """The same masks as bool arrays; any non-zero voxel counts, bool arrays are not copied.
+
+    Raises:
+        DataError: ``mask_not_finite`` for a NaN, which would count as well; ``mask_not_whole`` for probabilities, of
+            which every voxel would.
+    """
+    if not isinstance(masks, Mapping):
+        raise TypeError(
+            f"masks are structure -> [D,H,W], such as {{'liver': mask}}, got {type(masks).__name__}"
+        )
+    for name, mask in masks.items():
+        if isinstance(mask, np.ndarray) and mask.dtype.kind == "f" and np.isnan(mask).any():
+            raise DataError(
+                f"mask {name} holds NaN", code="mask_not_finite", hint="give 0 where the organ is not"
+            )
+        if (
+            isinstance(mask, np.ndarray)
+            and mask.dtype.kind == "f"
+            and (np.abs(mask - np.rint(mask)) > ROUNDING).any()
+        ):
+            raise DataError(
+                f"mask {name} holds values between whole numbers",
+                code="mask_not_whole",
+                hint="cut a map of probabilities first: mask > 0.5",
+            )
+    return {name: np.asarray(mask, dtype=bool) for name, mask in masks.items()}

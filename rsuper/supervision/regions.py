@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from llm_extract.anatomy import SIDES, Anatomy
-from rsuper.errors import DataError
 from rsuper.morphology import (
     Box,
     Spacing,
@@ -162,24 +161,6 @@ def mask_box(mask: Mask, *, margin_mm: float, spacing_mm: Spacing) -> Box | None
     """The bounding box of a mask plus a margin, inside the grid; None for an empty mask."""
     box = bounding_box(torch.from_numpy(np.ascontiguousarray(mask)))
     return None if box is None else grow_box(box, reach_voxels(margin_mm, spacing_mm), mask.shape)
-
-
-def as_bool(masks: Mapping[str, NDArray[np.generic]]) -> dict[str, Mask]:
-    """The same masks as bool arrays; any non-zero voxel counts, bool arrays are not copied.
-
-    Raises:
-        DataError: ``mask_not_finite`` for a NaN, which would count as well.
-    """
-    if not isinstance(masks, Mapping):
-        raise TypeError(
-            f"masks are structure -> [D,H,W], such as {{'liver': mask}}, got {type(masks).__name__}"
-        )
-    for name, mask in masks.items():
-        if isinstance(mask, np.ndarray) and mask.dtype.kind == "f" and np.isnan(mask).any():
-            raise DataError(
-                f"mask {name} holds NaN", code="mask_not_finite", hint="give 0 where the organ is not"
-            )
-    return {name: np.asarray(mask, dtype=bool) for name, mask in masks.items()}
 
 
 def union_mask(masks: Masks, stems: Sequence[str]) -> Mask:

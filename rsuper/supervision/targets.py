@@ -11,6 +11,7 @@ import torch
 from llm_extract.anatomy import Anatomy, load_anatomy
 from llm_extract.records import ReportRecord
 from rsuper.supervision.inputs import (
+    as_bool,
     check_margins,
     check_policy,
     check_records,
@@ -20,7 +21,7 @@ from rsuper.supervision.inputs import (
 )
 from rsuper.supervision.placing import CaseScene, PlacedItem, place_class
 from rsuper.supervision.policy import SupervisionPolicy, load_policy
-from rsuper.supervision.regions import Mask, Masks, Region, as_bool, find_host
+from rsuper.supervision.regions import Mask, Masks, Region, find_host
 from rsuper.supervision.states import OrganEvidence, organ_evidence, side_names
 from rsuper.supervision.types import CaseTargets, ClassTarget, LesionTarget
 

@@ -102,6 +102,17 @@ def test_a_nan_is_no_voxel_of_an_organ(organs, make_record):
     assert caught.value.code == "mask_not_finite"
 
 
+def test_a_map_of_probabilities_is_no_mask(organs, make_record):
+    soft = np.where(organs["liver"], 0.9, 0.01).astype(np.float32)
+    with pytest.raises(DataError, match="mask liver holds values between whole numbers") as caught:
+        build(make_record(), {**organs, "liver": soft})
+    assert caught.value.code == "mask_not_whole"
+    assert "mask > 0.5" in caught.value.hint
+    whole = build(make_record(), organs)
+    for scaled in (organs["liver"].astype(np.float64) * 5.0, organs["liver"] * np.float32(1.0001)):
+        assert repr(build(make_record(), {**organs, "liver": scaled})) == repr(whole)
+
+
 def test_one_number_is_no_sequence_of_diameters():
     with pytest.raises(TypeError, match=r"such as \[20.0\]"):
         volume_interval_mm3(20.0)
